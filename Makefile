@@ -1,0 +1,50 @@
+# Each target builds the environment it needs; nothing installed by hand is used.
+PYTHON ?= python3.11
+VENV := .venv
+PARITY := .venv-parity
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint parity record clean
+
+help:
+	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
+	@echo "make test    set up $(VENV); lint and tests"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
+	@echo "make record  record the peers' trajectories anew"
+
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+# torch comes first, from the pinned requirement, and constrains everything after it.
+$(PARITY)/.done: pyproject.toml
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	$(PARITY)/bin/python -m pip install --quiet torch==2.13.0
+	$(PARITY)/bin/python -m pip freeze | grep -i '^torch==' > $(PARITY)/constraints.txt
+	$(PARITY)/bin/python -m pip install --quiet -c $(PARITY)/constraints.txt -e '.[dev,parity]'
+	@touch $@
+
+demo: $(VENV)/.done
+	$(BIN)/refopt compare adahessian adam --problem mlp --steps 120 --batch-size 256 --lr adahessian=0.15 --lr adam=0.01 --plot demo.png
+
+lint: $(VENV)/.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.done lint
+	$(BIN)/pytest -n 2
+
+parity: $(PARITY)/.done
+	$(PARITY)/bin/pytest -n 2 tests/parity tests/properties
+
+record: $(PARITY)/.done
+	$(PARITY)/bin/python -m tests.parity.record
+
+clean:
+	rm -rf $(VENV) $(PARITY) .pytest_cache .mypy_cache .ruff_cache

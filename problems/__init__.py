@@ -1,0 +1,1 @@
+"""The zoo: problems with exact derivatives. Imported as ``refopt.problems``."""

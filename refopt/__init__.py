@@ -1,0 +1,44 @@
+"""refopt: what an optimizer, curvature approximation, matrix function or solver exactly computes.
+
+Everything public is reached from here; modules load when they are first used, so that
+``import refopt`` costs little more than NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_LAZY = {
+    "bibliography": "refopt.core.registry",
+    "get": "refopt.core.registry",
+    "methods": "refopt.core.registry",
+}
+_MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
+
+__all__ = [*_LAZY, "__version__", "errors"]
+
+if TYPE_CHECKING:
+    from refopt.core import errors as errors
+    from refopt.core.registry import bibliography, get, methods
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    elif name == "errors":
+        value = importlib.import_module("refopt.core.errors")
+    elif name in _MODULES:
+        value = importlib.import_module(f"refopt.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("refopt")
+    else:
+        raise AttributeError(f"module 'refopt' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

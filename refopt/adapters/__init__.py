@@ -1,0 +1,1 @@
+"""Problems and methods in other libraries' forms."""

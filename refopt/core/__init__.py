@@ -1,0 +1,1 @@
+"""Arrays, parameters, registry, oracles and engines: what every method stands on."""

@@ -1,0 +1,153 @@
+"""Arrays of any array-API library: namespaces, dtypes, conversion and checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
+
+Array = Any
+Namespace = Any
+
+
+def namespace(*arrays: Array) -> Namespace:
+    """Return the array-API namespace shared by `arrays` (Python scalars are ignored)."""
+    first = arrays[0]
+    if type(first) is np.ndarray and len(arrays) == 1:
+        return array_api_compat.numpy
+    return array_api_compat.array_namespace(*arrays)
+
+
+def is_array(value: Any) -> bool:
+    """Tell whether `value` is an array of a library that array-api-compat knows."""
+    return bool(array_api_compat.is_array_api_obj(value))
+
+
+def is_floating(array: Array) -> bool:
+    """Tell whether `array` holds real floating-point numbers."""
+    return bool(namespace(array).isdtype(array.dtype, "real floating"))
+
+
+def itemsize_eps(array: Array) -> float:
+    """Return the machine epsilon of the array's dtype."""
+    return float(namespace(array).finfo(array.dtype).eps)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Copy or view `array` as a NumPy array on the host."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_torch_array(array):
+        return array.detach().cpu().numpy()
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if hasattr(array, "_array"):  # array-api-strict
+        return np.asarray(array._array)
+    return np.asarray(array)
+
+
+def like(values: Any, reference: Array, *, dtype: Any = None) -> Array:
+    """Return `values` (NumPy or nested lists) in the namespace, device and dtype of `reference`.
+
+    `dtype` overrides the dtype; pass a namespace's integer dtype for indices.
+    """
+    xp = namespace(reference)
+    device = array_api_compat.device(reference)
+    if dtype is None:
+        dtype = reference.dtype
+    if array_api_compat.is_torch_array(reference):
+        values = np.array(values)  # torch warns on read-only memory
+    return xp.asarray(values, dtype=dtype, device=device)
+
+
+def norm(array: Array) -> float:
+    """Return the Euclidean (Frobenius) norm of `array` as a Python float."""
+    xp = namespace(array)
+    return float(xp.sqrt(xp.sum(array * array)))
+
+
+def all_finite(array: Array) -> bool:
+    """Tell whether every entry of `array` is finite."""
+    xp = namespace(array)
+    return bool(xp.all(xp.isfinite(array)))
+
+
+def check_array(
+    value: Any,
+    name: str,
+    *,
+    ndim: int | None = None,
+    shape: tuple[int, ...] | None = None,
+    finite: bool = True,
+    complex_ok: bool = False,
+    min_ndim: int = 0,
+) -> Array:
+    """Return `value` as a floating-point array, or raise an error that names `name`.
+
+    Lists and Python numbers become float64 NumPy arrays; arrays keep their library and dtype.
+
+    Raises
+    ------
+    ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
+        Not an array; integer, boolean or (unless `complex_ok`) complex; wrong shape; NaN or
+        infinity where `finite` is asked for.
+    """
+    if not is_array(value):
+        if isinstance(value, (list, tuple, float)):
+            try:
+                value = np.asarray(value, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise ArgumentTypeError(f"{name}: cannot be read as an array ({error})") from None
+        elif isinstance(value, np.generic):
+            value = np.asarray(value)
+        else:
+            raise ArgumentTypeError(
+                f"{name}: wanted an array, got {type(value).__module__}.{type(value).__qualname__}"
+            )
+    xp = namespace(value)
+    kinds = ("real floating", "complex floating") if complex_ok else ("real floating",)
+    if not xp.isdtype(value.dtype, kinds):
+        raise DtypeError(
+            f"{name}: wanted a {' or '.join(kinds)} dtype, got {value.dtype}; convert it first, for"
+            " example with .astype('float64')"
+        )
+    if ndim is not None and value.ndim != ndim:
+        raise ShapeError(f"{name}: wanted {ndim} dimensions, got shape {tuple(value.shape)}")
+    if value.ndim < min_ndim:
+        raise ShapeError(f"{name}: wanted at least {min_ndim} dimensions, got shape {tuple(value.shape)}")
+    if shape is not None and tuple(value.shape) != tuple(shape):
+        raise ShapeError(f"{name}: wanted shape {tuple(shape)}, got {tuple(value.shape)}")
+    if finite and not all_finite(value):
+        raise NonFiniteError(f"{name}: contains NaN or infinity")
+    return value
+
+
+def check_square(value: Any, name: str, **kwargs: Any) -> Array:
+    """`check_array` for a matrix or a stack of matrices (..., n, n)."""
+    value = check_array(value, name, min_ndim=2, **kwargs)
+    if value.shape[-1] != value.shape[-2]:
+        raise ShapeError(f"{name}: wanted square matrices (..., n, n), got shape {tuple(value.shape)}")
+    if value.shape[-1] == 0:
+        raise ShapeError(f"{name}: is empty, shape {tuple(value.shape)}")
+    return value
+
+
+def check_symmetric(value: Any, name: str, **kwargs: Any) -> Array:
+    """`check_square`, and the matrix equals its (conjugate) transpose to rounding."""
+    value = check_square(value, name, **kwargs)
+    xp = namespace(value)
+    other = xp.matrix_transpose(value)
+    if xp.isdtype(value.dtype, "complex floating"):
+        other = xp.conj(other)
+    if value.size if hasattr(value, "size") and not callable(value.size) else True:
+        scale = float(xp.max(xp.abs(value)))
+        gap = float(xp.max(xp.abs(value - other)))
+        if gap > 64 * float(xp.finfo(value.dtype).eps) * scale:
+            raise ArgumentError(
+                f"{name}: wanted a symmetric matrix, got one that differs from its transpose by"
+                f" {gap:.3g} (largest entry {scale:.3g}); symmetrise it first: (A + A.T) / 2"
+            )
+    return value

@@ -1,0 +1,58 @@
+"""Engines: what runs an elementwise rule. The rule's text is the same for all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from refopt.core.arrays import Array
+from refopt.core.errors import ArgumentError, nearest
+
+ENGINES = ("array", "numba", "cupy")
+
+
+class Engine(Protocol):
+    """Runs a rule over all leaves at once."""
+
+    def __call__(
+        self, method: Any, inputs: list[list[Array]], scalars: list[float], donate: bool
+    ) -> list[list[Array]]:
+        """Apply ``method.rule`` to each leaf.
+
+        Parameters
+        ----------
+        method : Elementwise
+            Its ``rule(xp)`` returns a function ``(x, g, *slots, *scalars) -> (x, *slots)``.
+        inputs : list of list of array
+            For each leaf ``[x, g, *slots]``.
+        scalars : list of float
+            The step's numbers, computed once.
+        donate : bool
+            The caller gives up ``x`` and the slots: their memory may be overwritten.
+
+        Returns
+        -------
+        list of list of array
+            For each leaf ``[x, *slots]``.
+        """
+        ...
+
+
+def engine(name: str) -> Engine:
+    """Return the engine called `name`.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown name.
+    MissingExtraError
+        Numba or CuPy is not installed.
+    """
+    if name == "array":
+        from refopt.core.engines.array import run
+    elif name == "numba":
+        from refopt.core.engines.numba import run
+    elif name == "cupy":
+        from refopt.core.engines.cupy import run
+    else:
+        raise ArgumentError(f"engine: wanted one of {', '.join(ENGINES)}, got {name!r}.{nearest(str(name), ENGINES)}")
+    return run

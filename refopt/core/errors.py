@@ -1,0 +1,67 @@
+"""The errors that refopt raises for bad input: each names the argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RefoptError(Exception):
+    """Base of every error that refopt raises on purpose."""
+
+
+class ArgumentError(RefoptError, ValueError):
+    """An argument's value is outside what the function is defined for."""
+
+
+class ArgumentTypeError(RefoptError, TypeError):
+    """An argument is of a type that the function does not take."""
+
+
+class ShapeError(ArgumentError):
+    """An array's shape does not fit."""
+
+
+class DtypeError(ArgumentTypeError):
+    """An array's dtype does not fit (integer parameters, mixed precision)."""
+
+
+class NonFiniteError(ArgumentError):
+    """An input contains NaN or infinity."""
+
+
+class UnknownNameError(ArgumentError):
+    """No method, problem or dialect has this name."""
+
+
+class HyperparameterError(ArgumentTypeError):
+    """A method has no hyperparameter of this name."""
+
+
+class CapabilityError(ArgumentTypeError):
+    """A problem does not offer what the method needs."""
+
+
+class CheckpointError(ArgumentError):
+    """A checkpoint is missing, truncated, foreign or belongs to another run."""
+
+
+class ConvergenceError(ArgumentError):
+    """The input lies outside the region in which the iteration converges."""
+
+
+class MissingExtraError(RefoptError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean ...?`` for the names closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def missing_extra(extra: str, package: str) -> MissingExtraError:
+    """Build the one-line error for a missing optional `package` of the extra `extra`."""
+    return MissingExtraError(
+        f"this needs {package}, which is not installed: pip install 'refopt[{extra}]'"
+    )

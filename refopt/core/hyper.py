@@ -1,0 +1,77 @@
+"""Hyperparameters with ranges: declared once in a dataclass field, checked at construction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+from refopt.core.errors import ArgumentError, ArgumentTypeError, HyperparameterError, nearest
+
+Rate = float | Callable[[int], float]
+
+
+def hyper(default: Any = dataclasses.MISSING, allowed: str | tuple[Any, ...] | None = None, *, rate: bool = False) -> Any:
+    """Declare a hyperparameter.
+
+    Parameters
+    ----------
+    default
+        Its default; left out, the hyperparameter must be given.
+    allowed : str or tuple, optional
+        An interval such as ``"[0, 1)"`` (``"int [1, inf)"`` for whole numbers), or the tuple of
+        values to choose from. ``None`` may always be given where it is the default.
+    rate : bool
+        Also take a function of the step ``t = 1, 2, ...`` that returns the rate.
+    """
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "rate": rate})
+
+
+def _interval(text: str) -> tuple[bool, float, float, bool, bool]:
+    whole = text.startswith("int ")
+    body = text.removeprefix("int ")
+    low, high = (float(part) for part in body[1:-1].split(","))
+    return whole, low, high, body[0] == "[", body[-1] == "]"
+
+
+def check_number(value: Any, allowed: str, name: str) -> None:
+    """Raise unless `value` is a number inside the interval `allowed` (see `hyper`)."""
+    whole, low, high, closed_low, closed_high = _interval(allowed)
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ArgumentTypeError(
+            f"{name}: wanted {'an integer' if whole else 'a number'} in {allowed.removeprefix('int ')},"
+            f" got {value!r}"
+        )
+    v = float(value)
+    inside = (v >= low if closed_low else v > low) and (v <= high if closed_high else v < high)
+    if math.isnan(v) or not inside:
+        raise ArgumentError(f"{name}: wanted a value in {allowed.removeprefix('int ')}, got {value!r}")
+
+
+def check_hyperparameters(method: Any) -> None:
+    """Check every declared hyperparameter of a dataclass instance against its range."""
+    owner = getattr(type(method), "registered_name", type(method).__name__)
+    for field in dataclasses.fields(method):
+        allowed, value = field.metadata.get("allowed"), getattr(method, field.name)
+        if allowed is None or (value is None and field.default is None):
+            continue
+        label = f"{owner}: {field.name}"
+        if field.metadata.get("rate") and callable(value):
+            continue
+        if isinstance(allowed, str):
+            check_number(value, allowed, label)
+        elif not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
+            raise ArgumentError(f"{label}: wanted one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def check_known(cls: type, given: dict[str, Any], owner: str) -> None:
+    """Raise `HyperparameterError` for a keyword that the dataclass `cls` does not have."""
+    known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise HyperparameterError(
+                f"{owner} has no hyperparameter {name!r}.{nearest(name, known)} It has: {', '.join(known)}"
+            )

@@ -1,0 +1,266 @@
+"""The registry: one decorator puts a method on every list (CLI, docs, tests, benchmarks)."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
+
+KINDS = (
+    "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
+    "estimator", "aggregator", "diagnostic", "problem", "layer",
+)  # fmt: skip
+EVIDENCE_KINDS = ("parity", "claim", "identity")
+
+# The rooms that hold methods; everything registered lives in a module below one of them.
+ROOMS = (
+    "optimizers", "wrappers", "schedules", "curvature", "matrix", "linear", "transport", "bilevel",
+    "estimators", "aggregators", "diagnostics", "problems",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the bibliography.
+
+    Parameters
+    ----------
+    key : str
+        Stable citation key, ``firstauthor-year-word``.
+    authors, title : str
+        As printed on the paper.
+    year : int
+    arxiv, doi, url : str, optional
+        At least one way to find it, unless `venue` names a place in print.
+    venue : str, optional
+        Journal or proceedings with volume and pages.
+    """
+
+    key: str
+    authors: str
+    year: int
+    title: str
+    arxiv: str | None = None
+    doi: str | None = None
+    url: str | None = None
+    venue: str | None = None
+
+    def __str__(self) -> str:
+        places = [
+            self.venue,
+            f"arXiv:{self.arxiv}" if self.arxiv else None,
+            f"doi:{self.doi}" if self.doi else None,
+            self.url,
+        ]
+        return f"{self.authors} ({self.year}). {self.title}. " + ", ".join(p for p in places if p)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What shows that a method is right, and the test that shows it.
+
+    Parameters
+    ----------
+    kind : {"parity", "claim", "identity"}
+    what : str
+        One sentence with the figure.
+    test : str
+        The pytest node id from the repository's root, ``tests/claims/test_adam.py::test_step_bound``.
+    """
+
+    kind: str
+    what: str
+    test: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in EVIDENCE_KINDS:
+            raise ArgumentError(f"evidence kind: wanted one of {EVIDENCE_KINDS}, got {self.kind!r}")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A choice some implementation made: settings of a method's switches.
+
+    Parameters
+    ----------
+    settings : dict
+        Hyperparameters that differ from the paper's defaults.
+    library : str
+        Whose choice it is, with the version it was read in.
+    note : str, optional
+        What differs, in words.
+    """
+
+    settings: Mapping[str, Any]
+    library: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name: what `refopt.methods()` returns."""
+
+    name: str
+    kind: str
+    obj: Any
+    source: Source
+    where: str
+    needs: tuple[str, ...]
+    dialects: Mapping[str, Dialect]
+    evidence: tuple[Evidence, ...]
+    also: tuple[Source, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def summary(self) -> str:
+        """The docstring's first line."""
+        return (self.obj.__doc__ or "").strip().split("\n", 1)[0]
+
+
+_entries: dict[str, Entry] = {}
+_discovered = False
+T = TypeVar("T")
+
+
+def register(
+    name: str,
+    *,
+    kind: str,
+    source: Source,
+    where: str,
+    needs: tuple[str, ...] | None = None,
+    dialects: Mapping[str, Dialect] | None = None,
+    evidence: tuple[Evidence, ...] = (),
+    also: tuple[Source, ...] = (),
+    **extra: Any,
+) -> Callable[[T], T]:
+    """Register a method class or function under `name`.
+
+    Parameters
+    ----------
+    name : str
+        The catalogue's name, lower case with hyphens.
+    kind : str
+        One of `KINDS`.
+    source : Source
+        The paper.
+    where : str
+        The place in it: ``"Algorithm 1"``, ``"equation (7)"``.
+    needs : tuple of str
+        Capabilities of a problem that it asks for; an optimizer's default is ``("grad",)``.
+    dialects : dict of str to Dialect
+        Named settings; ``"paper"`` (no settings) is always there.
+    evidence : tuple of Evidence
+    also : tuple of Source
+        Further papers the text leans on.
+    extra
+        Facts that one kind of test or benchmark reads, such as ``state_copies=2``.
+    """
+    if kind not in KINDS:
+        raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}")
+    if needs is None:
+        needs = ("grad",) if kind in ("optimizer", "wrapper") else ()
+    every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
+
+    def add(obj: T) -> T:
+        old = _entries.get(name)
+        if old is not None and getattr(old.obj, "__qualname__", None) != getattr(obj, "__qualname__", ""):
+            raise ArgumentError(f"name: {name!r} is registered already, by {old.obj!r}")
+        _entries[name] = Entry(
+            name, kind, obj, source, where, needs, MappingProxyType(every), evidence, also,
+            MappingProxyType(extra),
+        )  # fmt: skip
+        if isinstance(obj, type):
+            obj.registered_name = name  # type: ignore[attr-defined]
+        return obj
+
+    return add
+
+
+def _discover() -> None:
+    """Import every module of the rooms once, so that their decorators run."""
+    global _discovered
+    if _discovered:
+        return
+    _discovered = True
+    for room in ROOMS:
+        try:
+            package = importlib.import_module(f"refopt.{room}")
+        except ModuleNotFoundError as error:
+            if error.name != f"refopt.{room}":
+                raise
+            continue
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
+
+
+def methods(kind: str | None = None) -> list[Entry]:
+    """Return everything registered, or everything of one kind, sorted by name.
+
+    Parameters
+    ----------
+    kind : str, optional
+        ``"optimizer"``, ``"matfun"``, … (`refopt.core.registry.KINDS`).
+
+    Returns
+    -------
+    list of Entry
+        With ``name``, ``kind``, ``source``, ``where``, ``needs``, ``dialects``, ``evidence``.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown kind.
+
+    Examples
+    --------
+    >>> import refopt
+    >>> "adam" in [m.name for m in refopt.methods(kind="optimizer")]
+    True
+    """
+    if kind is not None and kind not in KINDS:
+        raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}")
+    _discover()
+    return sorted((e for e in _entries.values() if kind in (None, e.kind)), key=lambda e: e.name)
+
+
+def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
+    """Return the registration of `name`, or raise an error with the nearest names.
+
+    Raises
+    ------
+    ArgumentTypeError, UnknownNameError
+    """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"name: wanted a str, got {type(name).__qualname__}")
+    _discover()
+    found = _entries.get(name)
+    if found is None:
+        known = [e.name for e in _entries.values() if kinds is None or e.kind in kinds]
+        what = " or ".join(kinds) if kinds else "method"
+        raise UnknownNameError(f"no {what} is called {name!r}.{nearest(name, known)}")
+    if kinds is not None and found.kind not in kinds:
+        raise UnknownNameError(f"{name!r} is a {found.kind}, wanted a {' or '.join(kinds)}")
+    return found
+
+
+def get(name: str) -> Any:
+    """Return the function or class registered as `name`.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> root = refopt.get("sqrtm-newton-schulz")(np.diag([1.0, 4.0]))
+    """
+    return entry(name).obj
+
+
+def bibliography() -> dict[str, Source]:
+    """Return every source that a registered method cites, by its stable key."""
+    _discover()
+    return {s.key: s for e in methods() for s in (e.source, *e.also)}

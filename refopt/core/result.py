@@ -1,0 +1,121 @@
+"""The results that refopt returns: frozen, always of the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import Array
+from refopt.core.params import Params
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `refopt.minimize` returns (SciPy's names where SciPy has one).
+
+    Attributes
+    ----------
+    x : array or dict of arrays
+        The last finite point.
+    fun : float
+        The full objective at `x`.
+    nit : int
+        Steps taken.
+    calls : dict of str to int
+        How often each oracle was asked (``grad``, ``hvp``, ``value``, …).
+    gradient_equivalents : float
+        The same in units of one full gradient (`refopt.core.oracle.COST`).
+    history : dict of str to array
+        Columns ``step``, ``value``, ``grad_norm``, ``gradient_equivalents``, ``seconds``.
+    success : bool
+        True unless the run diverged.
+    status : str
+        ``"steps"``, ``"converged"``, ``"calls"``, ``"time"``, ``"callback"`` or ``"diverged"``.
+    message : str
+        One sentence.
+    state : dict
+        The method's state at `x`, to go on from.
+    """
+
+    x: Params
+    fun: float
+    nit: int
+    calls: Mapping[str, int]
+    gradient_equivalents: float
+    history: Mapping[str, np.ndarray]
+    success: bool
+    status: str
+    message: str
+    state: Mapping[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        calls = ", ".join(f"{k} {v}" for k, v in self.calls.items() if v)
+        return f"{self.message}\nfun {self.fun:.6g} after {self.nit} steps ({calls})"
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """What a linear solver returns.
+
+    Attributes
+    ----------
+    x : array
+        The last iterate.
+    iterations : int
+    residuals : array of shape (iterations + 1,)
+        The norms of the residual, from the start's on (NumPy).
+    status : str
+        ``"converged"``, ``"iterations"``, ``"negative-curvature"``, ``"diverged"``.
+    message : str
+        One sentence, with advice where the solve failed.
+    direction : array or None
+        The direction of negative curvature, where one was met.
+    """
+
+    x: Array
+    iterations: int
+    residuals: np.ndarray
+    status: str
+    message: str
+    direction: Array | None = None
+
+    @property
+    def success(self) -> bool:
+        """True if the tolerance was met."""
+        return self.status == "converged"
+
+
+@dataclass(frozen=True)
+class TransportResult:
+    """What a transport solver returns.
+
+    Attributes
+    ----------
+    plan : array of shape (..., n, m)
+    cost : array or float
+        The linear cost ``<plan, C>``.
+    potentials : tuple of array
+        The dual potentials ``(f, g)``, of shapes (..., n) and (..., m).
+    marginal_error : array or float
+        The 1-norm of ``plan.sum(-1) - a`` plus that of ``plan.sum(-2) - b``.
+    iterations : int
+    status : str
+        ``"converged"``, ``"iterations"`` or ``"diverged"``.
+    message : str
+    """
+
+    plan: Array
+    cost: Any
+    potentials: tuple[Array, Array]
+    marginal_error: Any
+    iterations: int
+    status: str
+    message: str
+
+    @property
+    def success(self) -> bool:
+        """True if the tolerance was met."""
+        return self.status == "converged"

@@ -1,0 +1,1 @@
+"""Checks that a user can run on a problem of their own."""

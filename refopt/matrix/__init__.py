@@ -1,0 +1,1 @@
+"""Matrix functions: roots, inverses, norms, polar factors, SPD geometry."""

@@ -1,0 +1,1 @@
+"""Steps that several papers share: averages, decay, norms, projections."""

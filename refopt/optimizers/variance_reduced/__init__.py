@@ -1,0 +1,1 @@
+"""Methods that correct a stochastic gradient by an older one."""

@@ -1,0 +1,1 @@
+"""A method around a method."""
