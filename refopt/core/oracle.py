@@ -1,0 +1,268 @@
+"""The only window of a method onto a problem: it counts what is asked and knows the batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import Array
+from refopt.core.params import Params
+from refopt.core.problem import Layer
+from refopt.core.rng import generator
+
+# The price of one call in full gradients, times the share of the examples that it looks at. A
+# gradient in reverse mode costs about three evaluations of f; a Hessian-vector product is a
+# derivative of a gradient, about two gradients; prox, penalty and projection look at no data.
+COST: dict[str, float] = {
+    "value": 1 / 3,
+    "grad": 1.0,
+    "hvp": 2.0,
+    "example_grads": 1.0,
+    "residual": 1 / 3,
+    "jvp": 2 / 3,
+    "vjp": 1.0,
+    "loss_gradient": 1 / 3,
+    "loss_hessian": 1 / 3,
+    "layers": 1.0,
+    "penalty": 0.0,
+    "prox": 0.0,
+    "project": 0.0,
+}
+
+SAMPLING = ("shuffle", "replacement", "cyclic")
+
+
+class Sampler:
+    """Draws the batches of a finite sum; a batch depends on the seed and the step alone.
+
+    Parameters
+    ----------
+    n : int
+        Number of examples.
+    size : int
+        Batch size, at most `n`.
+    sampling : {"shuffle", "replacement", "cyclic"}
+        ``shuffle``: each epoch is a new permutation cut into batches, a rest smaller than `size` is
+        left out. ``replacement``: independent draws. ``cyclic``: 0, 1, 2, … in order, round and round.
+    seed : int
+    """
+
+    def __init__(self, n: int, size: int, sampling: str, seed: int) -> None:
+        self.n, self.size, self.sampling, self.seed = n, size, sampling, seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def draw(self, step: int) -> np.ndarray:
+        """Return the indices of step 1, 2, …"""
+        k = step - 1
+        if self.sampling == "replacement":
+            return generator(self.seed, "batch", step).integers(0, self.n, size=self.size)
+        if self.sampling == "cyclic":
+            return (k * self.size + np.arange(self.size)) % self.n
+        epoch, part = divmod(k, self.n // self.size)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, generator(self.seed, "batch", epoch).permutation(self.n)
+        return self._order[part * self.size : (part + 1) * self.size]
+
+
+class Counts:
+    """What was asked of a problem: calls by name, and their price in full gradients."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.equivalents = 0.0
+
+    def add(self, name: str, share: float) -> None:
+        """Count one call of `name` that looks at `share` of the examples."""
+        self.calls[name] = self.calls.get(name, 0) + 1
+        self.equivalents += COST[name] * share
+
+
+class Oracle:
+    """A problem at one step: every call is counted and uses the step's batch.
+
+    Parameters
+    ----------
+    problem : object
+        Anything with the capabilities that will be asked.
+    seed : int
+        Of the method's random numbers.
+    sampler : Sampler, optional
+        None: every call looks at all examples.
+
+    Attributes
+    ----------
+    step : int
+        The step being made, from 1.
+    batch : array of int or None
+    counts : Counts
+    """
+
+    def __init__(self, problem: Any, seed: int = 0, sampler: Sampler | None = None) -> None:
+        self.problem, self.seed, self.sampler = problem, seed, sampler
+        self.step = 0
+        self.counts = Counts()
+        self.batch: np.ndarray | None = None
+        self._share = 1.0
+        self._memo: tuple[Params, Params] | None = None
+        self._rng: np.random.Generator | None = None
+
+    def begin(self, step: int) -> None:
+        """Move to `step`: draw its batch and reset its random numbers."""
+        self.step, self._rng = step, None
+        if self.sampler is not None:
+            self.batch, self._memo = self.sampler.draw(step), None
+            self._share = self.batch.size / self.sampler.n
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The method's random numbers of this step: the same for every engine and after a resume."""
+        if self._rng is None:
+            self._rng = generator(self.seed, "method", self.step)
+        return self._rng
+
+    @property
+    def n_examples(self) -> int:
+        """The number of examples of the sum, 1 for a problem without."""
+        return getattr(self.problem, "n_examples", None) or 1
+
+    @property
+    def full(self) -> Oracle:
+        """The same problem on all examples, counted together with this oracle."""
+        if self.batch is None:
+            return self
+        return self._with_batch(None)
+
+    def on(self, batch: np.ndarray) -> Oracle:
+        """Return the same problem on the examples `batch`, counted together with this oracle."""
+        return self._with_batch(batch)
+
+    def draw(self, size: int) -> np.ndarray:
+        """Return `size` independent example indices from this step's random numbers."""
+        return self.rng.integers(0, self.n_examples, size=size)
+
+    def _with_batch(self, batch: np.ndarray | None) -> Oracle:
+        other = Oracle(self.problem, self.seed)
+        other.step, other.counts, other.batch = self.step, self.counts, batch
+        other._rng = self.rng
+        other._share = 1.0 if batch is None else batch.size / self.n_examples
+        return other
+
+    def forget(self) -> None:
+        """Drop the remembered gradient (its point's memory may be reused)."""
+        self._memo = None
+
+    def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self.counts.add(name, self._share)
+        member = getattr(self.problem, name)
+        if self.batch is None:
+            return member(*args, **kwargs)
+        return member(*args, batch=self.batch, **kwargs)
+
+    def value(self, x: Params) -> float:
+        """Return f(x)."""
+        return float(self._ask("value", x))
+
+    def grad(self, x: Params) -> Params:
+        """Return the gradient of f at x; asked twice at the same object x, it is computed once."""
+        if self._memo is not None and self._memo[0] is x:
+            return self._memo[1]
+        g = self._ask("grad", x)
+        self._memo = (x, g)
+        return g
+
+    def value_and_grad(self, x: Params) -> tuple[float, Params]:
+        """Return f(x) and its gradient, counted as one gradient where the problem gives both at once."""
+        if self._memo is None or self._memo[0] is not x:
+            if hasattr(self.problem, "value_and_grad"):
+                self.counts.add("grad", self._share)
+                batch = {} if self.batch is None else {"batch": self.batch}
+                f, g = self.problem.value_and_grad(x, **batch)
+                self._memo = (x, g)
+                return float(f), g
+            self.grad(x)
+        return self.value(x), self.grad(x)
+
+    def hvp(self, x: Params, v: Params) -> Params:
+        """Return the Hessian of f at x times v."""
+        return self._ask("hvp", x, v)
+
+    def example_grads(self, x: Params) -> Params:
+        """Return the gradient of each example of the batch, on a new first axis."""
+        return self._ask("example_grads", x)
+
+    def residual(self, x: Params) -> Array:
+        """Return r(x) of f = phi(r(x))."""
+        return self._ask("residual", x)
+
+    def jvp(self, x: Params, v: Params) -> Array:
+        """Return the Jacobian of r at x times v."""
+        return self._ask("jvp", x, v)
+
+    def vjp(self, x: Params, u: Array) -> Params:
+        """Return the transposed Jacobian of r at x times u."""
+        return self._ask("vjp", x, u)
+
+    def loss_gradient(self, x: Params) -> Array:
+        """Return the gradient of phi at r(x)."""
+        return self._ask("loss_gradient", x)
+
+    def loss_hessian(self, x: Params, u: Array) -> Array:
+        """Return the Hessian of phi at r(x) times u."""
+        return self._ask("loss_hessian", x, u)
+
+    def ggn(self, x: Params, v: Params) -> Params:
+        """Return the generalized Gauss-Newton matrix J^T H_phi J times v."""
+        return self.vjp(x, self.loss_hessian(x, self.jvp(x, v)))
+
+    def layers(self, x: Params, *, sample: bool) -> list[Layer]:
+        """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
+        return self._ask("layers", x, rng=self.rng if sample else None)
+
+    def penalty(self, x: Params) -> float:
+        """Return the nonsmooth part g(x)."""
+        self.counts.add("penalty", 0.0)
+        return float(self.problem.penalty(x))
+
+    def prox(self, x: Params, step: float) -> Params:
+        """Return the proximal point of g with step size `step`."""
+        self.counts.add("prox", 0.0)
+        return self.problem.prox(x, step)
+
+    def project(self, x: Params) -> Params:
+        """Return the feasible point nearest to x."""
+        self.counts.add("project", 0.0)
+        return self.problem.project(x)
+
+
+class GradientsAt(Oracle):
+    """An oracle whose gradient is another function's, for wrappers; all else is the inner oracle's.
+
+    Parameters
+    ----------
+    inner : Oracle
+    grad : callable
+        ``grad(x)``, usually made of calls of `inner`.
+    """
+
+    def __init__(self, inner: Oracle, grad: Any) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._memo = None
+        self._grad = grad
+
+    def grad(self, x: Params) -> Params:
+        """Return the replaced gradient at x."""
+        return self._grad(x)
+
+
+def objective(problem: Any, x: Params) -> float:
+    """Return the whole objective f + g at x, uncounted; NaN where the problem has no value."""
+    if not hasattr(problem, "value"):
+        return math.nan
+    total = float(problem.value(x))
+    if hasattr(problem, "penalty"):
+        total += float(problem.penalty(x))
+    return total
+

@@ -1,0 +1,145 @@
+"""What a problem offers. A method names what it needs; nothing else is asked of a problem.
+
+A problem is any object that has some of the members below, all exact. `batch` is an integer NumPy
+array of example indices, or None for all of them; with a batch every quantity is the mean over the
+batch, plus the whole regulariser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import Array, like, namespace
+from refopt.core.errors import CapabilityError
+from refopt.core.params import Params, leaves
+
+# name: (form, what it returns, how a user supplies it)
+CAPABILITIES: dict[str, tuple[str, str]] = {
+    "value": ("value(x, batch=None)", "the smooth objective f, a 0-d array"),
+    "grad": ("grad(x, batch=None)", "its gradient, like x"),
+    "value_and_grad": ("value_and_grad(x, batch=None)", "both for the price of the gradient"),
+    "hvp": ("hvp(x, v, batch=None)", "the Hessian of f times v, like x"),
+    "example_grads": (
+        "example_grads(x, batch=None)",
+        "the gradient of each example's f_i on a new first axis; their mean is the gradient",
+    ),
+    "residual": ("residual(x, batch=None)", "the inner map r of f = phi(r(x)), one array"),
+    "jvp": ("jvp(x, v, batch=None)", "the Jacobian of r times v, like r"),
+    "vjp": ("vjp(x, u, batch=None)", "the transposed Jacobian of r times u, like x"),
+    "loss_gradient": ("loss_gradient(x, batch=None)", "the gradient of phi at r(x), like r"),
+    "loss_hessian": ("loss_hessian(x, u, batch=None)", "the Hessian of phi at r(x) times u, like r"),
+    "least_squares": ("least_squares = True", "says that phi(r) = ||r||^2 / 2"),
+    "layers": (
+        "layers(x, batch=None, rng=None)",
+        "a Layer for each linear layer; with rng the labels are drawn from the model",
+    ),
+    "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
+    "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
+    "project": ("project(x)", "the nearest feasible point, like x"),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear layer ``s = W a + b`` of a model, seen on a batch.
+
+    Attributes
+    ----------
+    weight : str
+        The name of W, of shape (out, in), among the parameters.
+    bias : str or None
+        The name of b, of shape (out,).
+    inputs : array of shape (B, in)
+        The layer's inputs a, without an appended one.
+    output_grads : array of shape (B, out)
+        The gradient of each example's own loss (not of the mean) by the layer's output s.
+    """
+
+    weight: str
+    bias: str | None
+    inputs: Array
+    output_grads: Array
+
+
+def offers(problem: Any, capability: str) -> bool:
+    """Tell whether `problem` has `capability`."""
+    member = getattr(problem, capability, None)
+    return bool(member) if capability == "least_squares" else callable(member)
+
+
+def offered(problem: Any) -> list[str]:
+    """Return the capabilities that `problem` has."""
+    return [c for c in CAPABILITIES if offers(problem, c)]
+
+
+def require(problem: Any, needs: tuple[str, ...], method: str, having: list[str] | None = None) -> None:
+    """Raise unless `problem` offers all of `needs`; the message says how to supply what is missing.
+
+    Parameters
+    ----------
+    problem : object
+    needs : tuple of str
+    method : str
+        Who asks.
+    having : list of str, optional
+        Names of registered problems that offer everything, for the message.
+
+    Raises
+    ------
+    CapabilityError
+    """
+    missing = [n for n in needs if not offers(problem, n)]
+    if not missing:
+        return
+    forms = "; ".join(f"{CAPABILITIES[m][0]}: {CAPABILITIES[m][1]}" for m in missing)
+    zoo = f" Problems of the zoo that have it: {', '.join(having)}." if having else ""
+    raise CapabilityError(
+        f"{method} needs {', '.join(missing)}, which {type(problem).__qualname__} does not offer. Supply {forms}"
+        f" (as a method of the problem, or a keyword of refopt.from_functions).{zoo}"
+    )
+
+
+class Problem:
+    """Base of the zoo's problems: known facts, and data in the library of x.
+
+    Attributes
+    ----------
+    n_examples : int or None
+        The number of examples of a finite sum; None for a problem without batches.
+    solution, optimum, lipschitz, strong_convexity, condition_number, rank
+        What is known: a minimiser (like x), the least objective, L, mu, L / mu, the rank of the
+        solution. None where it is not known.
+    """
+
+    n_examples: int | None = None
+    solution: Params | None = None
+    optimum: float | None = None
+    lipschitz: float | None = None
+    strong_convexity: float | None = None
+    condition_number: float | None = None
+    rank: int | None = None
+
+    def start(self, seed: int = 0) -> Params:
+        """Return the default start, float64 NumPy.
+
+        Parameters
+        ----------
+        seed : int
+            Of the start alone; a problem's data has its own seed.
+        """
+        raise NotImplementedError
+
+    def _data(self, name: str, x: Params, dtype: Any = None) -> Array:
+        """Return the NumPy array `self.<name>` in the library, device and dtype of `x` (kept)."""
+        reference = next(iter(leaves(x).values()))
+        if type(reference) is np.ndarray and reference.dtype == np.float64 and dtype is None:
+            return getattr(self, name)
+        xp = namespace(reference)
+        key = (name, xp.__name__, str(dtype or reference.dtype), str(getattr(reference, "device", "")))
+        cache = self.__dict__.setdefault("_cache", {})
+        if key not in cache:
+            cache[key] = like(getattr(self, name), reference, dtype=dtype)
+        return cache[key]
