@@ -1,0 +1,113 @@
+"""From a name to an object: `refopt.optimizer` and `refopt.problem`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from refopt.core.errors import ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.hyper import check_known
+from refopt.core.method import Method
+from refopt.core.registry import entry, methods
+
+
+def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Method:
+    """Return an optimizer or wrapper by name.
+
+    Parameters
+    ----------
+    name : str
+        A registered name; ``refopt list`` shows them.
+    dialect : str
+        ``"paper"``, or the name of a library whose choices to make (``"torch"``, ``"optax"``,
+        ``"keras"``, ``"official"``, … as the method lists them).
+    hyperparameters
+        The method's own; they win over the dialect's. For a wrapper, those that it does not know
+        go to its ``base``, which is a method or the name of one.
+
+    Returns
+    -------
+    Method
+        With ``init(x)``, ``step(x, s, oracle)`` and, where gradients are enough,
+        ``update(x, grad, s)``.
+
+    Raises
+    ------
+    UnknownNameError
+        No such method or dialect; the message has the nearest names.
+    HyperparameterError, ArgumentError, ArgumentTypeError
+        An unknown hyperparameter, or one out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("adam", lr=0.1)
+    >>> x = np.array([1.0, -2.0])
+    >>> s = o.init(x)
+    >>> x, s = o.update(x, np.array([3.0, -0.5]), s)
+    >>> print(x.round(6))
+    [ 0.9 -1.9]
+    """
+    found = entry(name, ("optimizer", "wrapper"))
+    if dialect not in found.dialects:
+        raise UnknownNameError(
+            f"{name} has no dialect {dialect!r}.{nearest(str(dialect), found.dialects)} It has: {', '.join(found.dialects)}"
+        )
+    cls = found.obj
+    given = {**found.dialects[dialect].settings, **hyperparameters}
+    if found.kind == "wrapper":
+        own = {f.name for f in dataclasses.fields(cls)}
+        base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
+        passed_on = {k: v for k, v in given.items() if k not in own}
+        if isinstance(base, str):
+            base = optimizer(base, **passed_on)
+        elif passed_on:
+            raise ArgumentTypeError(
+                f"{name}: {', '.join(passed_on)} would go to its base, which is built already: {base!r}"
+            )
+        given = {**{k: v for k, v in given.items() if k in own}, "base": base}
+    check_known(cls, given, name)
+    return cls(**given)
+
+
+def problem(name: str, **parameters: Any) -> Any:
+    """Return a problem of the zoo by name.
+
+    Parameters
+    ----------
+    name : str
+        A registered name of kind ``problem``.
+    parameters
+        The problem's own, as in its docstring.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentTypeError, ArgumentError
+
+    Examples
+    --------
+    >>> import refopt
+    >>> p = refopt.problem("quadratic", n=5, condition_number=10.0)
+    >>> p.optimum
+    0.0
+    """
+    cls = entry(name, ("problem",)).obj
+    import inspect
+
+    known = inspect.signature(cls).parameters
+    for key in parameters:
+        if key not in known:
+            raise ArgumentTypeError(
+                f"problem {name!r} has no parameter {key!r}.{nearest(key, known)} It has: {', '.join(known)}"
+            )
+    return cls(**parameters)
+
+
+def problems_with(needs: tuple[str, ...]) -> list[str]:
+    """Return the names of registered problems whose class offers all of `needs`."""
+    from refopt.core.problem import offers
+
+    def has(cls: Any, capability: str) -> bool:
+        return capability == "least_squares" and hasattr(cls, capability) or offers(cls, capability)
+
+    return [m.name for m in methods("problem") if all(has(m.obj, n) for n in needs)]

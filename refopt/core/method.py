@@ -1,0 +1,176 @@
+"""What a method is: frozen hyperparameters, and pure `init`, `update` and `step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from refopt.core import engines
+from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.errors import ArgumentError, CapabilityError
+from refopt.core.hyper import check_hyperparameters, hyper
+from refopt.core.oracle import Oracle
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+
+State = Mapping[str, Any]
+Rule = Callable[..., tuple[Array, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Base of all optimizers and wrappers.
+
+    A state is a dict: ``"t"``, the number of steps made, and the method's own entries (parameters-
+    like arrays, arrays, numbers, nested dicts). `init` and `step` never change what they are given.
+
+    Parameters
+    ----------
+    schedule : callable, optional
+        Multiplier of the rate, a function of the step ``t = 1, 2, ...``.
+    """
+
+    registered_name: ClassVar[str] = ""
+    schedule: Callable[[int], float] | None = None
+
+    def __post_init__(self) -> None:
+        check_hyperparameters(self)
+        if self.schedule is not None and not callable(self.schedule):
+            raise ArgumentError(f"schedule: wanted a function of the step or None, got {self.schedule!r}")
+
+    def multiplier(self, t: int) -> float:
+        """Return the schedule's value at step `t`, 1 without a schedule."""
+        return 1.0 if self.schedule is None else float(self.schedule(t))
+
+    def rate(self, t: int) -> float:
+        """Return the learning rate of step `t`: ``lr`` (a number or a function) times the schedule."""
+        lr = self.lr  # type: ignore[attr-defined]
+        return float(lr(t) if callable(lr) else lr) * self.multiplier(t)
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`."""
+        raise NotImplementedError
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Make one step from `x`, asking `oracle` for what is needed."""
+        raise NotImplementedError
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Make one step from a gradient alone; only methods that need nothing else have it."""
+        raise CapabilityError(
+            f"{self.registered_name}: update(x, grad, s) is for methods that need gradients alone; use"
+            " step(x, s, oracle)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientMethod(Method):
+    """A method that needs one gradient a step, at the current point."""
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Ask for the gradient at `x` and update."""
+        return self.update(x, oracle.grad(x), s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeafRule(GradientMethod):
+    """A method that treats every named array alike and apart, by one rule.
+
+    A subclass names its `slots` (state arrays like x), gives the step's numbers in `scalars` and the
+    formula in `rule`. Here the rule sees whole arrays, so that it may use norms and products.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def active_slots(self) -> tuple[str, ...]:
+        """Return the slots in use; a subclass drops those that its switches leave idle."""
+        return self.slots
+
+    def init_slot(self, slot: str, leaf: Array) -> Array:
+        """Return a slot's start for one leaf: zeros like the leaf."""
+        return namespace(leaf).zeros_like(leaf)
+
+    def carry(self, t: int, s: State) -> dict[str, float]:
+        """Return the numbers that the state carries on, at step `t` (running products and the like)."""
+        return {}
+
+    def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
+        """Return the step's numbers, in the order of the rule's last arguments."""
+        raise NotImplementedError
+
+    def rule(self, xp: Namespace) -> Rule:
+        """Return the formula: ``(x, g, *slots, *scalars) -> (x, *slots)``."""
+        raise NotImplementedError
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`."""
+        x = check_start(x, "x")
+        first = {
+            slot: rebuild(x, {k: self.init_slot(slot, v) for k, v in leaves(x).items()})
+            for slot in self.active_slots()
+        }
+        return {"t": 0, **self.start_numbers(), **first}
+
+    def start_numbers(self) -> dict[str, float]:
+        """Return the carried numbers before the first step."""
+        return {}
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Make one step.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        grad : like x
+        s : state
+            From `init` or the last `update`.
+        donate : bool
+            The caller gives up `x` and `s`: their memory may be overwritten and returned.
+
+        Returns
+        -------
+        x, s : the new point and state
+
+        Raises
+        ------
+        ShapeError, DtypeError, ArgumentTypeError
+            `grad` is not like `x`.
+        """
+        check_like(grad, x, "grad")
+        t = s["t"] + 1
+        carried = self.carry(t, s)
+        scalars = list(self.scalars(t, carried).values())
+        slots = self.active_slots()
+        xs, gs = leaves(x), leaves(grad)
+        held = [leaves(s[slot]) for slot in slots]
+        inputs = [[xs[k], gs[k], *(h[k] for h in held)] for k in xs]
+        outputs = self._run(inputs, scalars, donate)
+        columns = [rebuild(x, dict(zip(xs, column))) for column in zip(*outputs)]
+        return columns[0], {"t": t, **carried, **dict(zip(slots, columns[1:]))}
+
+    def _run(self, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
+        return engines.engine("array")(self, inputs, scalars, donate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(LeafRule):
+    """A leaf rule in which no element looks at another: it runs on every engine.
+
+    The rule may use arithmetic, comparisons, ``xp.sqrt``, ``xp.abs``, ``xp.maximum``, ``xp.minimum``,
+    ``xp.where``, ``xp.sign``, ``xp.exp`` … and helper functions of its arguments; no numeric literals
+    (they would widen float32 in a compiled loop): numbers come from `scalars`.
+
+    Parameters
+    ----------
+    engine : {"array", "numba", "cupy"}
+        What runs the rule. ``numba`` takes NumPy arrays, ``cupy`` CuPy arrays.
+    """
+
+    engine: str = hyper("array", engines.ENGINES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "_engine", engines.engine(self.engine))
+
+    def _run(self, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
+        return self._engine(self, inputs, scalars, donate)  # type: ignore[attr-defined]
