@@ -13,6 +13,13 @@ _LAZY = {
     "bibliography": "refopt.core.registry",
     "get": "refopt.core.registry",
     "methods": "refopt.core.registry",
+    "minimize": "refopt.minimize",
+    "optimizer": "refopt.core.build",
+    "problem": "refopt.core.build",
+    "from_functions": "refopt.adapters.functions",
+    "from_jax": "refopt.adapters.jax",
+    "from_torch": "refopt.adapters.torch",
+    "scipy_method": "refopt.adapters.scipy",
 }
 _MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
 
@@ -20,7 +27,13 @@ __all__ = [*_LAZY, "__version__", "errors"]
 
 if TYPE_CHECKING:
     from refopt.core import errors as errors
+    from refopt.adapters.functions import from_functions
+    from refopt.adapters.jax import from_jax
+    from refopt.adapters.scipy import scipy_method
+    from refopt.adapters.torch import from_torch
+    from refopt.core.build import optimizer, problem
     from refopt.core.registry import bibliography, get, methods
+    from refopt.minimize import minimize
 
 
 def __getattr__(name: str) -> Any:

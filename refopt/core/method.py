@@ -11,7 +11,7 @@ from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.errors import ArgumentError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
 
 State = Mapping[str, Any]
 Rule = Callable[..., tuple[Array, ...]]
@@ -31,12 +31,22 @@ class Method:
     """
 
     registered_name: ClassVar[str] = ""
+    own_needs: ClassVar[tuple[str, ...]] = ("grad",)
     schedule: Callable[[int], float] | None = None
 
     def __post_init__(self) -> None:
         check_hyperparameters(self)
         if self.schedule is not None and not callable(self.schedule):
             raise ArgumentError(f"schedule: wanted a function of the step or None, got {self.schedule!r}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The capabilities that a problem must offer."""
+        return self.own_needs
+
+    def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
+        """Return the measure that `minimize` compares with ``tol``: the gradient's largest entry."""
+        return max_abs(oracle.grad(x))
 
     def multiplier(self, t: int) -> float:
         """Return the schedule's value at step `t`, 1 without a schedule."""
@@ -76,11 +86,13 @@ class GradientMethod(Method):
 class LeafRule(GradientMethod):
     """A method that treats every named array alike and apart, by one rule.
 
-    A subclass names its `slots` (state arrays like x), gives the step's numbers in `scalars` and the
-    formula in `rule`. Here the rule sees whole arrays, so that it may use norms and products.
+    A subclass names its `slots` (state arrays), gives the step's numbers in `scalars` and the formula
+    in `rule`. Here the rule sees whole arrays, so that it may use norms and products. `given` names
+    what the step is fed with: the gradient, and whatever else `advance` is called with.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    given: ClassVar[tuple[str, ...]] = ("g",)
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the slots in use; a subclass drops those that its switches leave idle."""
@@ -99,7 +111,7 @@ class LeafRule(GradientMethod):
         raise NotImplementedError
 
     def rule(self, xp: Namespace) -> Rule:
-        """Return the formula: ``(x, g, *slots, *scalars) -> (x, *slots)``."""
+        """Return the formula: ``(x, *given, *slots, *scalars) -> (x, *slots)``."""
         raise NotImplementedError
 
     def init(self, x: Params) -> State:
@@ -137,16 +149,21 @@ class LeafRule(GradientMethod):
             `grad` is not like `x`.
         """
         check_like(grad, x, "grad")
+        return self.advance(x, (grad,), s, donate=donate)
+
+    def advance(
+        self, x: Params, given: tuple[Params, ...], s: State, *, donate: bool = False
+    ) -> tuple[Params, State]:
+        """Apply the rule to every leaf, fed with `given` (each like x)."""
         t = s["t"] + 1
         carried = self.carry(t, s)
         scalars = list(self.scalars(t, carried).values())
         slots = self.active_slots()
-        xs, gs = leaves(x), leaves(grad)
-        held = [leaves(s[slot]) for slot in slots]
-        inputs = [[xs[k], gs[k], *(h[k] for h in held)] for k in xs]
+        columns = [leaves(p) for p in (x, *given, *(s[slot] for slot in slots))]
+        inputs = [[column[name] for column in columns] for name in columns[0]]
         outputs = self._run(inputs, scalars, donate)
-        columns = [rebuild(x, dict(zip(xs, column))) for column in zip(*outputs)]
-        return columns[0], {"t": t, **carried, **dict(zip(slots, columns[1:]))}
+        new = [rebuild(x, dict(zip(columns[0], column))) for column in zip(*outputs)]
+        return new[0], {"t": t, **carried, **dict(zip(slots, new[1:]))}
 
     def _run(self, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
         return engines.engine("array")(self, inputs, scalars, donate)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import Array
-from refopt.core.params import Params
+from refopt.core.params import Params, finite
 from refopt.core.problem import Layer
 from refopt.core.rng import generator
 
@@ -32,6 +32,10 @@ COST: dict[str, float] = {
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
+
+
+class NonFiniteGradient(ArithmeticError):
+    """The problem's gradient has NaN or infinity; `minimize` ends the run as diverged."""
 
 
 class Sampler:
@@ -170,6 +174,8 @@ class Oracle:
         if self._memo is not None and self._memo[0] is x:
             return self._memo[1]
         g = self._ask("grad", x)
+        if not finite(g):
+            raise NonFiniteGradient
         self._memo = (x, g)
         return g
 

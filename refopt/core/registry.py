@@ -177,6 +177,8 @@ def register(
         )  # fmt: skip
         if isinstance(obj, type):
             obj.registered_name = name  # type: ignore[attr-defined]
+            if kind in ("optimizer", "wrapper"):
+                obj.own_needs = needs  # type: ignore[attr-defined]
         return obj
 
     return add

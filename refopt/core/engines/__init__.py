@@ -21,9 +21,9 @@ class Engine(Protocol):
         Parameters
         ----------
         method : Elementwise
-            Its ``rule(xp)`` returns a function ``(x, g, *slots, *scalars) -> (x, *slots)``.
+            Its ``rule(xp)`` returns a function ``(x, *given, *slots, *scalars) -> (x, *slots)``.
         inputs : list of list of array
-            For each leaf ``[x, g, *slots]``.
+            For each leaf ``[x, *given, *slots]``.
         scalars : list of float
             The step's numbers, computed once.
         donate : bool

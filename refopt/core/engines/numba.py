@@ -94,16 +94,20 @@ def _write_once(source: str, key: str) -> pathlib.Path | None:
     return path
 
 
-def _compile(rule: types.FunctionType, n_slots: int, n_scalars: int, dtype: np.dtype[Any], parallel: bool) -> Any:
+def _compile(
+    rule: types.FunctionType, n_given: int, n_slots: int, n_scalars: int, dtype: np.dtype[Any], parallel: bool
+) -> Any:
     import numba
 
-    arrays = ["x", "g", *(f"s{k}" for k in range(n_slots))]
-    outputs = [f"{a}[i]" for a in arrays if a != "g"]
+    given = [f"g{k}" for k in range(n_given)]
+    arrays = ["x", *given, *(f"s{k}" for k in range(n_slots))]
+    outputs = [f"{a}[i]" for a in arrays if a not in given]
     source = _LOOP.format(
         name=rule.__qualname__,
         arrays=", ".join(arrays),
         scalars=", ".join(f"k{k}" for k in range(n_scalars)),
-        left=", ".join(outputs),
+        # A rule without slots returns a tuple of one.
+        left=", ".join(outputs) + ("," if n_slots == 0 else ""),
         elements=", ".join(f"{a}[i]" for a in arrays),
     )
     key = hashlib.sha256(
@@ -117,9 +121,10 @@ def _compile(rule: types.FunctionType, n_slots: int, n_scalars: int, dtype: np.d
     scope.update(prange=numba.prange, rule=_jitted(rule, numba.njit))
     exec(compile(source, str(path or "<refopt loop>"), "exec"), scope)
     element = numba.from_dtype(dtype)
-    out = numba.types.Array(element, 1, "C")
-    given = numba.types.Array(element, 1, "C", readonly=True)
-    signature = numba.void(numba.intp, *[given if a == "g" else out for a in arrays], *[element] * n_scalars)
+    written = numba.types.Array(element, 1, "C")
+    read = numba.types.Array(element, 1, "C", readonly=True)
+    kinds = [read if a in given else written for a in arrays]
+    signature = numba.void(numba.intp, *kinds, *[element] * n_scalars)
     jit = numba.njit(
         signature, parallel=parallel, cache=path is not None, error_model="numpy", nogil=True, boundscheck=False
     )
@@ -143,7 +148,9 @@ def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bo
     except ImportError:
         raise missing_extra("numba", "numba") from None
     results = []
-    for x, g, *slots in inputs:
+    n_given = len(method.given)
+    for x, *rest in inputs:
+        given, slots = rest[:n_given], rest[n_given:]
         if type(x) is not np.ndarray:
             raise ArgumentTypeError(f"engine 'numba': wanted NumPy arrays, got {type(x).__module__}.{type(x).__name__}")
         parallel = x.size >= PARALLEL_FROM
@@ -151,11 +158,11 @@ def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bo
         entry = _loops.get(key)
         if entry is None:
             rule = method.rule(np)
-            entry = _loops[key] = _compile(rule, len(slots), len(scalars), x.dtype, parallel)
+            entry = _loops[key] = _compile(rule, n_given, len(slots), len(scalars), x.dtype, parallel)
         owned = [_owned(a, donate) for a in (x, *slots)]
         flat = [a.reshape(-1) for a in owned]
         # Scalars in the array's dtype: a float64 scalar would widen a float32 loop.
         typed = [x.dtype.type(k) for k in scalars]
-        entry(x.size, flat[0], np.ascontiguousarray(g).reshape(-1), *flat[1:], *typed)
+        entry(x.size, flat[0], *(np.ascontiguousarray(g).reshape(-1) for g in given), *flat[1:], *typed)
         results.append(owned)
     return results

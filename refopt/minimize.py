@@ -1,0 +1,440 @@
+"""The driver: loop, budgets, stopping, history, checkpoints, progress."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from refopt.core import checkpoint as ckpt
+from refopt.core import params
+from refopt.core.build import optimizer, problems_with
+from refopt.core.build import problem as build_problem
+from refopt.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CapabilityError,
+    CheckpointError,
+    missing_extra,
+)
+from refopt.core.hyper import check_number
+from refopt.core.method import Method, State
+from refopt.core.oracle import SAMPLING, NonFiniteGradient, Oracle, Sampler, objective
+from refopt.core.params import Params, check_start, leaves
+from refopt.core.problem import offers, require
+from refopt.core.result import Result
+
+COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds")
+
+
+@dataclass(frozen=True)
+class Intermediate:
+    """What a callback with the parameter ``intermediate_result`` is given after each step.
+
+    Attributes
+    ----------
+    x : array or dict of arrays
+    nit : int
+    gradient_equivalents, seconds : float
+    """
+
+    x: Params
+    nit: int
+    gradient_equivalents: float
+    seconds: float
+    problem: Any
+
+    @property
+    def fun(self) -> float:
+        """The whole objective at `x`, evaluated when it is asked for and not counted."""
+        return objective(self.problem, self.x)
+
+
+def minimize(
+    problem: Any,
+    method: str | Method,
+    x0: Any = None,
+    *,
+    steps: int = 1000,
+    tol: float | None = None,
+    max_calls: float | Mapping[str, int] | None = None,
+    max_seconds: float | None = None,
+    batch_size: int | None = None,
+    sampling: str = "shuffle",
+    seed: int = 0,
+    callback: Callable[..., Any] | None = None,
+    record_every: int | None = None,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 100,
+    resume: bool = False,
+    dialect: str = "paper",
+    **hyperparameters: Any,
+) -> Result:
+    """Minimise `problem` by `method`.
+
+    Parameters
+    ----------
+    problem : object or str
+        A problem of the zoo (or its name), anything with the members of
+        `refopt.core.problem.CAPABILITIES`, or what `refopt.from_functions` returns.
+    method : str or Method
+        A name, or what `refopt.optimizer` returns.
+    x0 : array or dict of arrays, optional
+        The start; its library and dtype are those of the whole run. Default: the problem's own.
+    steps : int
+        At most this many steps in all, those before a resume included.
+    tol : float, optional
+        Stop when the method's measure of stationarity (for most methods the largest entry of the
+        gradient) is at most `tol`. It is checked before each step; on batches, only at recorded
+        steps and on all examples.
+    max_calls : float or dict of str to int, optional
+        A budget in gradient equivalents (`refopt.core.oracle.COST`), or of calls by oracle
+        (``{"hvp": 100}``). The step that exceeds it is the last.
+    max_seconds : float, optional
+        A budget of time, that of recording left out.
+    batch_size : int, optional
+        Examples a step; None for all. At most the problem's ``n_examples``.
+    sampling : {"shuffle", "replacement", "cyclic"}
+        How batches are drawn: by epochs, independently, or in order.
+    seed : int
+        Of batches and of the method's random numbers, in [0, 2**63). The same seed gives the same
+        run on every engine and after a resume.
+    callback : callable, optional
+        As SciPy's: called after each step as ``callback(x)``, or, if its parameter has that name,
+        ``callback(intermediate_result=...)``. ``StopIteration`` ends the run.
+    record_every : int, optional
+        Record the history every so many steps; default about a hundred times a run.
+    progress : bool
+        Show a progress bar (extra ``cli``).
+    checkpoint : path, optional
+        Write the run there every `checkpoint_every` steps and at its end.
+    checkpoint_every : int
+    resume : bool
+        Go on from `checkpoint` if it exists. Without `resume`, an existing file is an error.
+    dialect, hyperparameters
+        For `refopt.optimizer`, where `method` is a name.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    CapabilityError
+        The problem lacks what the method needs; raised before the first step.
+    ArgumentError, ArgumentTypeError, ShapeError, DtypeError, NonFiniteError, UnknownNameError
+        Bad input, before any work.
+    CheckpointError
+        A checkpoint that is missing, damaged, foreign, or of another run.
+
+    Examples
+    --------
+    >>> import refopt
+    >>> r = refopt.minimize(refopt.problem("quadratic", n=4), "nesterov", lr=0.1, steps=200)
+    >>> r.status, r.nit, dict(r.calls)
+    ('steps', 200, {'grad': 200})
+    """
+    if isinstance(problem, str):
+        problem = build_problem(problem)
+    run = _Run(
+        problem,
+        _method(method, dialect, hyperparameters),
+        x0,
+        steps=_whole(steps, "steps", 0),
+        tol=_positive(tol, "tol"),
+        max_calls=max_calls,
+        max_seconds=_positive(max_seconds, "max_seconds"),
+        batch_size=batch_size,
+        sampling=sampling,
+        seed=seed,
+        callback=callback,
+        record_every=record_every,
+        checkpoint=checkpoint,
+        checkpoint_every=_whole(checkpoint_every, "checkpoint_every", 1),
+        resume=resume,
+    )
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if not progress:
+            return run.go(lambda step: None)
+        try:
+            from rich.progress import Progress
+        except ImportError:
+            raise missing_extra("cli", "rich") from None
+        with Progress(transient=True) as bar:
+            task = bar.add_task(f"{run.method.registered_name or type(run.method).__name__}", total=steps)
+            return run.go(lambda step: bar.update(task, completed=step))
+
+
+def _method(method: Any, dialect: str, hyperparameters: dict[str, Any]) -> Method:
+    if isinstance(method, str):
+        return optimizer(method, dialect=dialect, **hyperparameters)
+    if not isinstance(method, Method):
+        raise ArgumentTypeError(f"method: wanted a name or a Method, got {type(method).__qualname__}")
+    if hyperparameters or dialect != "paper":
+        given = [*hyperparameters, *(["dialect"] if dialect != "paper" else [])]
+        raise ArgumentTypeError(f"method is built already, so {', '.join(given)} cannot be given beside it")
+    return method
+
+
+def _whole(value: Any, name: str, low: int) -> int:
+    check_number(value, f"int [{low}, inf)", name)
+    return int(value)
+
+
+def _positive(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    check_number(value, "[0, inf]", name)
+    return float(value)
+
+
+def _takes_intermediate_result(callback: Callable[..., Any]) -> bool:
+    try:
+        return set(inspect.signature(callback).parameters) == {"intermediate_result"}
+    except (TypeError, ValueError):
+        return False
+
+
+def _describe(method: Method) -> dict[str, Any]:
+    """Name a method's hyperparameters so that a resumed run can be held to them."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, Method):
+            return _describe(value)
+        return getattr(value, "__qualname__", None) or repr(value)
+
+    return {"class": type(method).__qualname__, **{f.name: text(getattr(method, f.name)) for f in fields(method)}}
+
+
+class _Run:
+    """One run: what does not change (checked in __init__) and what does (the loop)."""
+
+    def __init__(
+        self, problem: Any, method: Method, x0: Any, *, steps: int, tol: float | None, max_calls: Any,
+        max_seconds: float | None, batch_size: Any, sampling: Any, seed: Any, callback: Any,
+        record_every: Any, checkpoint: Any, checkpoint_every: int, resume: bool,
+    ) -> None:  # fmt: skip
+        self.problem, self.method = problem, method
+        if callback is not None and not callable(callback):
+            raise ArgumentTypeError(f"callback: wanted a callable or None, got {type(callback).__qualname__}")
+        check_number(seed, "int [0, 9223372036854775807]", "seed")
+        self._check_capabilities()
+        self.x0 = self._start(x0, seed)
+        self.sampler = self._sampler(batch_size, sampling, seed)
+        self.oracle = Oracle(problem, int(seed), self.sampler)
+        self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
+        self.budget = self._budget(max_calls)
+        every = max(1, steps // 100) if record_every is None else record_every
+        self.record_every = _whole(every, "record_every", 1)
+        self.callback = callback
+        self.intermediate = callback is not None and _takes_intermediate_result(callback)
+        self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
+        if resume and checkpoint is None:
+            raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
+        if checkpoint is not None and not resume and os.path.exists(checkpoint):
+            raise CheckpointError(f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it")
+        self.rows: list[list[float]] = []
+        self.seconds = 0.0
+        self.last_good: tuple[Params, State, int] | None = None
+
+    def _check_capabilities(self) -> None:
+        needs = self.method.needs
+        name = self.method.registered_name or type(self.method).__qualname__
+        if any(not offers(self.problem, n) for n in needs):
+            require(self.problem, needs, name, problems_with(needs))
+
+    def _start(self, x0: Any, seed: int) -> Params:
+        if x0 is None:
+            if callable(getattr(self.problem, "start", None)):
+                x0 = self.problem.start(seed)
+            else:
+                x0 = getattr(self.problem, "x0", None)
+            if x0 is None:
+                raise ArgumentError("x0: the problem has no default start, so x0 must be given")
+        return check_start(x0, "x0")
+
+    def _sampler(self, batch_size: Any, sampling: Any, seed: int) -> Sampler | None:
+        if sampling not in SAMPLING:
+            raise ArgumentError(f"sampling: wanted one of {', '.join(SAMPLING)}, got {sampling!r}")
+        if batch_size is None:
+            return None
+        n = getattr(self.problem, "n_examples", None)
+        if n is None:
+            raise CapabilityError(
+                f"batch_size: {type(self.problem).__qualname__} is not a sum over examples (it has no n_examples)"
+            )
+        check_number(batch_size, "int [1, inf)", "batch_size")
+        if batch_size > n:
+            raise ArgumentError(f"batch_size: wanted at most the problem's {n} examples, got {batch_size}")
+        return Sampler(n, int(batch_size), sampling, int(seed))
+
+    @staticmethod
+    def _budget(max_calls: Any) -> Callable[[Oracle], bool]:
+        if max_calls is None:
+            return lambda oracle: False
+        if isinstance(max_calls, Mapping):
+            limits = {k: _whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
+            return lambda oracle: any(oracle.counts.calls.get(k, 0) >= v for k, v in limits.items())
+        if not isinstance(max_calls, numbers.Real):
+            raise ArgumentTypeError(f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}")
+        limit = _positive(max_calls, "max_calls") or 0.0
+        return lambda oracle: oracle.counts.equivalents >= limit
+
+    def go(self, tick: Callable[[int], None]) -> Result:
+        x, s, k = self._begin()
+        status = ""
+        while not status:
+            start = time.perf_counter()
+            recorded = k % self.record_every == 0 or k == self.steps
+            if recorded and not self._record(x, s, k):
+                return self._diverged(x, s, k)
+            if recorded:
+                start = time.perf_counter()
+            self.oracle.begin(k + 1)
+            status = self._status(x, s, k, recorded)
+            if status:
+                break
+            try:
+                new_x, new_s = self.method.step(x, s, self.oracle)
+            except NonFiniteGradient:
+                return self._diverged(x, s, k)
+            if not params.finite(new_x):
+                return self._diverged(x, s, k)
+            x, s, k = new_x, new_s, k + 1
+            self.seconds += time.perf_counter() - start
+            if self.checkpoint is not None and k % self.checkpoint_every == 0:
+                self._save(x, s, k)
+            tick(k)
+            if self.callback is not None and self._call_back(x, k):
+                status = "callback"
+        if self.rows[-1][0] != k and not self._record(x, s, k):
+            return self._diverged(x, s, k)
+        if self.checkpoint is not None:
+            self._save(x, s, k)
+        return self._result(x, s, k, status)
+
+    def _begin(self) -> tuple[Params, State, int]:
+        if self.resume and self.checkpoint is not None and os.path.exists(self.checkpoint):
+            return self._load()
+        return self.x0, self.method.init(self.x0), 0
+
+    def _status(self, x: Params, s: State, k: int, recorded: bool) -> str:
+        if self.tol is not None and (self.sampler is None or recorded):
+            try:
+                # A check on all examples beside a run on batches is the driver's, not the method's.
+                oracle = self.oracle if self.sampler is None else Oracle(self.problem, self.seed)
+                if self.method.stationarity(x, s, oracle) <= self.tol:
+                    return "converged"
+            except NonFiniteGradient:
+                return ""
+        if k >= self.steps:
+            return "steps"
+        if self.budget(self.oracle):
+            return "calls"
+        if self.max_seconds is not None and self.seconds >= self.max_seconds:
+            return "time"
+        return ""
+
+    def _record(self, x: Params, s: State, k: int) -> bool:
+        """Add a row to the history; False if the objective is not finite there."""
+        value = objective(self.problem, x)
+        if hasattr(self.problem, "value") and not math.isfinite(value):
+            return False
+        grad_norm = params.norm(self.problem.grad(x)) if hasattr(self.problem, "grad") else math.nan
+        self.rows.append([k, value, grad_norm, self.oracle.counts.equivalents, self.seconds])
+        self.last_good = (x, s, k)
+        return True
+
+    def _call_back(self, x: Params, k: int) -> bool:
+        assert self.callback is not None
+        try:
+            if self.intermediate:
+                now = Intermediate(x, k, self.oracle.counts.equivalents, self.seconds, self.problem)
+                self.callback(intermediate_result=now)
+            else:
+                self.callback(x)
+        except StopIteration:
+            return True
+        return False
+
+    def _diverged(self, x: Params, s: State, k: int) -> Result:
+        if hasattr(self.problem, "value") and not math.isfinite(objective(self.problem, x)):
+            if self.last_good is None:
+                value = objective(self.problem, x)
+                return self._result(x, s, 0, "diverged", f"the objective is {value} at the start")
+            x, s, k = self.last_good
+        where = f"step {k + 1} met a non-finite value; x is the last point with a finite objective (step {k})"
+        return self._result(x, s, k, "diverged", where)
+
+    def _result(self, x: Params, s: State, k: int, status: str, detail: str = "") -> Result:
+        name = self.method.registered_name or type(self.method).__name__
+        sentence = {
+            "steps": f"{name}: all {k} steps made",
+            "converged": f"{name}: stationary to tol={self.tol} after {k} steps",
+            "calls": f"{name}: the budget of oracle calls is spent after {k} steps",
+            "time": f"{name}: the budget of time is spent after {k} steps",
+            "callback": f"{name}: the callback ended the run after {k} steps",
+            "diverged": f"{name}: diverged: {detail}",
+        }[status]
+        table = np.asarray(self.rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+        return Result(
+            x=x,
+            fun=objective(self.problem, x),
+            nit=k,
+            calls=dict(self.oracle.counts.calls),
+            gradient_equivalents=self.oracle.counts.equivalents,
+            history={name: table[:, i] for i, name in enumerate(COLUMNS)},
+            success=status != "diverged",
+            status=status,
+            message=sentence + ".",
+            state=s,
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        sampler = self.sampler
+        return {
+            "method": _describe(self.method),
+            "problem": type(self.problem).__qualname__,
+            "seed": self.seed,
+            "batches": [sampler.n, sampler.size, sampler.sampling] if sampler else None,
+            "shapes": [[k, list(v.shape), str(v.dtype)] for k, v in leaves(self.x0).items()],
+        }
+
+    def _save(self, x: Params, s: State, k: int) -> None:
+        assert self.checkpoint is not None
+        counts = self.oracle.counts
+        ckpt.save(
+            self.checkpoint,
+            {
+                "run": self._identity(), "x": x, "state": dict(s), "step": k, "calls": counts.calls,
+                "equivalents": counts.equivalents, "rows": self.rows, "seconds": self.seconds,
+            },
+        )  # fmt: skip
+
+    def _load(self) -> tuple[Params, State, int]:
+        assert self.checkpoint is not None
+        content = ckpt.load(self.checkpoint, next(iter(leaves(self.x0).values())))
+        mine = self._identity()
+        for key, value in mine.items():
+            stored = content.get("run", {}).get(key)
+            if stored != value:
+                raise CheckpointError(
+                    f"checkpoint: {self.checkpoint} is of another run: its {key} is {stored}, this run's {value}"
+                )
+        self.rows = [list(r) for r in content["rows"]]
+        self.seconds = content["seconds"]
+        self.oracle.counts.calls = content["calls"]
+        self.oracle.counts.equivalents = content["equivalents"]
+        x, s, k = content["x"], content["state"], content["step"]
+        if self.rows and self.rows[-1][0] == k:
+            self.rows.pop()
+        self.last_good = (x, s, k)
+        return x, s, k

@@ -1,0 +1,62 @@
+"""How to run optimizers of other libraries on the streams of ``tests/streams.py``, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.streams import KINDS, Leaves, stream, trajectory
+
+Schedule = Callable[[int], float]
+
+
+def run_torch(
+    make: Callable[[list[Any]], Any], seed: int, schedule: Schedule | None = None, kinds: tuple[str, ...] = KINDS
+) -> dict[str, np.ndarray]:
+    """Run ``make(parameters)``, a torch optimizer, on every stream."""
+    import torch
+
+    out = {}
+    for kind in kinds:
+        x, gradients = stream(seed, kind)
+        p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x.items()}
+        o = make(list(p.values()))
+        base = [group["lr"] for group in o.param_groups]
+
+        def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
+            for group, lr in zip(o.param_groups, base):
+                group["lr"] = lr * (schedule(t) if schedule else 1.0)
+            for k, leaf in p.items():
+                leaf.grad = torch.tensor(g[k])
+            o.step()
+            return {k: leaf.detach().numpy().copy() for k, leaf in p.items()}
+
+        out[kind] = trajectory(advance, x, gradients)
+    return out
+
+
+def run_optax(make: Callable[[Any], Any], seed: int, kinds: tuple[str, ...] = KINDS) -> dict[str, np.ndarray]:
+    """Run ``make(optax)``, a gradient transformation, on every stream."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import jax.numpy as jnp
+    import optax
+
+    out = {}
+    for kind in kinds:
+        x, gradients = stream(seed, kind)
+        transformation = make(optax)
+        state = transformation.init({k: jnp.asarray(v) for k, v in x.items()})
+        update = jax.jit(transformation.update)
+
+        def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
+            nonlocal state
+            now = {k: jnp.asarray(v) for k, v in x.items()}
+            step, state = update({k: jnp.asarray(v) for k, v in g.items()}, state, now)
+            return {k: np.asarray(v) for k, v in optax.apply_updates(now, step).items()}
+
+        out[kind] = trajectory(advance, x, gradients)
+    return out

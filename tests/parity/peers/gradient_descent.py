@@ -1,0 +1,46 @@
+"""sgd, momentum and nesterov beside torch and optax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.parity.case import Case
+from tests.parity.libraries import run_optax, run_torch
+from tests.streams import run_refopt, schedule
+
+
+def _torch(**kwargs: Any) -> Any:
+    def make(parameters: list[Any]) -> Any:
+        import torch
+
+        return torch.optim.SGD(parameters, **kwargs)
+
+    return lambda seed: run_torch(make, seed, schedule)
+
+
+def _ours(name: str, **kwargs: Any) -> Any:
+    return lambda seed: run_refopt(name, seed, schedule=schedule, **kwargs)
+
+
+def _optax(**kwargs: Any) -> Any:
+    return lambda seed: run_optax(lambda optax: optax.sgd(lambda n: 0.03 * schedule(n + 1), **kwargs), seed)
+
+
+CASES = [
+    Case("sgd", "torch", "torch", _ours("sgd", dialect="torch", lr=0.03, weight_decay=0.1), _torch(lr=0.03, weight_decay=0.1)),
+    Case(
+        "momentum", "torch", "torch",
+        _ours("momentum", dialect="torch", lr=0.03, momentum=0.8, dampening=0.3, weight_decay=0.1),
+        _torch(lr=0.03, momentum=0.8, dampening=0.3, weight_decay=0.1),
+    ),
+    Case("momentum", "optax", "optax", _ours("momentum", dialect="optax", lr=0.03, momentum=0.8), _optax(momentum=0.8)),
+    Case(
+        "nesterov", "torch", "torch",
+        _ours("nesterov", dialect="torch", lr=0.03, momentum=0.8, weight_decay=0.1),
+        _torch(lr=0.03, momentum=0.8, weight_decay=0.1, nesterov=True),
+    ),
+    Case(
+        "nesterov", "optax", "optax", _ours("nesterov", dialect="optax", lr=0.03, momentum=0.8),
+        _optax(momentum=0.8, nesterov=True),
+    ),
+]  # fmt: skip
