@@ -148,6 +148,8 @@ class LeafRule(GradientMethod):
         ShapeError, DtypeError, ArgumentTypeError
             `grad` is not like `x`.
         """
+        if self.given != ("g",):
+            return super().update(x, grad, s)
         check_like(grad, x, "grad")
         return self.advance(x, (grad,), s, donate=donate)
 

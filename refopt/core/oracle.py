@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -249,18 +250,21 @@ class GradientsAt(Oracle):
     Parameters
     ----------
     inner : Oracle
-    grad : callable
-        ``grad(x)``, usually made of calls of `inner`.
+    replaced : callable
+        ``replaced(oracle, x)`` returns the gradient to use, made of calls of `oracle`, which is
+        `inner` on the batch that is asked about.
     """
 
-    def __init__(self, inner: Oracle, grad: Any) -> None:
+    def __init__(self, inner: Oracle, replaced: Callable[[Oracle, Params], Params]) -> None:
         self.__dict__.update(inner.__dict__)
-        self._memo = None
-        self._grad = grad
+        self._inner, self._replaced = inner, replaced
 
     def grad(self, x: Params) -> Params:
         """Return the replaced gradient at x."""
-        return self._grad(x)
+        return self._replaced(self._inner, x)
+
+    def _with_batch(self, batch: np.ndarray | None) -> Oracle:
+        return GradientsAt(self._inner._with_batch(batch), self._replaced)
 
 
 def objective(problem: Any, x: Params) -> float:
