@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
