@@ -1,0 +1,120 @@
+"""Groups: methods that treat some leaves by their own rule and hand the others to another method."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refopt.core.arrays import Array
+from refopt.core.errors import ArgumentError, ArgumentTypeError
+from refopt.core.hyper import hyper
+from refopt.core.method import LeafRule, Method, State
+from refopt.core.oracle import Oracle
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+
+Chooser = str | Sequence[str] | Callable[[str, Array], bool]
+
+SHAPES: dict[str, Callable[[Array], bool]] = {
+    "all": lambda leaf: True,
+    "none": lambda leaf: False,
+    "vectors": lambda leaf: leaf.ndim <= 1,
+    "matrices": lambda leaf: leaf.ndim == 2,
+    "matrices-and-kernels": lambda leaf: leaf.ndim >= 2,
+}
+
+
+def choose(x: Params, chooser: Chooser) -> list[str]:
+    """Return the names of the leaves that `chooser` means.
+
+    Parameters
+    ----------
+    x : array or dict of arrays
+    chooser : str, sequence of str, or callable
+        A shape class (``"all"``, ``"none"``, ``"vectors"``, ``"matrices"``, ``"matrices-and-kernels"``);
+        names or patterns (``["embed*", "head"]``); or a function of name and leaf.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown shape class.
+    ArgumentTypeError
+        Neither of these.
+    """
+    named = leaves(x)
+    if isinstance(chooser, str):
+        if chooser not in SHAPES:
+            raise ArgumentError(
+                f"group: wanted one of {', '.join(SHAPES)}, a list of names or a function, got {chooser!r}"
+            )
+        return [k for k, v in named.items() if SHAPES[chooser](v)]
+    if callable(chooser):
+        return [k for k, v in named.items() if chooser(k, v)]
+    try:
+        patterns = [str(p) for p in chooser]
+    except TypeError:
+        raise ArgumentTypeError(f"group: wanted a name, a list of names or a function, got {chooser!r}") from None
+    return [k for k in named if any(fnmatch.fnmatchcase(k, p) for p in patterns)]
+
+
+def pick(x: Params, names: list[str]) -> dict[str, Array]:
+    """Return the named leaves."""
+    named = leaves(x)
+    return {k: named[k] for k in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped(LeafRule):
+    """A leaf rule for chosen leaves, beside another method for the rest.
+
+    The state holds the rule's slots for the chosen leaves, and the other method's state under
+    ``"others"``.
+
+    Parameters
+    ----------
+    group : str, sequence of str, or callable
+        The leaves that the rule treats; see `choose`.
+    others : Method
+        What treats the rest, if there is any.
+    """
+
+    group: Any = hyper("all")
+    others: Any = hyper(None)
+
+    def _split(self, x: Params) -> tuple[list[str], list[str]]:
+        mine = choose(x, self.group)
+        rest = [k for k in leaves(x) if k not in mine]
+        if rest and not isinstance(self.others, Method):
+            raise ArgumentTypeError(
+                f"others: wanted a Method for the leaves {rest}, which are not in the group, got {self.others!r}"
+            )
+        return mine, rest
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`."""
+        x = check_start(x, "x")
+        mine, rest = self._split(x)
+        own = super().init(pick(x, mine)) if mine else {"t": 0, **{slot: {} for slot in self.active_slots()}}
+        return {**own, "others": self.others.init(pick(x, rest))} if rest else own
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Make one step: the rule on its leaves, the other method on the rest."""
+        check_like(grad, x, "grad")
+        return self._both(
+            x, s, lambda names, state: super(Grouped, self).update(pick(x, names), pick(grad, names), state, donate=donate),
+            lambda names, state: self.others.update(pick(x, names), pick(grad, names), state, donate=donate),
+        )  # fmt: skip
+
+    def _both(self, x: Params, s: State, own: Callable[..., Any], other: Callable[..., Any]) -> tuple[Params, State]:
+        mine, rest = self._split(x)
+        state = {k: v for k, v in s.items() if k != "others"}
+        new_x, new_s = own(mine, state) if mine else ({}, {**state, "t": s["t"] + 1})
+        if rest:
+            other_x, other_s = other(rest, s["others"])
+            new_x, new_s = {**new_x, **other_x}, {**new_s, "others": other_s}
+        return rebuild(x, {k: new_x[k] for k in leaves(x)}), new_s
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Ask for the gradient at `x` and update."""
+        return self.update(x, oracle.grad(x), s)
