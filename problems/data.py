@@ -1,0 +1,156 @@
+"""The data sets that problems run on, read once and kept."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+from refopt.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    NonFiniteError,
+    ShapeError,
+    missing_extra,
+    nearest,
+)
+from refopt.core.registry import Source
+
+BREAST_CANCER = Source(
+    key="street-1993-nuclear",
+    authors="W. Nick Street, William H. Wolberg, Olvi L. Mangasarian",
+    year=1993,
+    title="Nuclear feature extraction for breast tumor diagnosis",
+    venue="Proc. SPIE 1905, 861-870",
+    doi="10.1117/12.148698",
+)
+DIGITS = Source(
+    key="alpaydin-1998-digits",
+    authors="Ethem Alpaydin, Cenk Kaynak",
+    year=1998,
+    title="Optical Recognition of Handwritten Digits",
+    venue="UCI Machine Learning Repository",
+    doi="10.24432/C50P49",
+)
+
+
+def _datasets() -> Any:
+    try:
+        return importlib.import_module("sklearn.datasets")
+    except ImportError:
+        raise missing_extra("data", "scikit-learn") from None
+
+
+def _keep(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
+    inputs, targets = np.array(inputs, dtype=np.float64), np.array(targets)
+    inputs.flags.writeable = targets.flags.writeable = False
+    return inputs, targets
+
+
+@functools.cache
+def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    bunch = _datasets().load_breast_cancer()
+    return _keep((bunch.data - bunch.data.mean(axis=0)) / bunch.data.std(axis=0), bunch.target)
+
+
+@functools.cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    bunch = _datasets().load_digits()
+    return _keep(bunch.data / 16, bunch.target)
+
+
+@functools.cache
+def _libsvm(path: str, modified: float) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        inputs, targets = _datasets().load_svmlight_file(path)
+    except ValueError as error:
+        raise ArgumentError(f"data: {path} is not a LIBSVM-format file ({error})") from None
+    return _keep(inputs.toarray(), targets)
+
+
+NAMED = {"breast-cancer": _breast_cancer, "digits": _digits}
+
+
+def load(data: Any, n_examples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs (n, d) and targets (n, ...) of a data set.
+
+    Parameters
+    ----------
+    data : str, path or pair of arrays
+        ``"breast-cancer"`` (569 x 30, every feature shifted and scaled to mean 0 and variance 1),
+        ``"digits"`` (1797 x 64, pixels divided by 16), both as bundled with scikit-learn; the path of
+        a LIBSVM-format file; or ``(X, y)``. Files and arrays are used as they are.
+    n_examples : int, optional
+        Keep the first `n_examples` alone.
+
+    Returns
+    -------
+    inputs, targets : array
+        Read-only.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, ShapeError, NonFiniteError
+    MissingExtraError
+        scikit-learn is not installed (extra ``data``).
+    """
+    if isinstance(data, str) and data in NAMED:
+        inputs, targets = NAMED[data]()
+    elif isinstance(data, (str, os.PathLike)):
+        path = os.path.abspath(data)
+        if not os.path.isfile(path):
+            raise ArgumentError(
+                f"data: {os.fspath(data)!r} is neither a data set ({', '.join(NAMED)}) nor a file."
+                f"{nearest(str(data), NAMED)}"
+            )
+        inputs, targets = _libsvm(path, os.path.getmtime(path))
+    elif isinstance(data, (tuple, list)) and len(data) == 2:
+        try:
+            inputs, targets = _keep(*data)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(f"data: (X, y) cannot be read as arrays ({error})") from None
+    else:
+        raise ArgumentTypeError(f"data: wanted a name, a path or (X, y), got {type(data).__qualname__}")
+    if inputs.ndim != 2 or 0 in inputs.shape or targets.shape[:1] != inputs.shape[:1]:
+        raise ShapeError(
+            f"data: wanted X of shape (n, d) and y of n entries, got {inputs.shape} and {targets.shape}"
+        )
+    if targets.dtype.kind not in "biuf":
+        raise ArgumentTypeError(f"data: wanted numbers as y, got dtype {targets.dtype}")
+    if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
+        raise NonFiniteError("data: contains NaN or infinity")
+    if n_examples is not None:
+        if isinstance(n_examples, bool) or not isinstance(n_examples, (int, np.integer)):
+            raise ArgumentTypeError(f"n_examples: wanted an integer, got {n_examples!r}")
+        if not 1 <= n_examples <= len(inputs):
+            raise ArgumentError(f"n_examples: wanted a value in [1, {len(inputs)}], got {n_examples}")
+        inputs, targets = inputs[:n_examples], targets[:n_examples]
+    return inputs, targets
+
+
+def class_indices(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted classes and each target's index among them.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        Not one label an example, or fewer than two classes.
+    """
+    if targets.ndim != 1:
+        raise ShapeError(f"data: wanted one class label an example, got targets of shape {targets.shape}")
+    classes, index = np.unique(targets, return_inverse=True)
+    if len(classes) < 2:
+        raise ArgumentError(f"data: wanted at least two classes, got {len(classes)}")
+    return classes, index
+
+
+def one_hot(index: np.ndarray, classes: int) -> np.ndarray:
+    """Return rows with a single 1 at `index`."""
+    return np.eye(classes)[index]
+
+
+def top_eigenvalue(inputs: np.ndarray) -> float:
+    """Return the largest eigenvalue of ``X^T X / n``."""
+    return float(np.linalg.norm(inputs, 2)) ** 2 / len(inputs)
