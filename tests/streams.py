@@ -64,11 +64,13 @@ def trajectory(
     return np.stack(rows)
 
 
-def run_refopt(name: str, seed: int, kinds: tuple[str, ...] = KINDS, **kwargs: Any) -> dict[str, np.ndarray]:
+def run_refopt(
+    name: str, seed: int, kinds: tuple[str, ...] = KINDS, shapes: dict[str, Any] | None = None, **kwargs: Any
+) -> dict[str, np.ndarray]:
     """Run a registered method on every stream: one array a stream."""
     out = {}
     for kind in kinds:
-        x, gradients = stream(seed, kind)
+        x, gradients = stream(seed, kind, shapes=shapes)
         method = refopt.optimizer(name, **kwargs)
         state = method.init(x)
 

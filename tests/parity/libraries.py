@@ -13,14 +13,18 @@ Schedule = Callable[[int], float]
 
 
 def run_torch(
-    make: Callable[[list[Any]], Any], seed: int, schedule: Schedule | None = None, kinds: tuple[str, ...] = KINDS
+    make: Callable[[list[Any]], Any],
+    seed: int,
+    schedule: Schedule | None = None,
+    kinds: tuple[str, ...] = KINDS,
+    shapes: dict[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run ``make(parameters)``, a torch optimizer, on every stream."""
     import torch
 
     out = {}
     for kind in kinds:
-        x, gradients = stream(seed, kind)
+        x, gradients = stream(seed, kind, shapes=shapes)
         p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x.items()}
         o = make(list(p.values()))
         base = [group["lr"] for group in o.param_groups]
@@ -37,7 +41,9 @@ def run_torch(
     return out
 
 
-def run_optax(make: Callable[[Any], Any], seed: int, kinds: tuple[str, ...] = KINDS) -> dict[str, np.ndarray]:
+def run_optax(
+    make: Callable[[Any], Any], seed: int, kinds: tuple[str, ...] = KINDS, shapes: dict[str, Any] | None = None
+) -> dict[str, np.ndarray]:
     """Run ``make(optax)``, a gradient transformation, on every stream."""
     import jax
 
@@ -47,7 +53,7 @@ def run_optax(make: Callable[[Any], Any], seed: int, kinds: tuple[str, ...] = KI
 
     out = {}
     for kind in kinds:
-        x, gradients = stream(seed, kind)
+        x, gradients = stream(seed, kind, shapes=shapes)
         transformation = make(optax)
         state = transformation.init({k: jnp.asarray(v) for k, v in x.items()})
         update = jax.jit(transformation.update)

@@ -83,7 +83,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
         ),
         Evidence(
             "parity",
-            "optax.contrib.muon with Adam for the rest, 200 steps on four streams, to 1e-11",
+            "optax.contrib.muon on matrices with decay and a schedule, 200 steps on four streams, to 1e-11",
             "tests/parity/test_tapes.py::test_tape[muon-optax]",
         ),
         Evidence(
