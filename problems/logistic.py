@@ -38,9 +38,9 @@ from refopt.problems.quadratic import CONVEX_OPTIMIZATION
 class Logistic(Problem):
     """Binary logistic regression ``f(x) = mean_i log(1 + exp(-y_i a_i^T x)) + l2 ||x||^2 / 2``.
 
-    With `l1` > 0 the objective is f + g, ``g(x) = l1 ||x||_1``, and the problem offers `penalty` and
-    `prox`. With `intercept` a last feature of constant 1 is appended to the inputs a_i; both penalties
-    treat it like every other feature (LIBLINEAR's convention), so that mu = l2.
+    The objective is f + g, ``g(x) = l1 ||x||_1`` (zero by default), with `penalty` and `prox` of g.
+    With `intercept` a last feature of constant 1 is appended to the inputs a_i; both penalties treat it
+    like every other feature (LIBLINEAR's convention), so that mu = l2.
 
     As a composition, ``r(x) = A x`` (the margins without the label) and phi is the mean loss alone: the
     l2 term belongs to the value, the gradient, the HVP and the example gradients, not to the inner map.
@@ -93,9 +93,6 @@ class Logistic(Problem):
     array([-0.66666667])
     """
 
-    penalty: Any
-    prox: Any
-
     def __init__(
         self,
         data: Any = "breast-cancer",
@@ -123,8 +120,6 @@ class Logistic(Problem):
         self.strong_convexity = self.l2
         if self.l2 > 0:
             self.condition_number = self.lipschitz / self.l2
-        if self.l1 > 0:  # offered only where there is something nonsmooth
-            self.penalty, self.prox = self._penalty, self._prox
 
     def start(self, seed: int = 0) -> Array:
         """Return zeros, whatever the seed."""
@@ -189,11 +184,11 @@ class Logistic(Problem):
         _, y, z = self._margins(x, batch)
         return Loss.hessian(z, y, u) / count(self, batch)
 
-    def _penalty(self, x: Array) -> Array:
+    def penalty(self, x: Array) -> Array:
         """Return ``g(x) = l1 ||x||_1``."""
         return self.l1 * namespace(x).sum(namespace(x).abs(x))
 
-    def _prox(self, x: Array, step: float) -> Array:
+    def prox(self, x: Array, step: float) -> Array:
         """Return ``argmin_u g(u) + ||u - x||^2 / (2 step)``: soft thresholding at l1 * step."""
         check_point(x, {"": (self.dimension,)})
         xp = namespace(x)

@@ -93,11 +93,11 @@ def test_libsvm_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_penalty() -> None:
-    """Offered only with l1 > 0; prox holds its optimality condition entry by entry."""
-    assert not offers(Logistic((X, Y)), "prox")
-    assert not hasattr(Logistic((X, Y)), "penalty")
+    """Zero without l1; prox holds its optimality condition entry by entry."""
     p = Logistic((X, Y), l1=0.4)
     x = np.array([1.0, -0.1, 0.2, -3.0, 0.05])
+    assert float(Logistic((X, Y)).penalty(x)) == 0.0
+    np.testing.assert_array_equal(Logistic((X, Y)).prox(x, 0.5), x)
     assert float(p.penalty(x)) == pytest.approx(0.4 * 4.35, rel=1e-15)
     np.testing.assert_allclose(p.prox(x, 0.5), [0.8, 0.0, 0.0, -2.8, 0.0], atol=1e-16)
     np.testing.assert_array_equal(p.prox(x, 0.5)[[1, 2, 4]], 0.0)

@@ -1,0 +1,81 @@
+"""Problems from functions written in PyTorch: autodiff supplies gradients and products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from refopt.adapters.functions import FunctionProblem, from_functions
+from refopt.core.arrays import Array, is_array
+from refopt.core.errors import missing_extra
+from refopt.core.params import Params, leaves, map_leaves
+
+
+def from_torch(
+    fun: Callable[..., Any],
+    x0: Any = None,
+    *,
+    residual: Callable[..., Any] | None = None,
+    n_examples: int | None = None,
+) -> FunctionProblem:
+    """Return a problem whose objective is a PyTorch function of tensors.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x)``, a 0-d tensor, of a tensor or a dict of tensors (``fun(x, batch)`` for a sum).
+    x0 : tensor or dict of tensors, optional
+    residual : callable, optional
+        ``r(x)``, a tensor, with ``fun = ||r||² / 2``: gives residual, jvp and vjp too.
+    n_examples : int, optional
+        As in `refopt.from_functions`.
+
+    Returns
+    -------
+    FunctionProblem
+        With value, grad and hvp. It takes and returns what the run is in, torch or NumPy.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise missing_extra("parity", "torch") from None
+    from torch.func import grad, jvp, vjp
+
+    def into(x: Params) -> Params:
+        return map_leaves(lambda a: a if torch.is_tensor(a) else torch.as_tensor(_writable(a)), x)
+
+    def back(value: Any, x: Params) -> Any:
+        if all(torch.is_tensor(a) for a in leaves(x).values()):
+            return map_leaves(lambda a: a.detach(), value)
+        return map_leaves(lambda a: a.detach().cpu().numpy(), value)
+
+    def bound(f: Callable[..., Any], batch: Any) -> Callable[..., Any]:
+        return f if n_examples is None else lambda x: f(x, batch)
+
+    def value(x: Params, batch: Any = None) -> Array:
+        return back(bound(fun, batch)(into(x)), x)
+
+    def gradient(x: Params, batch: Any = None) -> Params:
+        return back(grad(bound(fun, batch))(into(x)), x)
+
+    def hvp(x: Params, v: Params, batch: Any = None) -> Params:
+        return back(jvp(grad(bound(fun, batch)), (into(x),), (into(v),))[1], x)
+
+    given: dict[str, Any] = {"hvp": hvp}
+    if residual is not None:
+        given["residual"] = lambda x, batch=None: back(bound(residual, batch)(into(x)), x)
+        given["jvp"] = lambda x, v, batch=None: back(jvp(bound(residual, batch), (into(x),), (into(v),))[1], x)
+        given["vjp"] = lambda x, u, batch=None: back(vjp(bound(residual, batch), into(x))[1](into(u))[0], x)
+    return from_functions(
+        value, gradient, x0=x0, n_examples=n_examples, least_squares=residual is not None, **given
+    )
+
+
+def _writable(array: Any) -> Any:
+    # torch shares memory with NumPy and warns about arrays that are not writable.
+    return array.copy() if is_array(array) and not array.flags.writeable else array

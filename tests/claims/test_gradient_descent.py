@@ -1,0 +1,86 @@
+"""Rates of gradient descent, heavy ball and Nesterov on quadratics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refopt
+from refopt.core.oracle import Oracle
+
+H = np.array([0.5, 1.0, 3.0, 8.0, 50.0])
+L, MU = H.max(), H.min()
+KAPPA = L / MU
+
+
+class Diagonal:
+    """f(x) = sum h x² / 2."""
+
+    def value(self, x: np.ndarray) -> float:
+        return 0.5 * float(np.sum(H * x * x))
+
+    def grad(self, x: np.ndarray) -> np.ndarray:
+        return H * x
+
+
+def _run(name: str, steps: int, **kwargs: object) -> np.ndarray:
+    o, x = refopt.optimizer(name, **kwargs), np.ones(5)
+    s, oracle, rows = o.init(x), Oracle(Diagonal()), [x]
+    for t in range(1, steps + 1):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        rows.append(x)
+    return np.stack(rows)
+
+
+def test_error_by_eigenvalue() -> None:
+    """Each component of the error is (1 - lr h)^t exactly."""
+    lr = 0.013
+    rows = _run("sgd", 50, lr=lr)
+    t = np.arange(51)[:, None]
+    # 50 multiplications, each rounded once or twice.
+    np.testing.assert_allclose(rows, (1 - lr * H) ** t, rtol=200 * np.finfo(float).eps)
+
+
+def test_best_constant_rate() -> None:
+    """lr = 2 / (L + mu): the error contracts by (kappa - 1) / (kappa + 1) a step, no less."""
+    rows = _run("sgd", 900, lr=2 / (L + MU))
+    norm = np.linalg.norm(rows, axis=1)
+    factor = (KAPPA - 1) / (KAPPA + 1)
+    assert norm[-1] / norm[-2] == pytest.approx(factor, rel=1e-10)
+
+
+def test_heavy_ball_rate() -> None:
+    """Polyak's rate and momentum: the spectral radius is (sqrt kappa - 1) / (sqrt kappa + 1)."""
+    root = np.sqrt(KAPPA)
+    lr = 4 / (np.sqrt(L) + np.sqrt(MU)) ** 2
+    gamma = ((root - 1) / (root + 1)) ** 2
+    steps = 250
+    rows = _run("momentum", steps, lr=lr, momentum=gamma)
+    norm = np.linalg.norm(rows, axis=1)
+    rate = (norm[steps] / norm[steps // 2]) ** (2 / steps)
+    # A double root: the norm is t times the power, which the 125 steps leave as 2^(1/125) = 1.0056.
+    assert rate == pytest.approx((root - 1) / (root + 1), rel=0.01)
+
+
+def test_terminal_velocity() -> None:
+    """Under a constant gradient the step tends to lr g / (1 - momentum)."""
+    o = refopt.optimizer("momentum", lr=0.1, momentum=0.7)
+    x, g = np.zeros(1), np.array([2.0])
+    s = o.init(x)
+    for _ in range(200):
+        before = x
+        x, s = o.update(x, g, s)
+    assert (before - x)[0] == pytest.approx(0.1 * 2.0 / 0.3, rel=1e-12)
+
+
+def test_nesterov_rate() -> None:
+    """gamma = (sqrt kappa - 1) / (sqrt kappa + 1), lr = 1 / L: f - f* contracts by 1 - 1 / sqrt kappa."""
+    root = np.sqrt(KAPPA)
+    rows = _run("nesterov", 200, lr=1 / L, momentum=(root - 1) / (root + 1))
+    f = 0.5 * np.sum(H * rows**2, axis=1)
+    t = np.arange(201)
+    bound = (f[0] + MU / 2 * 5) * (1 - 1 / root) ** t
+    assert np.all(f <= bound * (1 + 1e-12))
+    # The bound's rate is the right one: the run is not faster than its square.
+    assert f[-1] >= f[0] * (1 - 1 / root) ** 400

@@ -1,0 +1,70 @@
+"""Adam and its family against literal transcriptions, and their limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import refopt
+from tests.streams import schedule, stream
+
+
+def test_algorithm_1() -> None:
+    """Adam's Algorithm 1, one float at a time."""
+    alpha, b1, b2, eps = 0.02, 0.8, 0.7, 1e-2
+    x, gradients = stream(3, "ill", steps=60, shapes={"w": (4,)})
+    o = refopt.optimizer("adam", lr=alpha, beta1=b1, beta2=b2, eps=eps)
+    s, theta = o.init(x), [float(v) for v in x["w"]]
+    m, v = [0.0] * 4, [0.0] * 4
+    for t, g in enumerate(gradients, 1):
+        x, s = o.update(x, g, s)
+        for i in range(4):
+            gi = float(g["w"][i])
+            m[i] = b1 * m[i] + (1 - b1) * gi
+            v[i] = b2 * v[i] + (1 - b2) * gi**2
+            m_hat = m[i] / (1 - b1**t)
+            v_hat = v[i] / (1 - b2**t)
+            theta[i] = theta[i] - alpha * m_hat / (math.sqrt(v_hat) + eps)
+        np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)
+
+
+def test_adamw_without_decay_is_adam() -> None:
+    """lambda = 0: the same bits."""
+    x, gradients = stream(0, "random", steps=20)
+    a, w = refopt.optimizer("adam", lr=0.1), refopt.optimizer("adamw", lr=0.1, weight_decay=0.0)
+    y, sa, sw = x, a.init(x), w.init(x)
+    for g in gradients:
+        x, sa = a.update(x, g, sa)
+        y, sw = w.update(y, g, sw)
+    for k in x:
+        np.testing.assert_array_equal(x[k], y[k])
+
+
+def test_sgdw_algorithm_1() -> None:
+    """SGDW's Algorithm 1, one float at a time, under a schedule."""
+    alpha, b1, lam = 0.05, 0.8, 0.03
+    x, gradients = stream(1, "random", steps=60, shapes={"w": (4,)})
+    o = refopt.optimizer("sgdw", lr=alpha, momentum=b1, weight_decay=lam, schedule=schedule)
+    s, theta, m = o.init(x), [float(v) for v in x["w"]], [0.0] * 4
+    for t, g in enumerate(gradients, 1):
+        x, s = o.update(x, g, s)
+        eta = schedule(t)
+        for i in range(4):
+            m[i] = b1 * m[i] + eta * alpha * float(g["w"][i])
+            theta[i] = theta[i] - m[i] - eta * lam * theta[i]
+        np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)
+
+
+def test_adamax_is_the_limit_of_p_norms() -> None:
+    """u_t is the limit of (b2^p u^p + (1 - b2^p) |g|^p)^(1/p) (section 7.1)."""
+    b2, p = 0.9, 2000
+    o = refopt.optimizer("adamax", beta2=b2)
+    x, u = np.zeros(1), 0.0
+    s = o.init(x)
+    for g in np.random.default_rng(0).uniform(0.5, 2.0, 30):
+        x, s = o.update(x, np.array([g]), s)
+        top = max(b2 * u, g)
+        u = top * ((b2 * u / top) ** p + (1 - b2**p) * (g / top) ** p) ** (1 / p)
+        # (1/p) log 2 bounds the distance of a p-norm of two numbers from their maximum.
+        assert abs(float(s["u"][0]) - u) <= u * math.log(2) / p * 30

@@ -1,0 +1,125 @@
+"""K-FAC against dense Kronecker products and a transcription of Algorithm 2."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import refopt
+from refopt.core.oracle import Oracle
+from refopt.core.rng import generator
+from refopt.optimizers.second_order.kfac import damped_inverses, factors
+
+SEED = 4
+
+
+def _problem() -> object:
+    rng = np.random.default_rng(0)
+    return refopt.problem("mlp", widths=(3,), data=(rng.standard_normal((30, 4)), rng.integers(0, 3, 30)), l2=1e-3)
+
+
+def _vec(w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Stack the columns of [W b]."""
+    return np.concatenate([w, b[:, None]], axis=1).ravel(order="F")
+
+
+def test_dense_kronecker() -> None:
+    """The proposal is -(A_d x Gamma_d)^-1 vec(gradient), layer by layer."""
+    p = _problem()
+    x = p.start(0)
+    layers, g = p.layers(x, None, rng=generator(1, "method", 1)), p.grad(p.start(0))
+    gamma = 0.3
+    inverses = {n: damped_inverses(a, s, gamma) for n, (a, s) in factors(layers).items()}
+    delta = refopt.optimizer("kfac").proposal(g, inverses, layers)
+    for layer in layers:
+        a, s = factors(layers)[layer.weight]
+        pi = math.sqrt(np.trace(a) / len(a) / (np.trace(s) / len(s)))
+        dense = np.kron(a + pi * gamma * np.eye(len(a)), s + gamma / pi * np.eye(len(s)))
+        want = -np.linalg.solve(dense, _vec(g[layer.weight], g[layer.bias]))
+        np.testing.assert_allclose(_vec(delta[layer.weight], delta[layer.bias]), want, rtol=1e-10, atol=1e-12)
+
+
+def _dense_ggn(p: object, x: dict, batch: np.ndarray) -> np.ndarray:
+    """The Gauss-Newton matrix, column by column, in the dict's order."""
+    oracle, columns = Oracle(p).on(batch), []
+    for name in x:
+        for index in np.ndindex(x[name].shape):
+            v = {k: np.zeros_like(u) for k, u in x.items()}
+            v[name][index] = 1.0
+            columns.append(_flat(oracle.ggn(x, v)))
+    return np.stack(columns, axis=1)
+
+
+def _flat(x: dict) -> np.ndarray:
+    return np.concatenate([v.ravel() for v in x.values()])
+
+
+def test_algorithm_2() -> None:
+    """30 steps with dense matrices: statistics, inverses every T3, gamma every T2, rescaling with
+    momentum, lambda every T1."""
+    p = _problem()
+    t1, t2, t3, lam, eta = 5, 7, 4, 1.0, 1e-3
+    o = refopt.optimizer(
+        "kfac", damping=lam, adapt_damping_every=t1, adapt_gamma_every=t2, invert_every=t3,
+        statistics_share=0.5, model_share=0.5,
+    )  # fmt: skip
+    x = p.start(1)
+    s, oracle = o.init(x), Oracle(p, SEED)
+    theta, last, kept, dense = x, None, {}, {}
+    gamma = math.sqrt(lam + eta)
+    for k in range(1, 31):
+        oracle.begin(k)
+        x, s = o.step(x, s, oracle)
+        rng = generator(SEED, "method", k)
+        n = p.n_examples
+        s1 = rng.choice(np.arange(n), size=round(0.5 * n), replace=False)
+        layers = p.layers(theta, s1, rng=rng)
+        s2 = rng.choice(np.arange(n), size=round(0.5 * n), replace=False)
+        g, fisher = p.grad(theta), _dense_ggn(p, theta, s2)
+        eps = min(1 - 1 / k, 0.95)
+        for layer in layers:
+            bar = np.concatenate([layer.inputs, np.ones((len(layer.inputs), 1))], axis=1)
+            new = (bar.T @ bar / len(bar), layer.output_grads.T @ layer.output_grads / len(bar))
+            old = kept.get(layer.weight, new)
+            kept[layer.weight] = tuple(eps * u + (1 - eps) * v for u, v in zip(old, new))
+        omega = math.sqrt(19 / 20) ** t2
+        tried = []
+        for candidate in [gamma] if k % t2 else [gamma, omega * gamma, gamma / omega]:
+            proposal, mine = dict(g), {}
+            for layer in layers:
+                a, c = kept[layer.weight]
+                if k <= 3 or k % t3 == 0 or candidate != gamma:
+                    pi = math.sqrt(np.trace(a) / len(a) / (np.trace(c) / len(c)))
+                    mine[layer.weight] = np.linalg.inv(
+                        np.kron(a + pi * candidate * np.eye(len(a)), c + candidate / pi * np.eye(len(c)))
+                    )
+                else:
+                    mine[layer.weight] = dense[layer.weight]
+                u = -(mine[layer.weight] @ _vec(g[layer.weight], g[layer.bias])).reshape(len(c), -1, order="F")
+                proposal[layer.weight], proposal[layer.bias] = u[:, :-1], u[:, -1]
+            basis = [_flat(proposal)] if last is None else [_flat(proposal), last]
+            d = np.stack(basis, axis=1)
+            q = fisher + (lam + eta) * np.eye(len(fisher))
+            w = -np.linalg.solve(d.T @ q @ d, d.T @ _flat(g))
+            delta = d @ w
+            tried.append((0.5 * delta @ q @ delta + _flat(g) @ delta, candidate, delta, mine))
+        change, gamma, delta, dense = min(tried, key=lambda item: item[0])
+        before = p.value(theta)
+        theta = _unflat(_flat(theta) + delta, theta)
+        last = delta
+        if k % t1 == 0:
+            rho = (p.value(theta) - before) / change
+            lam = lam * (19 / 20) ** t1 if rho > 0.75 else lam / (19 / 20) ** t1 if rho < 0.25 else lam
+        # Thirty 2 x 2 systems and inverses of damped factors: rounding grows to about 1e-9.
+        np.testing.assert_allclose(_flat(x), _flat(theta), rtol=1e-8, atol=1e-8)
+        assert math.isclose(s["damping"], lam, rel_tol=1e-12)
+        assert math.isclose(s["gamma"], gamma, rel_tol=1e-12)
+
+
+def _unflat(v: np.ndarray, like: dict) -> dict:
+    out, i = {}, 0
+    for k, u in like.items():
+        out[k] = v[i : i + u.size].reshape(u.shape)
+        i += u.size
+    return out

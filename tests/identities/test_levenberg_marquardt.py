@@ -1,0 +1,63 @@
+"""Levenberg-Marquardt against a dense transcription, and its limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import refopt
+from refopt.core.oracle import Oracle
+from tests.claims.test_levenberg_marquardt import rosenbrock
+
+X0 = np.array([-1.2, 1.0])
+
+
+def _jacobian(p: object, x: np.ndarray) -> np.ndarray:
+    return np.stack([p.jvp(x, e) for e in np.eye(2)], axis=1)
+
+
+@pytest.mark.parametrize("rule", ["marquardt", "nielsen"])
+@pytest.mark.parametrize("scaling", ["identity", "diagonal", "running-maximum"])
+def test_transcription(rule: str, scaling: str) -> None:
+    """The loop written out with J, for all rules and scalings."""
+    p = rosenbrock()
+    visited: list[np.ndarray] = []
+    refopt.minimize(p, "levenberg-marquardt", steps=25, rule=rule, scaling=scaling, callback=visited.append)
+    x, top, nu = X0, np.zeros(2), 2.0
+    lam = 1e-3 * np.max(np.diag(_jacobian(p, x).T @ _jacobian(p, x)))
+    for got in visited:
+        j, r = _jacobian(p, x), p.residual(x)
+        diagonal = np.diag(j.T @ j)
+        top = np.maximum(top, diagonal)
+        d = {"identity": np.ones(2), "diagonal": diagonal, "running-maximum": top}[scaling]
+        delta = np.linalg.solve(j.T @ j + lam * np.diag(d), -j.T @ r)
+        rho = (p.value(x) - p.value(x + delta)) / (0.5 * delta @ (lam * d * delta - j.T @ r))
+        if rho > 0:
+            x = x + delta
+            lam, nu = (lam / 10 if rule == "marquardt" else lam * max(1 / 3, 1 - (2 * rho - 1) ** 3)), 2.0
+        else:
+            lam, nu = (lam * 10 if rule == "marquardt" else lam * nu), 2 * nu
+        np.testing.assert_allclose(got, x, rtol=1e-8, atol=1e-10)  # J^T J squares the condition number, 2500
+        if p.value(x) < 1e-20:
+            break
+
+
+def test_model_decrease() -> None:
+    """|r|²/2 - |r + J delta|²/2 is the gain's denominator, delta^T (lambda D delta - J^T r) / 2."""
+    p, o = rosenbrock(), refopt.optimizer("levenberg-marquardt", damping=0.7)
+    gram, gradient, value = o.linearise(X0, Oracle(p))
+    delta = o.damped_step(gram, gradient, 0.7 * np.ones(2))
+    linear = 0.5 * float(np.sum((p.residual(X0) + _jacobian(p, X0) @ delta) ** 2))
+    predicted = 0.5 * float(delta @ (0.7 * delta - gradient))
+    assert math.isclose(value - linear, predicted, rel_tol=1e-12)
+
+
+def test_gauss_newton_limit() -> None:
+    """lambda = 0: the step is the least-squares solution of J delta = -r."""
+    p, o = rosenbrock(), refopt.optimizer("levenberg-marquardt", damping=0.0)
+    gram, gradient, _ = o.linearise(X0, Oracle(p))
+    delta = o.damped_step(gram, gradient, np.zeros(2))
+    want = np.linalg.lstsq(_jacobian(p, X0), -p.residual(X0), rcond=None)[0]
+    np.testing.assert_allclose(delta, want, rtol=1e-10)

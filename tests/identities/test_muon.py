@@ -1,0 +1,50 @@
+"""Muon's first step, its groups and its forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refopt
+from refopt.core.errors import ArgumentTypeError
+from tests.streams import stream
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 2, 2)])
+def test_first_step_is_the_polar_factor(shape: tuple[int, ...]) -> None:
+    """With Newton-Schulz run to convergence the first step is -lr kappa U Vᵀ of the gradient."""
+    rng = np.random.default_rng(0)
+    g, x = rng.standard_normal(shape), rng.standard_normal(shape)
+    o = refopt.optimizer("muon", lr=0.3, ns_steps=60, coefficients="cubic")
+    new, _ = o.update(x, g, o.init(x))
+    flat = g.reshape(shape[0], -1)
+    u, _, vt = np.linalg.svd(flat, full_matrices=False)
+    kappa = np.sqrt(max(1.0, flat.shape[0] / flat.shape[1]))
+    np.testing.assert_allclose(new, x - 0.3 * kappa * (u @ vt).reshape(shape), rtol=1e-12, atol=1e-12)
+
+
+def test_sum_and_average_are_the_same_direction() -> None:
+    """eps = 0: the sum's buffer is the average's over 1 - mu, and Newton-Schulz does not see the scale."""
+    x, gradients = stream(0, "random", steps=10, shapes={"w": (3, 5)})
+    a, b = (refopt.optimizer("muon", momentum_form=form, eps=0.0) for form in ("sum", "average"))
+    y, sa, sb = x, a.init(x), b.init(x)
+    for g in gradients:
+        x, sa = a.update(x, g, sa)
+        y, sb = b.update(y, g, sb)
+    np.testing.assert_allclose(x["w"], y["w"], rtol=1e-11)
+
+
+def test_the_rest_belongs_to_adam() -> None:
+    """Leaves outside the group move exactly as under the other method."""
+    x, gradients = stream(0, "random", steps=5)
+    adam = refopt.optimizer("adam", lr=0.01)
+    o = refopt.optimizer("muon", group=["w"], others=adam)
+    rest = {k: x[k] for k in ("b", "k")}
+    s, r = o.init(x), adam.init(rest)
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        rest, r = adam.update(rest, {k: g[k] for k in rest}, r)
+    for k in rest:
+        np.testing.assert_array_equal(x[k], rest[k])
+    with pytest.raises(ArgumentTypeError, match="others"):
+        refopt.optimizer("muon", group=["w"], others=None).init(x)

@@ -1,0 +1,202 @@
+"""Every registered optimizer and wrapper, on every namespace, dtype, form of parameters and engine."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refopt
+from refopt.core.arrays import to_numpy
+from refopt.core.build import problems_with
+from refopt.core.method import Elementwise, LeafRule
+from refopt.core.oracle import Oracle
+from refopt.core.params import leaves
+from refopt.core.registry import Entry
+from tests.streams import stream
+
+METHODS = [*refopt.methods("optimizer"), *refopt.methods("wrapper")]
+NAMES = [m.name for m in METHODS]
+ELEMENTWISE = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, Elementwise)]
+GRADIENT_ONLY = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)]
+STEPS = 100
+
+# What a problem is asked to be small enough for a hundred steps of the dearest method.
+SMALL: dict[str, dict[str, Any]] = {
+    "mlp": {"widths": (5,)},
+    "quadratic": {"n": 12},
+    "matrix-sensing": {"n": 6, "rank": 2},
+}
+PREFERRED = ("mlp", "matrix-sensing", "logistic", "quadratic")
+
+
+def _problem(method: Entry) -> Any:
+    """A zoo problem that offers what the method needs, as rich as possible."""
+    having = problems_with(refopt.optimizer(method.name).needs)
+    name = next(n for n in (*PREFERRED, *having) if n in having)
+    return refopt.problem(name, **SMALL.get(name, {}))
+
+
+def _to(xp: Any, x: Any, dtype: str = "float64") -> Any:
+    def one(leaf: np.ndarray) -> Any:
+        return xp.asarray(leaf.astype(dtype))
+
+    return {k: one(v) for k, v in x.items()} if isinstance(x, dict) else one(x)
+
+
+def _flat(x: Any) -> np.ndarray:
+    return np.concatenate([to_numpy(v).ravel() for v in leaves(x).values()])
+
+
+def _run(name: str, problem: Any, x0: Any, steps: int = STEPS, **kwargs: Any) -> Any:
+    batch = {"batch_size": 64} if (getattr(problem, "n_examples", None) or 0) > 64 else {}
+    return refopt.minimize(problem, name, x0, steps=steps, record_every=steps, seed=3, **batch, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def numpy_runs() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_namespaces_agree(method: Entry, xp: Any, numpy_runs: dict[str, Any]) -> None:
+    """100 steps in float64 give the same trajectory in every library, to rtol 1e-12."""
+    problem = _problem(method)
+    x0 = problem.start(1)
+    if method.name not in numpy_runs:
+        numpy_runs[method.name] = _run(method.name, problem, x0)
+    want = numpy_runs[method.name]
+    got = _run(method.name, problem, _to(xp, x0))
+    assert got.status == want.status
+    a, b = _flat(got.x), _flat(want.x)
+    # Summation order differs between libraries, and a hundred steps carry that on.
+    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.max(np.abs(b)))
+    assert type(next(iter(leaves(got.x).values()))) is type(next(iter(leaves(_to(xp, x0)).values())))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_float32_stays(method: Entry, xp: Any) -> None:
+    """float32 in, float32 out, and near the float64 run for a few steps."""
+    problem = _problem(method)
+    x0 = problem.start(1)
+    got = _run(method.name, problem, _to(xp, x0, "float32"), steps=3)
+    want = _run(method.name, problem, x0, steps=3)
+    assert all(v.dtype == xp.float32 for v in leaves(got.x).values())
+    for key, value in got.state.items():
+        for leaf in leaves(value).values():
+            if hasattr(leaf, "dtype"):
+                assert leaf.dtype == xp.float32, key
+    a, b = _flat(got.x).astype(np.float64), _flat(want.x)
+    assert np.max(np.abs(a - b)) <= 1e-3 * max(1.0, np.max(np.abs(b)))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_inputs_are_not_changed(method: Entry) -> None:
+    """Read-only parameters and states are taken, and nothing of them is written to."""
+
+    def freeze(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        elif isinstance(value, dict):
+            for v in value.values():
+                freeze(v)
+        elif isinstance(value, (list, tuple)):
+            for v in value:
+                freeze(v)
+        return value
+
+    problem = _problem(method)
+    o = refopt.optimizer(method.name)
+    x = freeze(problem.start(1))
+    s = freeze(o.init(x))
+    oracle = Oracle(problem, 0)
+    for t in range(1, 4):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        freeze(x)
+        freeze(dict(s))
+        assert s["t"] == t
+
+
+@pytest.mark.parametrize("name", GRADIENT_ONLY)
+def test_array_or_dict(name: str) -> None:
+    """A single array and a dict of one array give the same run."""
+    x, gradients = stream(0, "random", steps=5, shapes={"w": (3, 4)})
+    o = refopt.optimizer(name)
+    s_dict, s_array, as_array = o.init(x), o.init(x["w"]), x["w"]
+    for g in gradients:
+        x, s_dict = o.update(x, g, s_dict)
+        as_array, s_array = o.update(as_array, g["w"], s_array)
+    np.testing.assert_array_equal(x["w"], as_array)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_numba_engine(name: str, dtype: str) -> None:
+    """The fused loop gives NumPy's bits in float64, and a few ulp in float32; donated or not."""
+    pytest.importorskip("numba")
+    plain, fused = refopt.optimizer(name), refopt.optimizer(name, engine="numba")
+    if plain.given != ("g",):
+        pytest.skip("needs more than gradients; test_numba_engine_in_minimize runs it")
+    x, gradients = stream(1, "ill", steps=30)
+    x = {k: v.astype(dtype) for k, v in x.items()}
+    y, z = x, {k: v.copy() for k, v in x.items()}
+    sx, sy, sz = plain.init(x), fused.init(y), fused.init(z)
+    for g64 in gradients:
+        g = {k: v.astype(dtype) for k, v in g64.items()}
+        x, sx = plain.update(x, g, sx)
+        y, sy = fused.update(y, g, sy)
+        z, sz = fused.update(z, g, sz, donate=True)
+    exact = dtype == "float64" and not _uses_library_functions(name)
+    for k in x:
+        np.testing.assert_array_equal(y[k], z[k])
+        if exact:
+            np.testing.assert_array_equal(x[k], y[k])
+        else:
+            scale = np.max(np.abs(x[k]))
+            assert np.max(np.abs(x[k] - y[k])) <= 64 * np.finfo(dtype).eps * scale
+
+
+def _uses_library_functions(name: str) -> bool:
+    """exp, log, tanh, cbrt and powers come from different libraries in NumPy and in Numba."""
+    rule = refopt.optimizer(name).rule(np)
+    names = set(rule.__code__.co_names)
+    return bool(names & {"exp", "log", "tanh", "cbrt", "pow", "expm1", "log1p"}) or "**" in inspect.getsource(rule)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_numba_engine_in_minimize(name: str) -> None:
+    """`minimize` gives the same run with engine='numba', from the same seed."""
+    pytest.importorskip("numba")
+    problem = _problem(next(m for m in METHODS if m.name == name))
+    a = _run(name, problem, problem.start(1), steps=10)
+    b = _run(name, problem, problem.start(1), steps=10, engine="numba")
+    np.testing.assert_allclose(_flat(a.x), _flat(b.x), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_rule_has_no_literals_and_names_its_scalars(name: str) -> None:
+    """A float literal would widen float32 in a compiled loop; scalars are passed by position."""
+    o = refopt.optimizer(name)
+    rule = o.rule(np)
+    assert not [c for c in rule.__code__.co_consts if isinstance(c, (int, float)) and not isinstance(c, bool)]
+    scalars = o.scalars(3, {**o.start_numbers(), **o.carry(3, {"t": 2, **o.start_numbers()})})
+    want = ["x", *o.given, *o.active_slots(), *scalars]
+    got = list(inspect.signature(rule).parameters)
+    assert len(got) == len(want)
+    assert got[-len(scalars) :] == list(scalars)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_resume_gives_the_same_bits(method: Entry, tmp_path: Any) -> None:
+    """A run that is cut and resumed from its checkpoint equals the run that was not."""
+    problem = _problem(method)
+    x0 = problem.start(2)
+    whole = _run(method.name, problem, x0, steps=12)
+    path = tmp_path / "run.ckpt"
+    _run(method.name, problem, x0, steps=7, checkpoint=path)
+    rest = _run(method.name, problem, x0, steps=12, checkpoint=path, resume=True)
+    np.testing.assert_array_equal(_flat(whole.x), _flat(rest.x))
+    assert whole.calls == rest.calls
