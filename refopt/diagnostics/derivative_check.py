@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import namespace
+from refopt.core.arrays import namespace, to_numpy
 from refopt.core.errors import ArgumentError, CapabilityError
 from refopt.core.params import (
     Params,
@@ -35,6 +35,7 @@ from refopt.diagnostics.directional import (
     differences,
     machine_eps,
     magnitude,
+    ratio,
     relative,
 )
 
@@ -118,7 +119,11 @@ class _Checker:
         if not self.has("value"):
             return None
         g = self.gradient(self.x)
-        return self.along("grad", lambda w: self.call("value", w), lambda v: (np.asarray(dot(g, v)), norm(g)))
+        return self.along(
+            "grad",
+            lambda w: to_numpy(as_params(self.call("value", w))),
+            lambda v: (np.asarray(dot(g, v)), norm(g)),
+        )
 
     def value_and_grad(self) -> Check | None:
         f, g = self.call("value_and_grad", self.x)
@@ -131,7 +136,7 @@ class _Checker:
         if self.has("value"):
             value = float(self.call("value", self.x))
             size = magnitude(lambda w: self.call("value", w), self.x, self.near)
-            error = max(error, abs(float(f) - value) / size if size else abs(float(f)))
+            error = max(error, ratio(abs(float(f) - value), size))
         return self.identity("value_and_grad", error)
 
     def hvp(self) -> Check | None:
@@ -167,7 +172,7 @@ class _Checker:
             v, u = self.direction(self.x), self.direction(self.call("residual", self.x))
             jv, ju = self.call("jvp", self.x, v), self.call("vjp", self.x, u)
             size = max(norm(jv), norm(ju))
-            error = max(error, abs(dot(u, jv) - dot(ju, v)) / size if size else 0.0)
+            error = max(error, ratio(abs(dot(u, jv) - dot(ju, v)), size))
         return self.identity("vjp", error, note="<u, J v> = <J^T u, v>")
 
     def loss_gradient(self) -> Check | None:
@@ -189,8 +194,8 @@ class _Checker:
         u, w = self.direction(r), self.direction(r)
         hu, hw = self.call("loss_hessian", self.x, u), self.call("loss_hessian", self.x, w)
         size = max(norm(hu), norm(hw))
-        if size and abs(dot(w, hu) - dot(u, hw)) > 1e4 * self.eps * size:
-            error = abs(dot(w, hu) - dot(u, hw)) / size
+        error = ratio(abs(dot(w, hu) - dot(u, hw)), size)
+        if error > 1e4 * self.eps:
             return Check("loss_hessian", "identity", error, None, False, "not symmetric")
         return self.along(
             "loss_hessian",
@@ -203,7 +208,7 @@ class _Checker:
             return None
         r, f = self.call("residual", self.x), float(self.call("value", self.x))
         size = magnitude(lambda w: self.call("value", w), self.x, self.near)
-        error = abs(dot(r, r) / 2 - f) / size if size else abs(f)
+        error = ratio(abs(dot(r, r) / 2 - f), size)
         if self.has("loss_gradient"):
             size = magnitude(lambda w: self.call("residual", w), self.x, self.near)
             error = max(error, relative(self.call("loss_gradient", self.x), r, size))
@@ -243,7 +248,7 @@ class _Checker:
             kept = map_leaves(lambda a, b: namespace(a).where(b == 0, b, a), d, p)
             moves = (d, scale(1 / reach, gap), scale(1 / reach, p), kept)
             for other in (axpy(sign * t * reach, m, p) for m in moves for sign in (1, -1)):
-                worst = max(worst, (base - model(other)) / max(abs(base), self.eps))
+                worst = max(worst, ratio(base - model(other), max(abs(base), self.eps)))
         return self.identity("prox", worst, 100, "no point tried has a smaller g(u) + ||u - x||^2 / (2 step)")
 
     def project(self) -> Check | None:
@@ -253,7 +258,7 @@ class _Checker:
             p, other = self.problem.project(away), self.problem.project(self.x)
             worst = max(worst, relative(self.problem.project(p), p))
             gap = norm(subtract(p, away)) - norm(subtract(other, away))
-            worst = max(worst, gap / max(max_abs(away), 1.0))
+            worst = max(worst, ratio(gap, max(max_abs(away), 1.0)))
         return self.identity("project", worst, note="idempotent, and nearer than other feasible points")
 
 

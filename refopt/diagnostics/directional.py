@@ -28,9 +28,15 @@ def as_params(a: Any) -> Params:
 
 
 def relative(got: Params, want: Params, size: float = 0.0) -> float:
-    """Return ``||got - want||`` over the largest of their norms and `size`; 0 / 0 is 0."""
-    gap, largest = norm(subtract(got, want)), max(norm(got), norm(want), size)
-    return gap / largest if gap else 0.0
+    """Return ``||got - want||`` over the largest of their norms and `size`; 0 / 0 is 0, NaN infinity."""
+    return ratio(norm(subtract(got, want)), max(norm(got), norm(want), size))
+
+
+def ratio(gap: float, size: float) -> float:
+    """Return gap / size, an error: 0 / 0 is 0, and what is not finite is infinity."""
+    if not math.isfinite(gap) or math.isnan(size):
+        return math.inf
+    return gap / size if gap and size else gap
 
 
 def magnitude(fn: Map, x: Params, v: Params) -> float:

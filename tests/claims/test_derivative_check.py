@@ -51,6 +51,7 @@ def spoil(name: str, result: Any, fault: str) -> Any:
         "lost batch": lambda a: a,
         "sign": lambda a: -a,
         "factor": lambda a: 2 * a,
+        "nan": lambda a: a * np.nan,
         # Two entries of the last leaf exchanged, which keeps every norm.
         "index": lambda a: a,
     }[fault]
@@ -180,6 +181,25 @@ def test_float32() -> None:
     for problem in (p, Faulty(p, "grad", "right", True)):
         assert derivative_check(problem, x).passed
     assert derivative_check(Faulty(p, "grad", "factor", True), x).failures[0] == "grad"
+
+
+def test_every_library(xp: Any, dtype: str) -> None:
+    """Where x is not NumPy's, differences do; in float32 with its tolerance."""
+    for problem in (network(), network(0.1), Logistic(l1=0.1, n_examples=50)):
+        start = map_leaves(lambda a: a + 0.1, problem.start())
+        x = map_leaves(lambda a: xp.asarray(a, dtype=getattr(xp, dtype)), start)
+        assert derivative_check(problem, x).passed, str(derivative_check(problem, x))
+        assert derivative_check(problem, x, batch=BATCH).passed
+    wrong = Faulty(network(), "hvp", "factor", True)
+    x = map_leaves(lambda a: xp.asarray(a, dtype=getattr(xp, dtype)), network().start())
+    assert derivative_check(wrong, x).failures == ("hvp",)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_nan_is_a_failure(capability: str) -> None:
+    report = derivative_check(Faulty(network(), capability, "nan", False))
+    assert capability in report.failures
+    assert report[capability].error == math.inf
 
 
 def test_not_finite() -> None:
