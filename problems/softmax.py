@@ -79,11 +79,11 @@ class Softmax(Network):
     Examples
     --------
     >>> from refopt.problems.softmax import Softmax
-    >>> p = Softmax(([[0.0], [1.0], [2.0]], [0, 1, 2]))
-    >>> round(float(p.value(p.start())), 6)  # log(3)
-    1.098612
+    >>> p = Softmax(([[0.0], [1.0]], [0, 1]))
+    >>> round(float(p.value(p.start())), 6)  # log(2)
+    0.693147
     >>> p.grad(p.start())["W"]
-    array([[ 0.33333333], [ 0. ], [-0.33333333]])
+    array([[ 0.25], [-0.25]])
     """
 
     def __init__(self, data: Any = "digits", l2: float = 0.0, n_examples: int | None = None) -> None:

@@ -28,13 +28,28 @@ def as_params(a: Any) -> Params:
 
 
 def relative(got: Params, want: Params, size: float = 0.0) -> float:
-    """Return ``||got - want||`` over the largest of their norms and `size`; 0 / 0 is 0."""
-    gap, largest = norm(subtract(got, want)), max(norm(got), norm(want), size)
-    return gap / largest if gap else 0.0
+    """Return ``||got - want||`` over the largest of their norms and `size`; 0 / 0 is 0, NaN infinity."""
+    return ratio(norm(subtract(got, want)), max(norm(got), norm(want), size))
 
 
-def complex_step(fn: Map, x: Params, v: Params, here: Params) -> Params | None:
-    """Return ``Im F(x + i h v) / h``, or None where F does not take complex NumPy arrays."""
+def ratio(gap: float, size: float) -> float:
+    """Return gap / size, an error: 0 / 0 is 0, and what is not finite is infinity."""
+    if not math.isfinite(gap) or math.isnan(size):
+        return math.inf
+    return gap / size if gap and size else gap
+
+
+def magnitude(fn: Map, x: Params, v: Params) -> float:
+    """Return the larger of ``||F(x)||`` and ``||F(x + v / 100)||``: at a solution the first may be 0."""
+    near = as_params(fn(axpy(0.01, v, x)))
+    return max(norm(as_params(fn(x))), norm(near) if finite(near) else 0.0)
+
+
+def complex_step(fn: Map, x: Params, v: Params, here: Params, size: float) -> Params | None:
+    """Return ``Im F(x + i h v) / h``, or None where F does not take complex NumPy arrays.
+
+    `here` is F(x), which the real part must repeat to rounding of numbers as large as `size`.
+    """
     if not all(isinstance(leaf, np.ndarray) for leaf in leaves(x).values()):
         return None
     try:
@@ -47,7 +62,7 @@ def complex_step(fn: Map, x: Params, v: Params, here: Params) -> Params | None:
     if not all(np.iscomplexobj(leaf) and np.isfinite(leaf).all() for leaf in leaves(there).values()):
         return None
     real = map_leaves(lambda a: a.real, there)
-    if relative(real, map_leaves(np.asarray, here)) > 1e3 * machine_eps(x):
+    if norm(subtract(real, map_leaves(np.asarray, here))) > 1e3 * machine_eps(x) * size:
         return None
     return map_leaves(lambda a: a.imag / STEP, there)
 

@@ -17,6 +17,7 @@ from refopt.diagnostics.derivative_check import derivative_check
 
 # Beside every problem's defaults: variants, and defaults made smaller where they are large.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
