@@ -29,13 +29,15 @@ $(PARITY)/.done: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.done
-	$(BIN)/refopt compare adahessian adam --problem mlp --steps 120 --batch-size 256 --lr adahessian=0.15 --lr adam=0.01 --plot demo.png
+	$(BIN)/refopt compare adahessian adam --problem mlp --batch-size 256 --budget 60 --adahessian.lr 0.15 --adam.lr 0.01 --plot demo.png
 
 lint: $(VENV)/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@# problems/ is refopt.problems once installed; the checkers see it so, in a copy.
+	rm -rf $(VENV)/tree && mkdir $(VENV)/tree && cp -r refopt $(VENV)/tree/ && cp -r problems $(VENV)/tree/refopt/
+	cd $(VENV)/tree && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
+	cd $(VENV)/tree && ../bin/lint-imports --config ../../pyproject.toml
 
 test: $(VENV)/.done lint
 	$(BIN)/pytest -n 2

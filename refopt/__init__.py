@@ -13,7 +13,7 @@ _LAZY = {
     "bibliography": "refopt.core.registry",
     "get": "refopt.core.registry",
     "methods": "refopt.core.registry",
-    "minimize": "refopt.minimize",
+    "minimize": "refopt.driver",
     "optimizer": "refopt.core.build",
     "problem": "refopt.core.build",
     "from_functions": "refopt.adapters.functions",
@@ -23,17 +23,20 @@ _LAZY = {
 }
 _MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
 
-__all__ = [*_LAZY, "__version__", "errors"]
+__all__ = [
+    "__version__", "bibliography", "errors", "from_functions", "from_jax", "from_torch", "get",
+    "methods", "minimize", "optimizer", "problem", "scipy_method",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from refopt.core import errors as errors
     from refopt.adapters.functions import from_functions
     from refopt.adapters.jax import from_jax
     from refopt.adapters.scipy import scipy_method
     from refopt.adapters.torch import from_torch
+    from refopt.core import errors as errors
     from refopt.core.build import optimizer, problem
     from refopt.core.registry import bibliography, get, methods
-    from refopt.minimize import minimize
+    from refopt.driver import minimize
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 import refopt
 
 SHAPES = {"w": (3, 4), "b": (5,), "k": (2, 3, 2, 2)}
@@ -18,7 +17,9 @@ KINDS = ("random", "ill", "flip", "small")
 Leaves = dict[str, np.ndarray]
 
 
-def stream(seed: int, kind: str, steps: int = STEPS, shapes: dict[str, Any] | None = None) -> tuple[Leaves, list[Leaves]]:
+def stream(
+    seed: int, kind: str, steps: int = STEPS, shapes: dict[str, Any] | None = None
+) -> tuple[Leaves, list[Leaves]]:
     """A start and a list of gradients; the first entry of every leaf has gradient zero throughout.
 
     ``random``: standard normal. ``ill``: scales from 1e-3 to 1e3 by coordinate. ``flip``: one

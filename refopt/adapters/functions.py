@@ -13,7 +13,9 @@ from refopt.core.problem import CAPABILITIES
 class FunctionProblem:
     """A problem made of functions; it offers exactly those that it was given."""
 
-    def __init__(self, x0: Any, n_examples: int | None, lipschitz: float | None, functions: dict[str, Any]) -> None:
+    def __init__(
+        self, x0: Any, n_examples: int | None, lipschitz: float | None, functions: dict[str, Any]
+    ) -> None:
         self.x0, self.n_examples, self.lipschitz = x0, n_examples, lipschitz
         for name, function in functions.items():
             setattr(self, name, function)

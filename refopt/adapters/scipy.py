@@ -9,7 +9,7 @@ import numpy as np
 
 from refopt.adapters.functions import from_functions
 from refopt.core.errors import ArgumentError
-from refopt.minimize import minimize
+from refopt.driver import minimize
 
 
 def scipy_method(name: str, **hyperparameters: Any) -> Callable[..., Any]:
@@ -55,16 +55,18 @@ def scipy_method(name: str, **hyperparameters: Any) -> Callable[..., Any]:
             given["hvp"] = lambda x, v: np.asarray(hessp(x, v, *args))
         elif callable(hess):
             given["hvp"] = lambda x, v: np.asarray(hess(x, *args) @ v)
-        problem = from_functions(
-            lambda x: fun(x, *args), lambda x: np.asarray(jac(x, *args), dtype=np.float64), **given
-        )
+
+        def gradient(x: Any) -> Any:
+            return np.asarray(jac(x, *args), dtype=np.float64)
+
+        problem = from_functions(lambda x: fun(x, *args), gradient, **given)
         r = minimize(
             problem, name, np.asarray(x0, dtype=np.float64), steps=maxiter, tol=gtol if gtol is not None else tol,
             callback=callback, **{**options, **hyperparameters},
         )  # fmt: skip
         return OptimizeResult(
             x=r.x, fun=r.fun, nit=r.nit, success=r.success, message=r.message, status=0 if r.success else 1,
-            nfev=r.calls.get("value", 0), njev=r.calls.get("grad", 0), nhev=r.calls.get("hvp", 0), jac=problem.grad(r.x),
+            nfev=r.calls.get("value", 0), njev=r.calls.get("grad", 0), nhev=r.calls.get("hvp", 0), jac=gradient(r.x),
         )  # fmt: skip
 
     method.__name__ = name

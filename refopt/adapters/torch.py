@@ -69,7 +69,9 @@ def from_torch(
     given: dict[str, Any] = {"hvp": hvp}
     if residual is not None:
         given["residual"] = lambda x, batch=None: back(bound(residual, batch)(into(x)), x)
-        given["jvp"] = lambda x, v, batch=None: back(jvp(bound(residual, batch), (into(x),), (into(v),))[1], x)
+        given["jvp"] = lambda x, v, batch=None: back(
+            jvp(bound(residual, batch), (into(x),), (into(v),))[1], x
+        )
         given["vjp"] = lambda x, u, batch=None: back(vjp(bound(residual, batch), into(x))[1](into(u))[0], x)
     return from_functions(
         value, gradient, x0=x0, n_examples=n_examples, least_squares=residual is not None, **given

@@ -2,7 +2,107 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+from typing import Any
 
-def main() -> None:
-    """Run the command line."""
-    raise SystemExit(2)
+from refopt.core.errors import RefoptError
+
+
+def _parser() -> argparse.ArgumentParser:
+    from refopt import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="refopt",
+        allow_abbrev=False,
+        description="What optimizers, curvature, matrix functions and solvers exactly compute.",
+    )
+    parser.add_argument("--version", action="version", version=f"refopt {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="every registered name")
+    listing.add_argument("--kind", help="only one kind: optimizer, matfun, problem, ...")
+    listing.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+    show = commands.add_parser("show", help="formula, hyperparameters, source, needs, dialects, evidence")
+    show.add_argument("name")
+    show.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+    run = commands.add_parser(
+        "run",
+        help="run a method on a problem",
+        epilog="Further options are the method's hyperparameters (--lr 0.1) and the problem's parameters"
+        " (--problem.n 50).",
+    )
+    run.add_argument("method")
+    run.add_argument("problem")
+
+    compare = commands.add_parser(
+        "compare",
+        help="several methods on one problem, by what they asked for",
+        epilog="Further options are hyperparameters, of all methods (--seed 1 --lr 0.1) or of one (--adam.lr 0.01),"
+        " and the problem's parameters (--problem.n 50).",
+    )
+    compare.add_argument("methods", nargs="+", metavar="METHOD")
+    compare.add_argument("--problem", required=True, help="a problem of the zoo")
+    for command in (run, compare):
+        command.add_argument(
+            "--steps", type=int, help="at most this many steps (default 1000, or unlimited with --budget)"
+        )
+        command.add_argument("--budget", type=float, metavar="G", help="at most so many gradient equivalents")
+        command.add_argument("--batch-size", type=int, metavar="B", help="examples a step (default: all)")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+        command.add_argument("--plot", metavar="FILE", help="write the curves there (.png, .pdf, .svg)")
+        command.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+        command.add_argument(
+            "--no-progress", action="store_true", help="no progress bar (none is shown off a terminal)"
+        )
+    run.add_argument(
+        "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        0; 1 if a run diverged; 2 for bad usage, with one line on standard error.
+    """
+    options, rest = _parser().parse_known_args(arguments)
+    try:
+        return _dispatch(options, rest)
+    except RefoptError as error:
+        print(f"refopt: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(options: Any, rest: list[str]) -> int:
+    from refopt.cli import catalogue, runs
+    from refopt.core.errors import ArgumentError
+
+    if options.command in ("list", "show") and rest:
+        raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
+    if options.command == "list":
+        return catalogue.list_methods(options.kind, options.json)
+    if options.command == "show":
+        return catalogue.show(options.name, options.json)
+    if options.command == "run":
+        return runs.run(options, rest)
+    return runs.compare(options, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -108,6 +108,6 @@ def problems_with(needs: tuple[str, ...]) -> list[str]:
     from refopt.core.problem import offers
 
     def has(cls: Any, capability: str) -> bool:
-        return capability == "least_squares" and hasattr(cls, capability) or offers(cls, capability)
+        return (capability == "least_squares" and hasattr(cls, capability)) or offers(cls, capability)
 
     return [m.name for m in methods("problem") if all(has(m.obj, n) for n in needs)]

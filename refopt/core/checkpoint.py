@@ -75,7 +75,8 @@ def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps({"format": FORMAT, "content": _pack(content, arrays)})
     body = io.BytesIO()
-    np.savez(body, text=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+    arrays["text"] = np.frombuffer(text.encode(), dtype=np.uint8)
+    np.savez(body, **arrays)  # type: ignore[arg-type]
     data = body.getvalue()
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as f:

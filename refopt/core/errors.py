@@ -62,6 +62,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def missing_extra(extra: str, package: str) -> MissingExtraError:
     """Build the one-line error for a missing optional `package` of the extra `extra`."""
-    return MissingExtraError(
-        f"this needs {package}, which is not installed: pip install 'refopt[{extra}]'"
-    )
+    return MissingExtraError(f"this needs {package}, which is not installed: pip install 'refopt[{extra}]'")

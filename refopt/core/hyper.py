@@ -13,7 +13,9 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, HyperparameterE
 Rate = float | Callable[[int], float]
 
 
-def hyper(default: Any = dataclasses.MISSING, allowed: str | tuple[Any, ...] | None = None, *, rate: bool = False) -> Any:
+def hyper(
+    default: Any = dataclasses.MISSING, allowed: str | tuple[Any, ...] | None = None, *, rate: bool = False
+) -> Any:
     """Declare a hyperparameter.
 
     Parameters
@@ -69,7 +71,7 @@ def check_hyperparameters(method: Any) -> None:
 
 def check_known(cls: type, given: dict[str, Any], owner: str) -> None:
     """Raise `HyperparameterError` for a keyword that the dataclass `cls` does not have."""
-    known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
     for name in given:
         if name not in known:
             raise HyperparameterError(

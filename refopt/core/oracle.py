@@ -60,7 +60,7 @@ class Sampler:
         self._order = np.empty(0, dtype=np.int64)
 
     def draw(self, step: int) -> np.ndarray:
-        """Return the indices of step 1, 2, …"""
+        """Return the indices of step 1, 2, …."""
         k = step - 1
         if self.sampling == "replacement":
             return generator(self.seed, "batch", step).integers(0, self.n, size=self.size)
@@ -275,4 +275,3 @@ def objective(problem: Any, x: Params) -> float:
     if hasattr(problem, "penalty"):
         total += float(problem.penalty(x))
     return total
-

@@ -115,7 +115,9 @@ def check_start(x: Any, name: str = "x0") -> Params:
                 raise ArgumentTypeError(f"{name}[{key!r}]: nested dicts are not taken; use a flat dict")
         out = {k: check_array(v, f"{name}[{k!r}]") for k, v in x.items()}
         if len({str(v.dtype) for v in out.values()}) > 1:
-            raise DtypeError(f"{name}: leaves have different dtypes {sorted({str(v.dtype) for v in out.values()})}")
+            raise DtypeError(
+                f"{name}: leaves have different dtypes {sorted({str(v.dtype) for v in out.values()})}"
+            )
     else:
         out = {"": check_array(x, name)}
     for key, leaf in out.items():

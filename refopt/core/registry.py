@@ -226,7 +226,9 @@ def methods(kind: str | None = None) -> list[Entry]:
     True
     """
     if kind is not None and kind not in KINDS:
-        raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}")
+        raise ArgumentError(
+            f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
+        )
     _discover()
     return sorted((e for e in _entries.values() if kind in (None, e.kind)), key=lambda e: e.name)
 

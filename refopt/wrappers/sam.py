@@ -36,7 +36,9 @@ KWON = Source(
     where="Algorithm 1, equation (3) with p = 2",
     also=(KWON,),
     dialects={
-        "official": Dialect({"eps": 0.0}, "google-research/sam", "no guard of the norm; a zero gradient stays"),
+        "official": Dialect(
+            {"eps": 0.0}, "google-research/sam", "no guard of the norm; a zero gradient stays"
+        ),
         "davda54": Dialect({"eps": 1e-12}, "davda54/sam"),
     },
     evidence=(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import refopt
+
 from tests.streams import stream
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 import refopt
+
 from tests.streams import schedule
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 import refopt
 from refopt.core.oracle import objective
 
@@ -15,7 +14,9 @@ def _problem(l2: float) -> object:
 def _run(p: object, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
     visited: list[np.ndarray] = []
     start = np.full(p.start().shape, 0.5)
-    r = refopt.minimize(p, "proximal-gradient", start, steps=steps, callback=visited.append, record_every=steps)
+    r = refopt.minimize(
+        p, "proximal-gradient", start, steps=steps, callback=visited.append, record_every=steps
+    )
     return r.x, [start, *visited]
 
 

@@ -8,7 +8,6 @@ import pathlib
 import re
 
 import pytest
-
 import refopt
 from refopt.core.registry import Entry
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
+
 from tests.claims.test_adahessian import Quadratic
 
 
@@ -16,9 +16,7 @@ def test_algorithm_1() -> None:
     a = rng.standard_normal((4, 4))
     h = (a + a.T) / 2
     eta, b1, b2, k, eps, lam = 0.02, 0.8, 0.7, 0.5, 1e-2, 0.1
-    o = refopt.optimizer(
-        "adahessian", lr=eta, beta1=b1, beta2=b2, hessian_power=k, eps=eps, weight_decay=lam
-    )
+    o = refopt.optimizer("adahessian", lr=eta, beta1=b1, beta2=b2, hessian_power=k, eps=eps, weight_decay=lam)
     x = theta = rng.standard_normal(4)
     s, oracle = o.init(x), Oracle(Quadratic(h), 11)
     m, v = np.zeros(4), np.zeros(4)
@@ -42,5 +40,7 @@ def test_kernels_are_averaged() -> None:
     h = rng.standard_normal((2, 3, 2, 2))
     paper, code = refopt.optimizer("adahessian"), refopt.optimizer("adahessian", dialect="official")
     np.testing.assert_allclose(paper._spatial(h), np.broadcast_to(h.mean((2, 3), keepdims=True), h.shape))
-    np.testing.assert_allclose(code._spatial(h), np.broadcast_to(np.abs(h).mean((2, 3), keepdims=True), h.shape))
+    np.testing.assert_allclose(
+        code._spatial(h), np.broadcast_to(np.abs(h).mean((2, 3), keepdims=True), h.shape)
+    )
     np.testing.assert_array_equal(paper._spatial(h[0, 0]), h[0, 0])

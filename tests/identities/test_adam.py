@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
 import refopt
+
 from tests.streams import schedule, stream
 
 

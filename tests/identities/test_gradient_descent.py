@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import refopt
+
 from tests.streams import schedule
 
 
@@ -31,7 +31,10 @@ def test_shifted_form_is_look_ahead_point(dialect: str, multiplier: object) -> N
 def test_torch_form_leaves_the_overview_under_a_schedule() -> None:
     """Outside form: with a changing rate the two part, so the test above can fail."""
     common = {"lr": 0.03, "momentum": 0.8, "schedule": schedule}
-    paper, library = refopt.optimizer("nesterov", **common), refopt.optimizer("nesterov", dialect="torch", **common)
+    paper, library = (
+        refopt.optimizer("nesterov", **common),
+        refopt.optimizer("nesterov", dialect="torch", **common),
+    )
     x = y = np.array([1.0, -2.0, 3.0])
     sx, sy = paper.init(x), library.init(y)
     for _ in range(5):

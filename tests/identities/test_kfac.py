@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
@@ -16,7 +15,9 @@ SEED = 4
 
 def _problem() -> object:
     rng = np.random.default_rng(0)
-    return refopt.problem("mlp", widths=(3,), data=(rng.standard_normal((30, 4)), rng.integers(0, 3, 30)), l2=1e-3)
+    return refopt.problem(
+        "mlp", widths=(3,), data=(rng.standard_normal((30, 4)), rng.integers(0, 3, 30)), l2=1e-3
+    )
 
 
 def _vec(w: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -96,7 +97,9 @@ def test_algorithm_2() -> None:
                     )
                 else:
                     mine[layer.weight] = dense[layer.weight]
-                u = -(mine[layer.weight] @ _vec(g[layer.weight], g[layer.bias])).reshape(len(c), -1, order="F")
+                u = -(mine[layer.weight] @ _vec(g[layer.weight], g[layer.bias])).reshape(
+                    len(c), -1, order="F"
+                )
                 proposal[layer.weight], proposal[layer.bias] = u[:, :-1], u[:, -1]
             basis = [_flat(proposal)] if last is None else [_flat(proposal), last]
             d = np.stack(basis, axis=1)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.oracle import Oracle
+
 from tests.claims.test_levenberg_marquardt import rosenbrock
 
 X0 = np.array([-1.2, 1.0])

@@ -8,7 +8,6 @@ import pathlib
 import numpy as np
 import pytest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, NonFiniteError, RefoptError, ShapeError
-from refopt.core.problem import offers
 from refopt.problems.logistic import Logistic
 
 from tests.identities.matrices import close, complex_columns, ggn_product, product_columns

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.errors import ArgumentTypeError
+
 from tests.streams import stream
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.oracle import Oracle
+
 from tests.claims.test_adahessian import Quadratic
 
 

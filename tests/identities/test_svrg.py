@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.rng import generator
+
 from tests.claims.test_svrg import LeastSquares
 
 

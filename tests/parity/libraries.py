@@ -42,7 +42,10 @@ def run_torch(
 
 
 def run_optax(
-    make: Callable[[Any], Any], seed: int, kinds: tuple[str, ...] = KINDS, shapes: dict[str, Any] | None = None
+    make: Callable[[Any], Any],
+    seed: int,
+    kinds: tuple[str, ...] = KINDS,
+    shapes: dict[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run ``make(optax)``, a gradient transformation, on every stream."""
     import jax

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
@@ -15,12 +14,17 @@ from refopt.core.method import Elementwise, LeafRule
 from refopt.core.oracle import Oracle
 from refopt.core.params import leaves
 from refopt.core.registry import Entry
+
 from tests.streams import stream
 
 METHODS = [*refopt.methods("optimizer"), *refopt.methods("wrapper")]
 NAMES = [m.name for m in METHODS]
 ELEMENTWISE = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, Elementwise)]
-GRADIENT_ONLY = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)]
+GRADIENT_ONLY = [
+    m.name
+    for m in METHODS
+    if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)
+]
 STEPS = 100
 
 # What a problem is asked to be small enough for a hundred steps of the dearest method.
@@ -163,7 +167,9 @@ def _uses_library_functions(name: str) -> bool:
     """exp, log, tanh, cbrt and powers come from different libraries in NumPy and in Numba."""
     rule = refopt.optimizer(name).rule(np)
     names = set(rule.__code__.co_names)
-    return bool(names & {"exp", "log", "tanh", "cbrt", "pow", "expm1", "log1p"}) or "**" in inspect.getsource(rule)
+    return bool(names & {"exp", "log", "tanh", "cbrt", "pow", "expm1", "log1p"}) or "**" in inspect.getsource(
+        rule
+    )
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

@@ -54,5 +54,7 @@ def engine(name: str) -> Engine:
     elif name == "cupy":
         from refopt.core.engines.cupy import run
     else:
-        raise ArgumentError(f"engine: wanted one of {', '.join(ENGINES)}, got {name!r}.{nearest(str(name), ENGINES)}")
+        raise ArgumentError(
+            f"engine: wanted one of {', '.join(ENGINES)}, got {name!r}.{nearest(str(name), ENGINES)}"
+        )
     return run

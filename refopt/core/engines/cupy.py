@@ -7,7 +7,6 @@ from typing import Any
 from refopt.core.arrays import Array
 from refopt.core.errors import ArgumentTypeError, missing_extra
 
-
 _kernels: dict[Any, Any] = {}
 
 
@@ -23,7 +22,9 @@ def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bo
     out = []
     for leaf in inputs:
         if not isinstance(leaf[0], cupy.ndarray):
-            raise ArgumentTypeError(f"engine 'cupy': wanted CuPy arrays, got {type(leaf[0]).__module__} arrays")
+            raise ArgumentTypeError(
+                f"engine 'cupy': wanted CuPy arrays, got {type(leaf[0]).__module__} arrays"
+            )
         # Scalars in the array's dtype: a float64 scalar would widen a float32 kernel.
         typed = [leaf[0].dtype.type(s) for s in scalars]
         out.append(list(kernel(*leaf, *typed)))

@@ -126,7 +126,12 @@ def _compile(
     kinds = [read if a in given else written for a in arrays]
     signature = numba.void(numba.intp, *kinds, *[element] * n_scalars)
     jit = numba.njit(
-        signature, parallel=parallel, cache=path is not None, error_model="numpy", nogil=True, boundscheck=False
+        signature,
+        parallel=parallel,
+        cache=path is not None,
+        error_model="numpy",
+        nogil=True,
+        boundscheck=False,
     )
     return jit(scope["parallel" if parallel else "serial"])
 
@@ -152,7 +157,9 @@ def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bo
     for x, *rest in inputs:
         given, slots = rest[:n_given], rest[n_given:]
         if type(x) is not np.ndarray:
-            raise ArgumentTypeError(f"engine 'numba': wanted NumPy arrays, got {type(x).__module__}.{type(x).__name__}")
+            raise ArgumentTypeError(
+                f"engine 'numba': wanted NumPy arrays, got {type(x).__module__}.{type(x).__name__}"
+            )
         parallel = x.size >= PARALLEL_FROM
         key = (method, x.dtype, parallel)
         entry = _loops.get(key)

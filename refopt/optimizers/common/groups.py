@@ -54,7 +54,9 @@ def choose(x: Params, chooser: Chooser) -> list[str]:
     try:
         patterns = [str(p) for p in chooser]
     except TypeError:
-        raise ArgumentTypeError(f"group: wanted a name, a list of names or a function, got {chooser!r}") from None
+        raise ArgumentTypeError(
+            f"group: wanted a name, a list of names or a function, got {chooser!r}"
+        ) from None
     return [k for k in named if any(fnmatch.fnmatchcase(k, p) for p in patterns)]
 
 
@@ -106,7 +108,9 @@ class Grouped(LeafRule):
             lambda names, state: self.others.update(pick(x, names), pick(grad, names), state, donate=donate),
         )  # fmt: skip
 
-    def _both(self, x: Params, s: State, own: Callable[..., Any], other: Callable[..., Any]) -> tuple[Params, State]:
+    def _both(
+        self, x: Params, s: State, own: Callable[..., Any], other: Callable[..., Any]
+    ) -> tuple[Params, State]:
         mine, rest = self._split(x)
         state = {k: v for k, v in s.items() if k != "others"}
         new_x, new_s = own(mine, state) if mine else ({}, {**state, "t": s["t"] + 1})

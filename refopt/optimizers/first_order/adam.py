@@ -207,7 +207,7 @@ class Adam(AdamFamily):
 )
 @dataclass(frozen=True, kw_only=True)
 class AdaMax(ElementwiseDecay):
-    """AdaMax: Adam with the decayed maximum of the gradients in place of their root mean square.
+    r"""AdaMax: Adam with the decayed maximum of the gradients in place of their root mean square.
 
     ``m_t = β1 m_{t-1} + (1 - β1) g_t``, ``u_t = max(β2 u_{t-1}, |g_t|)``,
     ``x_t = x_{t-1} - α / (1 - β1^t) · m_t / u_t``, from m_0 = u_0 = 0.

@@ -130,7 +130,9 @@ class AdamW(Adam):
     where="Algorithm 1",
     dialects={
         "official": Dialect(
-            {"rate_inside": False, "full_first": True}, "loshchil/AdamW-and-SGDW sgd.lua", "rate outside the velocity"
+            {"rate_inside": False, "full_first": True},
+            "loshchil/AdamW-and-SGDW sgd.lua",
+            "rate outside the velocity",
         ),
         "timm": Dialect({"rate_inside": False, "full_first": True, "decay": "decoupled"}, "timm sgdw"),
     },

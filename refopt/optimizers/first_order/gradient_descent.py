@@ -139,7 +139,8 @@ class Velocity(ElementwiseDecay):
     also=(SUTSKEVER,),
     dialects={
         "torch": Dialect(
-            {"rate_inside": False, "full_first": True, "decay": "coupled"}, "torch 2.13 optim.SGD(momentum=...)"
+            {"rate_inside": False, "full_first": True, "decay": "coupled"},
+            "torch 2.13 optim.SGD(momentum=...)",
         ),
         "optax": Dialect({"rate_inside": False}, "optax 0.2.8 sgd(momentum=...)"),
         "keras": Dialect({"decay": "decoupled"}, "Keras 3 SGD(momentum=...)"),

@@ -64,12 +64,19 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             {"momentum_form": "average"}, "KellerJordan/Muon muon.py", "runs Newton-Schulz in bfloat16"
         ),
         "torch": Dialect(
-            {"momentum_form": "average", "lr": 1e-3, "weight_decay": 0.1, "eps_rule": "clamp", "group": "matrices"},
+            {
+                "momentum_form": "average",
+                "lr": 1e-3,
+                "weight_decay": 0.1,
+                "eps_rule": "clamp",
+                "group": "matrices",
+            },
             "torch 2.13 optim.Muon",
             "runs Newton-Schulz in bfloat16; takes matrices alone",
         ),
         "optax": Dialect(
-            {"momentum_form": "corrected", "eps": 1e-8, "out_axis": 1, "group": "matrices"}, "optax 0.2.8 contrib.muon"
+            {"momentum_form": "corrected", "eps": 1e-8, "out_axis": 1, "group": "matrices"},
+            "optax 0.2.8 contrib.muon",
         ),
         "moonlight": Dialect(
             {"momentum_form": "sum", "scale": "match-rms", "weight_decay": 0.1}, "MoonshotAI/Moonlight"

@@ -39,10 +39,14 @@ AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
     needs=("grad", "hvp"),
     dialects={
         "official": Dialect(
-            {"absolute": True}, "amirgholami/adahessian image_classification", "the average of |Hz|, not of z*Hz"
+            {"absolute": True},
+            "amirgholami/adahessian image_classification",
+            "the average of |Hz|, not of z*Hz",
         ),
         "instruction": Dialect(
-            {"absolute": True, "average": "rows"}, "amirgholami/adahessian instruction", "averages rows of matrices too"
+            {"absolute": True, "average": "rows"},
+            "amirgholami/adahessian instruction",
+            "averages rows of matrices too",
         ),
         "timm": Dialect({"lr": 0.1, "eps": 1e-8, "average": "none"}, "timm adahessian"),
         "kozistr": Dialect(

@@ -21,7 +21,9 @@ def _torch(cls: str, module: str = "torch.optim", **kwargs: Any) -> Any:
 
 
 def _optax(cls: str, **kwargs: Any) -> Any:
-    return lambda seed: run_optax(lambda optax: getattr(optax, cls)(lambda n: 0.03 * schedule(n + 1), **kwargs), seed)
+    return lambda seed: run_optax(
+        lambda optax: getattr(optax, cls)(lambda n: 0.03 * schedule(n + 1), **kwargs), seed
+    )
 
 
 def _ours(name: str, **kwargs: Any) -> Any:

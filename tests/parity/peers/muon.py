@@ -23,7 +23,10 @@ def _torch(seed: int) -> dict[str, np.ndarray]:
     torch.Tensor.bfloat16 = lambda self: self.clone()  # type: ignore[method-assign,assignment]
     try:
         return run_torch(
-            lambda p: torch.optim.Muon(p, lr=0.03, momentum=0.9, weight_decay=0.1), seed, schedule, shapes=MATRICES
+            lambda p: torch.optim.Muon(p, lr=0.03, momentum=0.9, weight_decay=0.1),
+            seed,
+            schedule,
+            shapes=MATRICES,
         )
     finally:
         torch.Tensor.bfloat16 = cast  # type: ignore[method-assign]

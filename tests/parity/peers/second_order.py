@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator, rademacher
+
 from tests.parity.case import Case
 
 N = 6
@@ -123,7 +123,6 @@ def _our_plain_sam(seed: int) -> dict[str, np.ndarray]:
 def _our_sam(adaptive: bool, seed: int) -> dict[str, np.ndarray]:
     base = refopt.optimizer("momentum", dialect="torch", lr=0.02, momentum=0.8, weight_decay=0.1)
     return _ours("sam", seed, 60, dialect="davda54", base=base, rho=0.1, adaptive=adaptive)
-
 
 
 CASES = [

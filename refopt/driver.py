@@ -211,7 +211,10 @@ def _describe(method: Method) -> dict[str, Any]:
             return _describe(value)
         return getattr(value, "__qualname__", None) or repr(value)
 
-    return {"class": type(method).__qualname__, **{f.name: text(getattr(method, f.name)) for f in fields(method)}}
+    return {
+        "class": type(method).__qualname__,
+        **{f.name: text(getattr(method, f.name)) for f in fields(method)},
+    }
 
 
 class _Run:
@@ -240,7 +243,9 @@ class _Run:
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
         if checkpoint is not None and not resume and os.path.exists(checkpoint):
-            raise CheckpointError(f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it")
+            raise CheckpointError(
+                f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it"
+            )
         self.rows: list[list[float]] = []
         self.seconds = 0.0
         self.last_good: tuple[Params, State, int] | None = None
@@ -284,7 +289,9 @@ class _Run:
             limits = {k: _whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
             return lambda oracle: any(oracle.counts.calls.get(k, 0) >= v for k, v in limits.items())
         if not isinstance(max_calls, numbers.Real):
-            raise ArgumentTypeError(f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}")
+            raise ArgumentTypeError(
+                f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}"
+            )
         limit = _positive(max_calls, "max_calls") or 0.0
         return lambda oracle: oracle.counts.equivalents >= limit
 

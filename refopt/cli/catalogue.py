@@ -1,0 +1,99 @@
+"""``refopt list`` and ``refopt show``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Any
+
+from refopt.cli.console import console, table
+from refopt.core.registry import Entry, entry, methods
+
+
+def list_methods(kind: str | None, as_json: bool) -> int:
+    """Print every registered name, or those of one kind."""
+    found = methods(kind)
+    if as_json:
+        print(json.dumps([{"name": m.name, "kind": m.kind, "summary": m.summary} for m in found], indent=1))
+        return 0
+    rows = [(m.name, m.kind, f"{m.source.authors.split(',')[0]} {m.source.year}", m.summary) for m in found]
+    console().print(table(("name", "kind", "source", "what it is"), rows))
+    return 0
+
+
+def describe(method: Entry) -> dict[str, Any]:
+    """Return what `show` prints, as plain data."""
+    return {
+        "name": method.name,
+        "kind": method.kind,
+        "documentation": inspect.getdoc(method.obj) or "",
+        "hyperparameters": _hyperparameters(method.obj),
+        "source": str(method.source),
+        "where": method.where,
+        "also": [str(s) for s in method.also],
+        "needs": list(method.needs),
+        "dialects": {
+            name: {
+                "settings": {k: repr(v) for k, v in d.settings.items()},
+                "library": d.library,
+                "note": d.note,
+            }
+            for name, d in method.dialects.items()
+        },
+        "evidence": [dataclasses.asdict(e) for e in method.evidence],
+    }
+
+
+def _hyperparameters(obj: Any) -> list[dict[str, str]]:
+    if dataclasses.is_dataclass(obj):
+        return [
+            {"name": f.name, "default": _default(f.default), "allowed": _allowed(f.metadata.get("allowed"))}
+            for f in dataclasses.fields(obj)
+        ]
+    parameters = inspect.signature(obj).parameters.values()
+    return [{"name": p.name, "default": _default(p.default), "allowed": ""} for p in parameters]
+
+
+def _default(value: Any) -> str:
+    missing = value is dataclasses.MISSING or value is inspect.Parameter.empty
+    return "" if missing else repr(value)
+
+
+def _allowed(allowed: Any) -> str:
+    if allowed is None:
+        return ""
+    return allowed if isinstance(allowed, str) else " | ".join(map(repr, allowed))
+
+
+def show(name: str, as_json: bool) -> int:
+    """Print all that is known of one name."""
+    facts = describe(entry(name))
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    out = console()
+    out.print(f"{facts['name']} ({facts['kind']})", style="bold", highlight=False)
+    out.print(facts["documentation"], markup=False, highlight=False)
+    out.print("\nSource", style="bold")
+    out.print(f"{facts['source']}\n{facts['where']}", markup=False, highlight=False)
+    for other in facts["also"]:
+        out.print(other, markup=False, highlight=False)
+    if facts["needs"]:
+        out.print("\nNeeds of a problem", style="bold")
+        out.print(", ".join(facts["needs"]), highlight=False)
+    out.print("\nHyperparameters", style="bold")
+    out.print(table(("name", "default", "range"), [tuple(h.values()) for h in facts["hyperparameters"]]))
+    out.print("\nDialects", style="bold")
+    rows = [
+        (
+            n,
+            ", ".join(f"{k}={v}" for k, v in d["settings"].items()),
+            "; ".join(filter(None, (d["library"], d["note"]))),
+        )
+        for n, d in facts["dialects"].items()
+    ]
+    out.print(table(("name", "settings", "whose"), rows))
+    out.print("\nEvidence", style="bold")
+    out.print(table(("kind", "what", "test"), [(e["kind"], e["what"], e["test"]) for e in facts["evidence"]]))
+    return 0
