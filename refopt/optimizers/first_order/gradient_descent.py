@@ -203,7 +203,7 @@ class Momentum(Velocity):
     Examples
     --------
     >>> import refopt
-    >>> r = refopt.minimize(refopt.problem("quadratic", n=4), "momentum", lr=0.1, steps=300)
+    >>> r = refopt.minimize(refopt.problem("quadratic", condition_number=10.0), "momentum", lr=0.1, steps=300)
     >>> r.fun < 1e-8
     True
     """
@@ -288,7 +288,7 @@ class Nesterov(Velocity):
     Examples
     --------
     >>> import refopt
-    >>> r = refopt.minimize(refopt.problem("quadratic", n=4), "nesterov", lr=0.1, steps=300)
+    >>> r = refopt.minimize(refopt.problem("quadratic", condition_number=10.0), "nesterov", lr=0.1, steps=300)
     >>> r.fun < 1e-8
     True
     """

@@ -79,8 +79,8 @@ class SVRG(Method):
     >>> import refopt
     >>> p = refopt.problem("logistic", l2=0.1)
     >>> r = refopt.minimize(p, "svrg", lr=0.02, steps=1138, batch_size=1, sampling="replacement")
-    >>> r.calls["grad"]  # two a step, and the full gradient at the snapshot
-    2277
+    >>> r.calls["grad"]  # two a step; at the snapshot they are one, and the full one
+    2276
     """
 
     lr: Rate = hyper(0.01, "[0, inf)", rate=True)
