@@ -21,6 +21,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
+    "matrix-sensing": [
+        {"n": 6, "rank": 2, "search_rank": 4, "scaling": "mean", "noise": 0.1},
+        {"n": 6, "rank": 2, "operator": "identity"},
+    ],
+    "asymmetric-matrix-sensing": [{"n1": 5, "n2": 6, "rank": 2, "balance": 0.5, "scaling": "mean"}],
+    "robust-matrix-sensing": [{"n": 6, "rank": 2, "outliers": 0.0}],
+    "matrix-completion": [{"n1": 7, "n2": 8, "search_rank": 3, "init": "random", "noise": 0.1}],
     "mlp": [
         {
             "widths": (6, 5),
