@@ -34,6 +34,52 @@ def _polar_optax(seed: int) -> Arrays:
         }
 
 
+SONG = "KingJamesSong/FastDifferentiableMatSqrt@5506d70"
+
+
+def spd_stack(seed: int, count: int = 3, n: int = 6) -> np.ndarray:
+    """Well-conditioned covariance matrices."""
+    X = np.random.default_rng(seed).standard_normal((count, n, 3 * n))
+    return X @ X.swapaxes(-1, -2) / (3 * n)
+
+
+def _cotangent(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed + 100).standard_normal((3, 6, 6))
+
+
+def _taylor_ours(seed: int) -> Arrays:
+    return {"root": refopt.get("sqrtm-taylor")(spd_stack(seed), 10)}
+
+
+def _pade_ours(seed: int) -> Arrays:
+    from refopt.matrix.taylor_pade import sqrtm_pade, sqrtm_pade_vjp
+
+    A = spd_stack(seed)
+    return {"root": sqrtm_pade(A), "gradient": sqrtm_pade_vjp(A, _cotangent(seed), steps=8)}
+
+
+def _inverse_pade_ours(seed: int) -> Arrays:
+    from refopt.matrix.taylor_pade import invsqrtm_pade, invsqrtm_pade_vjp
+
+    A = spd_stack(seed)
+    gradient = invsqrtm_pade_vjp(A, _cotangent(seed), steps=8, scale="batch")
+    return {"root": invsqrtm_pade(A), "gradient": gradient}
+
+
+def _eigh_ours(seed: int) -> Arrays:
+    return {"root": refopt.get("sqrtm-eigh")(spd_stack(seed))}
+
+
+def _eigh_pot(seed: int) -> Arrays:
+    from ot.backend import NumpyBackend
+
+    return {"root": np.stack([NumpyBackend().sqrtm(a) for a in spd_stack(seed)])}
+
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
+    Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
+    Case("sqrtm-pade", "official", SONG, _pade_ours, None),
+    Case("invsqrtm-pade", "official", SONG, _inverse_pade_ours, None),
 ]
