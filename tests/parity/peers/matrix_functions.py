@@ -76,10 +76,35 @@ def _eigh_pot(seed: int) -> Arrays:
     return {"root": np.stack([NumpyBackend().sqrtm(a) for a in spd_stack(seed)])}
 
 
+def _root_ours(seed: int) -> Arrays:
+    root = refopt.get("inverse-pth-root")
+    return {f"p{p}": root(spd_stack(seed)[0], p, tol=1e-10) for p in (1, 2, 3, 4)}
+
+
+def _root_pytorch_optimizer(seed: int) -> Arrays:
+    import torch
+    from pytorch_optimizer.optimizer.utils.matrix import compute_power_schur_newton
+
+    A = torch.tensor(spd_stack(seed)[0])
+    return {
+        f"p{p}": compute_power_schur_newton(A, p, error_tolerance=1e-10, ridge_epsilon=0.0).numpy()
+        for p in (1, 2, 3, 4)
+    }
+
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
     Case("invsqrtm-pade", "official", SONG, _inverse_pade_ours, None),
+    Case(
+        "inverse-pth-root",
+        "pytorch-optimizer",
+        "pytorch_optimizer",
+        _root_ours,
+        _root_pytorch_optimizer,
+        rtol=1e-11,
+        why="rounding of a dozen steps, times the condition number of the matrix (about 30)",
+    ),
 ]
