@@ -92,8 +92,54 @@ def _root_pytorch_optimizer(seed: int) -> Arrays:
     }
 
 
+LIP4CONV = "blaisedelattre/lip4conv@7d11545"
+
+
+def norm_inputs(seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        "tall": rng.standard_normal((7, 4)), "wide": rng.standard_normal((3, 6)),
+        "kernel": rng.standard_normal((3, 2, 3, 3)), "wide-kernel": rng.standard_normal((2, 4, 3, 3)),
+    }  # fmt: skip
+
+
+def _gram_ours(seed: int) -> Arrays:
+    gram, inputs = refopt.get("spectral-norm-gram"), norm_inputs(seed)
+    return {k: np.array([gram(inputs[k], steps) for steps in range(1, 9)]) for k in ("tall", "wide")}
+
+
+def _conv_ours(seed: int) -> Arrays:
+    bound, inputs = refopt.get("conv-spectral-norm-gram"), norm_inputs(seed)
+    steps = range(1, 7)
+    return {
+        f"{k}-{padding}": np.array([bound(inputs[k], 8, s, padding=padding) for s in steps])
+        for k in ("kernel", "wide-kernel")
+        for padding in ("circular", "zero")
+    }
+
+
+def _power_ours(seed: int) -> Arrays:
+    A = norm_inputs(seed)["tall"]
+    sigma = refopt.get("spectral-norm-power")(A, 16, start=np.ones(4) / 2, eps=1e-12)
+    return {"normalised": A / sigma}
+
+
+def _power_torch(seed: int) -> Arrays:
+    import torch
+    from torch.nn.utils.parametrizations import _SpectralNorm
+
+    A = torch.tensor(norm_inputs(seed)["tall"])
+    layer = _SpectralNorm(A, eps=1e-12)
+    layer._v = torch.full((4,), 0.5, dtype=torch.float64)
+    layer._power_method(A, 15)
+    return {"normalised": layer(A).numpy()}
+
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case("spectral-norm-gram", "official", LIP4CONV, _gram_ours, None),
+    Case("conv-spectral-norm-gram", "official", LIP4CONV, _conv_ours, None),
+    Case("spectral-norm-power", "torch", "torch", _power_ours, _power_torch),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
