@@ -34,6 +34,123 @@ def _polar_optax(seed: int) -> Arrays:
         }
 
 
+SONG = "KingJamesSong/FastDifferentiableMatSqrt@5506d70"
+
+
+def spd_stack(seed: int, count: int = 3, n: int = 6) -> np.ndarray:
+    """Well-conditioned covariance matrices."""
+    X = np.random.default_rng(seed).standard_normal((count, n, 3 * n))
+    return X @ X.swapaxes(-1, -2) / (3 * n)
+
+
+def _cotangent(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed + 100).standard_normal((3, 6, 6))
+
+
+def _taylor_ours(seed: int) -> Arrays:
+    return {"root": refopt.get("sqrtm-taylor")(spd_stack(seed), 10)}
+
+
+def _pade_ours(seed: int) -> Arrays:
+    from refopt.matrix.taylor_pade import sqrtm_pade, sqrtm_pade_vjp
+
+    A = spd_stack(seed)
+    return {"root": sqrtm_pade(A), "gradient": sqrtm_pade_vjp(A, _cotangent(seed), steps=8)}
+
+
+def _inverse_pade_ours(seed: int) -> Arrays:
+    from refopt.matrix.taylor_pade import invsqrtm_pade, invsqrtm_pade_vjp
+
+    A = spd_stack(seed)
+    gradient = invsqrtm_pade_vjp(A, _cotangent(seed), steps=8, scale="batch")
+    return {"root": invsqrtm_pade(A), "gradient": gradient}
+
+
+def _eigh_ours(seed: int) -> Arrays:
+    return {"root": refopt.get("sqrtm-eigh")(spd_stack(seed))}
+
+
+def _eigh_pot(seed: int) -> Arrays:
+    from ot.backend import NumpyBackend
+
+    return {"root": np.stack([NumpyBackend().sqrtm(a) for a in spd_stack(seed)])}
+
+
+def _root_ours(seed: int) -> Arrays:
+    root = refopt.get("inverse-pth-root")
+    return {f"p{p}": root(spd_stack(seed)[0], p, tol=1e-10) for p in (1, 2, 3, 4)}
+
+
+def _root_pytorch_optimizer(seed: int) -> Arrays:
+    import torch
+    from pytorch_optimizer.optimizer.utils.matrix import compute_power_schur_newton
+
+    A = torch.tensor(spd_stack(seed)[0])
+    return {
+        f"p{p}": compute_power_schur_newton(A, p, error_tolerance=1e-10, ridge_epsilon=0.0).numpy()
+        for p in (1, 2, 3, 4)
+    }
+
+
+LIP4CONV = "blaisedelattre/lip4conv@7d11545"
+
+
+def norm_inputs(seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        "tall": rng.standard_normal((7, 4)), "wide": rng.standard_normal((3, 6)),
+        "kernel": rng.standard_normal((3, 2, 3, 3)), "wide-kernel": rng.standard_normal((2, 4, 3, 3)),
+    }  # fmt: skip
+
+
+def _gram_ours(seed: int) -> Arrays:
+    gram, inputs = refopt.get("spectral-norm-gram"), norm_inputs(seed)
+    return {k: np.array([gram(inputs[k], steps) for steps in range(1, 9)]) for k in ("tall", "wide")}
+
+
+def _conv_ours(seed: int) -> Arrays:
+    bound, inputs = refopt.get("conv-spectral-norm-gram"), norm_inputs(seed)
+    steps = range(1, 7)
+    return {
+        f"{k}-{padding}": np.array([bound(inputs[k], 8, s, padding=padding) for s in steps])
+        for k in ("kernel", "wide-kernel")
+        for padding in ("circular", "zero")
+    }
+
+
+def _power_ours(seed: int) -> Arrays:
+    A = norm_inputs(seed)["tall"]
+    sigma = refopt.get("spectral-norm-power")(A, 16, start=np.ones(4) / 2, eps=1e-12)
+    return {"normalised": A / sigma}
+
+
+def _power_torch(seed: int) -> Arrays:
+    import torch
+    from torch.nn.utils.parametrizations import _SpectralNorm
+
+    A = torch.tensor(norm_inputs(seed)["tall"])
+    layer = _SpectralNorm(A, eps=1e-12)
+    layer._v = torch.full((4,), 0.5, dtype=torch.float64)
+    layer._power_method(A, 15)
+    return {"normalised": layer(A).numpy()}
+
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case("spectral-norm-gram", "official", LIP4CONV, _gram_ours, None),
+    Case("conv-spectral-norm-gram", "official", LIP4CONV, _conv_ours, None),
+    Case("spectral-norm-power", "torch", "torch", _power_ours, _power_torch),
+    Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
+    Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
+    Case("sqrtm-pade", "official", SONG, _pade_ours, None),
+    Case("invsqrtm-pade", "official", SONG, _inverse_pade_ours, None),
+    Case(
+        "inverse-pth-root",
+        "pytorch-optimizer",
+        "pytorch_optimizer",
+        _root_ours,
+        _root_pytorch_optimizer,
+        rtol=1e-11,
+        why="rounding of a dozen steps, times the condition number of the matrix (about 30)",
+    ),
 ]

@@ -1,0 +1,163 @@
+"""Identities of the spectral norms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+from refopt.core.arrays import to_numpy
+from refopt.matrix import conv_gram, gram
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 3)])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_schatten(shape, complex_):
+    """N steps give (sum sigma^(2^(N+1)))^(2^-(N+1)), at any scale."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((2, *shape)) + (1j * rng.standard_normal((2, *shape)) if complex_ else 0)
+    sigma = np.linalg.svd(A, compute_uv=False)
+    for steps in range(7):
+        q = 2.0 ** (steps + 1)
+        top = sigma[:, :1]
+        want = top[:, 0] * np.sum((sigma / top) ** q, axis=1) ** (1 / q)
+        for scale in (1.0, 1e150, 1e-150):
+            np.testing.assert_allclose(gram.spectral_norm_gram(A * scale, steps) / scale, want, rtol=1e-13)
+    assert gram.spectral_norm_gram(np.zeros((3, 2)), 4) == 0.0
+    np.testing.assert_allclose(gram.spectral_norm_gram(A, 100), sigma[:, 0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 6])
+def test_gram_gradient(shape, steps):
+    """U diag((sigma / s)^(2^(N+1) - 1)) V*, central differences, and Euler's identity."""
+    rng = np.random.default_rng(1)
+    A, E = rng.standard_normal(shape), rng.standard_normal(shape)
+    U, sigma, Vh = np.linalg.svd(A, full_matrices=False)
+    s = float(gram.spectral_norm_gram(A, steps))
+    want = U * (sigma / s) ** (2.0 ** (steps + 1) - 1) @ Vh
+    gradient = gram.spectral_norm_gram_vjp(A, 1.0, steps)
+    np.testing.assert_allclose(gradient, want, atol=1e-13)
+    h = 1e-6
+    f = gram.spectral_norm_gram
+    difference = (f(A + h * E, steps) - f(A - h * E, steps)) / (2 * h)
+    np.testing.assert_allclose(gram.spectral_norm_gram_jvp(A, E, steps), difference, atol=1e-7)
+    np.testing.assert_array_equal(gram.spectral_norm_gram_vjp(np.zeros(shape), 1.0, steps), np.zeros(shape))
+
+
+def test_power_rank_one():
+    """One step is exact on rank one and on multiples of the identity; zero gives zero."""
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal(5), rng.standard_normal(3)
+    value = gram.spectral_norm_power(np.outer(a, b), 1)
+    np.testing.assert_allclose(value, np.linalg.norm(a) * np.linalg.norm(b), rtol=1e-14)
+    np.testing.assert_allclose(gram.spectral_norm_power(7.0 * np.eye(4), 1), 7.0, rtol=1e-14)
+    assert gram.spectral_norm_power(np.zeros((3, 4)), 3) == 0.0
+
+
+def test_power_gradient():
+    """Converged, v u* is the gradient of sigma_1: U_1 V_1^T; the jvp is its inner product."""
+    rng = np.random.default_rng(3)
+    A, E = rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
+    U, _, Vh = np.linalg.svd(A)
+    gradient = gram.spectral_norm_power_vjp(A, 1.0, 400)
+    np.testing.assert_allclose(gradient, np.outer(U[:, 0], Vh[0]), atol=1e-12)
+    np.testing.assert_allclose(gram.spectral_norm_power_jvp(A, E, 400), np.sum(gradient * E), rtol=1e-12)
+    uniform = gram.spectral_norm_power(A, 400, distribution="uniform", seed=5)
+    np.testing.assert_allclose(uniform, np.linalg.norm(A, 2), rtol=1e-13)
+
+
+def assembled(K, n, circular):
+    """The convolution's matrix on n x n images (cross-correlation, as layers have it)."""
+    out, into, k, _ = K.shape
+    M = np.zeros((out, n, n, into, n, n))
+    for y in range(n):
+        for x in range(n):
+            for u in range(k):
+                for v in range(k):
+                    row, column = y + u - k // 2, x + v - k // 2
+                    if circular or (0 <= row < n and 0 <= column < n):
+                        M[:, y, x, :, row % n, column % n] += K[:, :, u, v]
+    return M.reshape(out * n * n, into * n * n)
+
+
+@pytest.mark.parametrize("channels", [(3, 2), (2, 3), (1, 1)])
+def test_conv_operator(channels):
+    """The circular value tends to the assembled operator's norm; its gradient is the differences'."""
+    rng = np.random.default_rng(4)
+    K = rng.standard_normal((*channels, 3, 3))
+    want = np.linalg.norm(assembled(K, 5, True), 2)
+    np.testing.assert_allclose(conv_gram.conv_spectral_norm_gram(K, 5, 14), want, rtol=1e-12)
+    E = rng.standard_normal(K.shape)
+    h = 1e-6
+    f = lambda X: conv_gram.conv_spectral_norm_gram(X, (5, 6), 3)  # noqa: E731
+    difference = (f(K + h * E) - f(K - h * E)) / (2 * h)
+    np.testing.assert_allclose(conv_gram.conv_spectral_norm_gram_jvp(K, E, (5, 6), 3), difference, atol=1e-7)
+    one = rng.standard_normal((4, 3, 1, 1))
+    np.testing.assert_allclose(
+        conv_gram.conv_spectral_norm_gram(one, 3, 5), gram.spectral_norm_gram(one[..., 0, 0], 5), rtol=1e-14
+    )
+
+
+def test_autocorrelation():
+    """All lags of sum_i K[o, i] * K[o', i], against the definition."""
+    rng = np.random.default_rng(5)
+    K = rng.standard_normal((2, 3, 3, 2))
+    C = conv_gram.autocorrelation(K)
+    assert C.shape == (2, 2, 5, 3)
+    for dy in range(-2, 3):
+        for dx in range(-1, 2):
+            total = np.zeros((2, 2))
+            for y in range(3):
+                for x in range(2):
+                    if 0 <= y + dy < 3 and 0 <= x + dx < 2:
+                        total += K[:, :, y + dy, x + dx] @ K[:, :, y, x].T
+            np.testing.assert_allclose(C[:, :, dy + 2, dx + 1], total, atol=1e-14)
+    zero = np.zeros((1, 2, 3, 3))
+    for padding in ("circular", "zero"):
+        assert conv_gram.conv_spectral_norm_gram(zero, 4, 2, padding=padding) == 0.0
+
+
+@pytest.mark.parametrize("name", ["spectral-norm-gram", "spectral-norm-power", "conv-spectral-norm-gram"])
+def test_namespaces(name, xp, dtype):
+    """Every namespace and precision; dtype kept, input untouched."""
+    values = np.random.default_rng(6).standard_normal((2, 4, 3, 3)).astype(dtype)
+    A = xp.asarray(values.copy())
+    f = refopt.get(name)
+    got = f(A)
+    assert got.dtype == A.dtype
+    np.testing.assert_array_equal(to_numpy(A), values)
+    np.testing.assert_allclose(
+        to_numpy(got), f(values.astype("float64")), rtol=2e-5 if dtype == "float32" else 1e-13
+    )
+    vjp = {
+        "spectral-norm-gram": gram.spectral_norm_gram_vjp,
+        "spectral-norm-power": gram.spectral_norm_power_vjp,
+        "conv-spectral-norm-gram": conv_gram.conv_spectral_norm_gram_vjp,
+    }[name](A)
+    assert vjp.dtype == A.dtype
+    if name == "conv-spectral-norm-gram":
+        assert f(A, padding="zero").dtype == A.dtype
+
+
+def test_bad_input():
+    """Typed errors that name the argument."""
+    errors = refopt.errors
+    with pytest.raises(errors.ShapeError, match="A"):
+        gram.spectral_norm_gram(np.ones(3))
+    with pytest.raises(errors.ArgumentError, match="steps"):
+        gram.spectral_norm_gram(np.eye(2), -1)
+    with pytest.raises(errors.NonFiniteError):
+        gram.spectral_norm_power(np.full((2, 2), np.nan))
+    with pytest.raises(errors.ArgumentError, match="start"):
+        gram.spectral_norm_power(np.eye(2), start=np.zeros(2))
+    with pytest.raises(errors.ShapeError, match="start"):
+        gram.spectral_norm_power(np.eye(2), start=np.ones(3))
+    with pytest.raises(errors.ArgumentError, match="distribution"):
+        gram.spectral_norm_power(np.eye(2), distribution="cauchy")
+    K = np.ones((1, 1, 3, 3))
+    with pytest.raises(errors.ArgumentError, match="n: "):
+        conv_gram.conv_spectral_norm_gram(K, 2)
+    with pytest.raises(errors.ShapeError, match="K"):
+        conv_gram.conv_spectral_norm_gram(np.ones((3, 3)))
+    with pytest.raises(errors.ArgumentError, match="padding"):
+        conv_gram.conv_spectral_norm_gram(K, padding="reflect")
