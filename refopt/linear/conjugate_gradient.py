@@ -1,0 +1,349 @@
+"""Conjugate gradients, plain and preconditioned, for Hermitian positive definite systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import Array, namespace
+from refopt.core.errors import NonFiniteError
+from refopt.core.hyper import check_number
+from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.result import LinearResult
+from refopt.linear.compiled import advance
+from refopt.linear.operators import linear_system, numpy_only, vector_norm
+from refopt.linear.preconditioners import preconditioner_for
+from refopt.linear.vectors import CompiledVectors, Vectors
+
+HESTENES = Source(
+    "hestenes-1952-conjugate",
+    "M. R. Hestenes, E. Stiefel",
+    1952,
+    "Methods of Conjugate Gradients for Solving Linear Systems",
+    doi="10.6028/jres.049.044",
+    venue="Journal of Research of the National Bureau of Standards 49, 409-436",
+)
+MEIJERINK = Source(
+    "meijerink-1977-iterative",
+    "J. A. Meijerink, H. A. van der Vorst",
+    1977,
+    "An Iterative Solution Method for Linear Systems of Which the Coefficient Matrix is a Symmetric M-Matrix",
+    doi="10.1090/S0025-5718-1977-0438681-4",
+    venue="Mathematics of Computation 31, 148-162",
+)
+PYAMG = Dialect({"recompute_every": 8}, "pyamg 5", "the residual is b - A x every eighth pass")
+
+
+def _iterate(
+    A: Any,
+    b: Any,
+    x0: Any,
+    preconditioner: Any,
+    options: dict[str, Any],
+    rtol: float,
+    atol: float,
+    maxiter: int | None,
+    callback: Callable[[Array], object] | None,
+    recompute_every: int | None,
+    flexible: bool,
+    engine: str,
+) -> LinearResult:
+    """Check the system and run the array loop or the compiled one."""
+    operator, b, x = linear_system(A, b, x0)
+    check_number(rtol, "[0, inf)", "rtol")
+    check_number(atol, "[0, inf)", "atol")
+    if maxiter is None:
+        maxiter = 10 * b.shape[0]
+    check_number(maxiter, "int [0, inf)", "maxiter")
+    if recompute_every is not None:
+        check_number(recompute_every, "int [1, inf)", "recompute_every")
+    M = preconditioner_for(preconditioner, operator, options, b)
+    vectors = CompiledVectors(operator, M) if numpy_only(engine, operator, b) else Vectors(operator, M)
+    scale = vector_norm(b)
+    if scale == 0:  # as SciPy: zeros, whatever the start
+        x = namespace(b).zeros_like(b)
+        return LinearResult(x, 0, np.zeros(1), "converged", "b is zero, so x is zero")
+    stop = max(rtol * scale, atol)
+    r = b if x0 is None else b - operator.apply(x)
+    norm = vector_norm(r)
+    if not np.isfinite(norm):
+        raise NonFiniteError("x0: the residual b - A x0 overflows")
+    if norm <= stop:
+        return _report("converged", x, [norm], stop)
+    return _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
+
+
+def _loop(
+    vectors: Vectors,
+    b: Array,
+    x: Array,
+    r: Array,
+    norm: float,
+    stop: float,
+    maxiter: int,
+    callback: Callable[[Array], object] | None,
+    recompute_every: int | None,
+    flexible: bool,
+) -> LinearResult:
+    """Run the paper's loop on either engine: ``p`` is the direction, ``q = A p``, ``z = M^-1 r``."""
+    norms = [norm]
+    x, r, z = vectors.begin(x, r)
+    p, rho = z, norm * norm if z is r else vectors.inner(r, z)
+    if p is r or vectors.in_place:
+        p = namespace(p).asarray(p, copy=True)
+    for k in range(maxiter):
+        if not (np.isfinite(rho) and rho > 0):
+            return _report("indefinite-preconditioner", x, norms, stop)
+        q, curvature = vectors.product(p)
+        if not np.isfinite(curvature):
+            return _report("diverged", x, norms, stop)
+        if curvature <= 0:
+            return _report("negative-curvature", x, norms, stop, (p, curvature))
+        alpha = rho / curvature
+        old = namespace(r).asarray(r, copy=True) if flexible else r
+        if recompute_every is not None and (k + 1) % recompute_every == 0:
+            r = b - vectors.operator.apply(advance(x, p, alpha))
+            norm = vector_norm(r)
+        else:
+            r, norm = vectors.reduce_residual(r, q, alpha)
+        if not np.isfinite(norm) or not np.isfinite(alpha):
+            return _report("diverged", x, norms, stop)
+        norms.append(norm)
+        if norm <= stop or k + 1 == maxiter:
+            x = advance(x, p, alpha)
+            if callback is not None:
+                callback(x)
+            return _report("converged" if norm <= stop else "iterations", x, norms, stop)
+        z = vectors.precondition(r)
+        previous, rho = rho, norm * norm if z is r else vectors.inner(r, z)
+        # Polak-Ribiere's form subtracts the old residual's share, zero for a fixed M.
+        top = rho - vectors.inner(old, z) if flexible else rho
+        x, p = vectors.advance_both(x, p, z, alpha, top / previous)
+        if callback is not None:
+            callback(x)
+    return _report("iterations", x, norms, stop)
+
+
+def _report(
+    status: str, x: Array, norms: list[float], stop: float, found: tuple[Array, float] | None = None
+) -> LinearResult:
+    """Put the outcome into words."""
+    k, last = len(norms) - 1, norms[-1]
+    direction = None
+    if status == "converged":
+        message = f"residual {last:.3g} is at most {stop:.3g} after {k} passes"
+    elif status == "iterations":
+        message = f"residual {last:.3g} is above {stop:.3g} after {k} passes; raise maxiter or precondition"
+    elif status == "negative-curvature":
+        assert found is not None
+        direction, curvature = found
+        message = (
+            f"A is not positive definite: p^H A p = {curvature:.3g} for p = direction after {k} passes; x is"
+            " the last iterate"
+        )
+    elif status == "indefinite-preconditioner":
+        message = f"the preconditioner is not positive definite: r^H M^-1 r <= 0 after {k} passes"
+    else:
+        message = f"a value overflowed after {k} passes; x is the last finite iterate"
+    return LinearResult(x, k, np.asarray(norms), status, message, direction)
+
+
+@register(
+    "cg",
+    kind="solver",
+    source=HESTENES,
+    where="section 3, equations (3:1)",
+    dialects={"pyamg": PYAMG},
+    evidence=(
+        Evidence(
+            "parity",
+            "12 iterates of scipy.sparse.linalg.cg on a Hermitian system to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[cg-scipy-hermitian]",
+        ),
+        Evidence(
+            "claim",
+            "energy error within 2 ((sqrt(k) - 1) / (sqrt(k) + 1))^j of the start's at every pass, k = 100",
+            "tests/claims/test_linear_krylov.py::test_chebyshev_bound",
+        ),
+        Evidence(
+            "claim",
+            "ends in as many passes as A has distinct eigenvalues (1, 2, 3, 5)",
+            "tests/claims/test_linear_krylov.py::test_finite_termination",
+        ),
+        Evidence(
+            "identity",
+            "every iterate minimises the energy norm over x0 + Krylov space, to 1e-9",
+            "tests/identities/test_linear_krylov.py::test_krylov_optimality",
+        ),
+    ),
+)
+def cg(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    callback: Callable[[Array], object] | None = None,
+    recompute_every: int | None = None,
+    engine: str = "auto",
+) -> LinearResult:
+    r"""Conjugate gradients for a Hermitian positive definite system ``A x = b``.
+
+    From :math:`r_0 = b - A x_0,\ p_0 = r_0`, pass k computes
+
+    .. math:: \alpha = \frac{r^H r}{p^H A p},\quad x \leftarrow x + \alpha p,\quad
+              r' = r - \alpha A p,\quad p \leftarrow r' + \frac{r'^H r'}{r^H r} p.
+
+    Parameters
+    ----------
+    A : array (n, n), SciPy sparse matrix, LinearOperator or callable ``v -> A v``
+        Hermitian positive definite. Entries are checked to be Hermitian; a function cannot be.
+    b : array of shape (n,)
+        Right side, real or complex, float32 or float64 (or their complex kin).
+    x0 : array of shape (n,), optional
+        Start; zeros if left out.
+    rtol, atol : float
+        Stop at ``norm(r) <= max(rtol norm(b), atol)``, as SciPy's cg; both at least 0. The norm is
+        that of the recursive residual, which parts from ``b - A x`` near rounding times the condition.
+    maxiter : int, optional
+        Largest number of passes; 10 n if left out.
+    callback : callable, optional
+        Called with x after every pass.
+    recompute_every : int, optional
+        Replace the recursive residual by ``b - A x`` every so many passes (None: never, as SciPy).
+    engine : {"auto", "array", "numba"}
+        ``"numba"`` is one compiled loop over CSR, equal to rounding; ``"auto"`` takes it for a SciPy
+        sparse matrix of at least 10000 unknowns where Numba is installed.
+
+    Returns
+    -------
+    LinearResult
+        Its status is ``"converged"``, ``"iterations"``, ``"negative-curvature"`` (with the `direction`
+        p of :math:`p^H A p \le 0`) or ``"diverged"``.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
+        A is not square or not Hermitian, the shapes or dtypes do not fit, an entry is not finite.
+    MissingExtraError
+        ``engine="numba"`` without Numba.
+
+    Notes
+    -----
+    One product with A, two inner products and three updates a pass. For b = 0 the answer is 0
+    whatever the start, as in SciPy.
+
+    References
+    ----------
+    Hestenes, Stiefel (1952), Methods of Conjugate Gradients for Solving Linear Systems,
+    doi:10.6028/jres.049.044. Saad (2003), Iterative Methods for Sparse Linear Systems, section 6.7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> r = cg(np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1.0, 2.0]), rtol=1e-12)
+    >>> r.status, r.iterations, np.round(r.x, 6)
+    ('converged', 2, array([0.090909, 0.636364]))
+    >>> cg(np.diag([1.0, -1.0]), np.array([1.0, 2.0])).status
+    'negative-curvature'
+    """
+    return _iterate(A, b, x0, None, {}, rtol, atol, maxiter, callback, recompute_every, False, engine)
+
+
+@register(
+    "pcg",
+    kind="solver",
+    source=MEIJERINK,
+    where="section 3",
+    also=(HESTENES,),
+    dialects={"pyamg": PYAMG},
+    evidence=(
+        Evidence(
+            "parity",
+            "10 iterates of scipy.sparse.linalg.cg with a dense SSOR inverse as M to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[pcg-scipy-ssor]",
+        ),
+        Evidence(
+            "identity",
+            "(L L^T)_ij = A_ij on the pattern for IC(0), one SSOR application is a forward and a backward"
+            " SOR sweep, to 1e-14",
+            "tests/identities/test_linear_krylov.py::test_preconditioner_identities",
+        ),
+        Evidence(
+            "claim",
+            "Poisson 32 x 32 to 1e-8: 101 passes plain, 40 with SSOR(1), 23 with SSOR(1.7), 35 with IC(0)"
+            " (each within 2)",
+            "tests/claims/test_linear_krylov.py::test_pass_counts",
+        ),
+    ),
+)
+def pcg(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    preconditioner: Any = "jacobi",
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    callback: Callable[[Array], object] | None = None,
+    recompute_every: int | None = None,
+    flexible: bool = False,
+    engine: str = "auto",
+    **options: Any,
+) -> LinearResult:
+    r"""Preconditioned conjugate gradients for a Hermitian positive definite system.
+
+    With :math:`z = M^{-1} r`, pass k of `cg` becomes
+
+    .. math:: \alpha = \frac{r^H z}{p^H A p},\quad x \leftarrow x + \alpha p,\quad
+              r' = r - \alpha A p,\quad p \leftarrow z' + \frac{r'^H z'}{r^H z} p.
+
+    Parameters
+    ----------
+    A, b, x0, rtol, atol, maxiter, callback, recompute_every, engine
+        As in `cg`; the stop is on ``norm(r)``, not on ``norm(z)``.
+    preconditioner : {"jacobi", "ssor", "ic0"}, Preconditioner, callable or None
+        A name needs A's entries and takes its own options; an object has ``apply(r)`` returning
+        :math:`M^{-1} r` (`refopt.linear.preconditioners`); a callable is that function itself.
+    flexible : bool
+        Polak and Ribiere's :math:`(r' - r)^H z' / r^H z`, for an M that changes between passes.
+    **options
+        Of the named preconditioner: ``omega`` for ``"ssor"``, ``shift`` for ``"ic0"``.
+
+    Returns
+    -------
+    LinearResult
+        As `cg`'s, with one more status, ``"indefinite-preconditioner"``.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
+        As `cg`; also an unknown preconditioner or option.
+    ConvergenceError
+        IC(0) met a pivot that is not positive and `shift` does not allow a retry.
+
+    Notes
+    -----
+    SciPy's argument M is the inverse, MATLAB's is M itself; here `apply` is the inverse.
+
+    References
+    ----------
+    Meijerink, van der Vorst (1977), An Iterative Solution Method for Linear Systems of Which the
+    Coefficient Matrix is a Symmetric M-Matrix, doi:10.1090/S0025-5718-1977-0438681-4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refopt.problems.linear_systems import poisson_2d
+    >>> A, b = poisson_2d(20), np.ones(400)
+    >>> cg(A, b).iterations, pcg(A, b, preconditioner="ic0").iterations
+    (29, 14)
+    """
+    return _iterate(
+        A, b, x0, preconditioner, options, rtol, atol, maxiter, callback, recompute_every, flexible, engine
+    )

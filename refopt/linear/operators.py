@@ -1,0 +1,214 @@
+"""What a solver is given: a matrix of any library, a SciPy sparse matrix, or a function ``v -> A v``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import scipy.sparse
+
+from refopt.core.arrays import Array, check_array, check_square, check_symmetric, is_array, namespace
+from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A square linear map.
+
+    Attributes
+    ----------
+    apply : callable
+        ``v -> A v`` for a vector of shape (n,).
+    matrix : array, scipy.sparse.csr_array or None
+        The entries, where the caller gave them.
+    """
+
+    apply: Callable[[Array], Array]
+    matrix: Any = None
+
+    @property
+    def sparse(self) -> bool:
+        """True if the entries are at hand as a SciPy CSR array."""
+        return scipy.sparse.issparse(self.matrix)
+
+
+def inner(x: Array, y: Array) -> Array:
+    """Return ``x^H y`` as a zero-dimensional array; the first argument is conjugated."""
+    return namespace(x).vecdot(x, y)
+
+
+def real_part(value: Array) -> float:
+    """Return the real part of a zero-dimensional array as a Python float."""
+    return complex(value).real
+
+
+def vector_norm(x: Array) -> float:
+    """Return the Euclidean norm of a real or complex vector as a Python float."""
+    return math.sqrt(real_part(inner(x, x)))
+
+
+def is_complex(x: Any) -> bool:
+    """Tell whether the array or SciPy sparse matrix `x` has a complex dtype."""
+    if scipy.sparse.issparse(x):
+        return bool(np.issubdtype(x.dtype, np.complexfloating))
+    return bool(namespace(x).isdtype(x.dtype, "complex floating"))
+
+
+def check_sparse(A: Any, name: str, *, symmetric: bool) -> scipy.sparse.csr_array:
+    """Return a SciPy sparse matrix as canonical CSR, or raise an error that names `name`."""
+    if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
+        raise ShapeError(f"{name}: wanted a non-empty square matrix (n, n), got shape {tuple(A.shape)}")
+    if A.dtype not in (np.float32, np.float64, np.complex64, np.complex128):
+        raise DtypeError(
+            f"{name}: wanted a real floating or complex floating dtype, got {A.dtype}; convert it first,"
+            " for example with .astype('float64')"
+        )
+    csr = scipy.sparse.csr_array(A)
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    if not np.all(np.isfinite(csr.data)):
+        raise NonFiniteError(f"{name}: contains NaN or infinity")
+    if symmetric and csr.nnz:
+        gap = float(abs(csr - (csr.conj() if is_complex(csr) else csr).T).max())
+        scale = float(np.max(np.abs(csr.data)))
+        if gap > 64 * float(np.finfo(csr.dtype).eps) * scale:
+            raise ArgumentError(
+                f"{name}: wanted a symmetric (Hermitian) matrix, got one that differs from its transpose by"
+                f" {gap:.3g} (largest entry {scale:.3g}); symmetrise it first: (A + A.T) / 2"
+            )
+    return csr
+
+
+def _checked(apply: Callable[[Array], Array], b: Array) -> Callable[[Array], Array]:
+    """Wrap a caller's function so that a wrong shape or dtype is named where it arises."""
+
+    def call(v: Array) -> Array:
+        out = apply(v)
+        if not is_array(out):
+            raise ArgumentTypeError(f"A: wanted a function that returns an array, it returned {type(out)}")
+        if tuple(out.shape) != tuple(v.shape):
+            raise ShapeError(
+                f"A: maps shape {tuple(v.shape)} to {tuple(out.shape)}; wanted a square operator"
+            )
+        if out.dtype != v.dtype:
+            raise DtypeError(f"A: maps dtype {v.dtype} to {out.dtype}; wanted the dtype of b and x0 kept")
+        return out
+
+    return call
+
+
+def linear_system(
+    A: Any, b: Any, x0: Any = None, *, symmetric: bool = True, entries: bool = False
+) -> tuple[Operator, Array, Array]:
+    """Check a system ``A x = b`` and return the operator, the right side and the start.
+
+    Parameters
+    ----------
+    A : array, SciPy sparse matrix, LinearOperator or callable
+        Square; `symmetric` asks that it equals its conjugate transpose (entries only: a function
+        cannot be asked). `entries` refuses a function.
+    b : array of shape (n,)
+    x0 : array of shape (n,), optional
+        Zeros if left out.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
+    """
+    b = check_array(b, "b", ndim=1, complex_ok=True)
+    n = b.shape[0]
+    if n == 0:
+        raise ShapeError("b: is empty, wanted shape (n,) with n >= 1")
+    if scipy.sparse.issparse(A):
+        if not isinstance(b, np.ndarray):
+            raise ArgumentTypeError(f"b: a SciPy sparse matrix needs a NumPy right side, got {type(b)}")
+        matrix = check_sparse(A, "A", symmetric=symmetric)
+        if is_complex(b) and _bits(matrix) == _bits(b):
+            matrix = matrix.astype(b.dtype)
+        operator = Operator(lambda v: matrix @ v, matrix)
+        dtype = matrix.dtype
+    elif is_array(A) or isinstance(A, (list, tuple)):
+        check = check_symmetric if symmetric else check_square
+        matrix = check(A, "A", ndim=2, complex_ok=True)
+        try:
+            xp = namespace(matrix, b)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"A, b: wanted arrays of one library, got {type(A)} and {type(b)}"
+            ) from None
+        if is_complex(b) and not is_complex(matrix) and _bits(matrix) == _bits(b):
+            matrix = xp.astype(matrix, b.dtype)
+        operator = Operator(lambda v: xp.matmul(matrix, v), matrix)
+        dtype = matrix.dtype
+    elif callable(A) or hasattr(A, "matvec"):
+        if entries:
+            raise ArgumentTypeError("A: this method reads the entries; wanted a matrix, got a function")
+        shape = getattr(A, "shape", (n, n))
+        if tuple(shape) != (n, n):
+            raise ShapeError(f"A: wanted a square operator of shape {(n, n)}, got {tuple(shape)}")
+        operator = Operator(_checked(A.matvec if hasattr(A, "matvec") else A, b))
+        dtype = getattr(A, "dtype", None)
+        if not isinstance(dtype, np.dtype) or dtype.kind != "c":
+            dtype = b.dtype
+    else:
+        raise ArgumentTypeError(
+            f"A: wanted an array, a SciPy sparse matrix or a function v -> A v, got {type(A).__qualname__}"
+        )
+    if operator.matrix is not None and operator.matrix.shape[0] != n:
+        raise ShapeError(f"A, b: shapes {tuple(operator.matrix.shape)} and {(n,)} do not fit")
+    b = _same_dtype(b, dtype, "b")
+    xp = namespace(b)
+    if x0 is None:
+        return operator, b, xp.zeros_like(b)
+    x0 = check_array(x0, "x0", shape=(n,), complex_ok=True)
+    if namespace(x0) is not xp:
+        raise ArgumentTypeError(f"x0: wanted an array of the library of b, got {type(x0)}")
+    return operator, b, xp.asarray(_same_dtype(x0, b.dtype, "x0"), copy=True)
+
+
+def _bits(x: Any) -> int:
+    """Return the width of a real number of the precision of `x`."""
+    xp = np if scipy.sparse.issparse(x) else namespace(x)
+    return int(xp.finfo(x.dtype).bits)
+
+
+def _same_dtype(v: Array, dtype: Any, name: str) -> Array:
+    """Return `v` in `dtype` if that only adds an imaginary part; anything else is the caller's choice."""
+    xp = namespace(v)
+    if v.dtype == dtype:
+        return v
+    wider = xp.isdtype(v.dtype, "real floating") and xp.isdtype(dtype, "complex floating")
+    if wider and xp.finfo(v.dtype).bits == xp.finfo(dtype).bits:
+        return xp.astype(v, dtype)
+    raise DtypeError(f"{name}: has dtype {v.dtype}, but the system's is {dtype}; convert one of them first")
+
+
+def numpy_only(engine: str, operator: Operator, b: Array) -> bool:
+    """Decide whether the compiled loop runs; raise if it was asked for and cannot.
+
+    ``"auto"`` takes it for a SciPy sparse matrix of at least 10000 unknowns where Numba is installed.
+    """
+    if engine not in ("auto", "array", "numba"):
+        raise ArgumentError(f"engine: wanted one of 'auto', 'array', 'numba', got {engine!r}")
+    if engine == "array":
+        return False
+    if engine == "auto":
+        import importlib.util
+
+        return bool(
+            operator.sparse and b.shape[0] >= 10_000 and importlib.util.find_spec("numba") is not None
+        )
+    if operator.matrix is None or not array_api_compat.is_numpy_array(b):
+        raise ArgumentError("engine: 'numba' needs a SciPy sparse matrix or a NumPy matrix, not a function")
+    return True
+
+
+def csr_parts(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``data, indices, indptr`` of a matrix for a compiled loop."""
+    csr = scipy.sparse.csr_array(matrix)
+    return csr.data, csr.indices, csr.indptr
