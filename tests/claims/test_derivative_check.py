@@ -156,8 +156,8 @@ def test_a_minimum_is_no_fault() -> None:
 
 def test_prox_and_project() -> None:
     class Shrunk(Logistic):
-        def _prox(self, x: Any, step: float) -> Any:
-            return super()._prox(x, 2 * step)
+        def prox(self, x: Any, step: float) -> Any:
+            return super().prox(x, 2 * step)
 
     assert derivative_check(Logistic(l1=0.1)).passed
     assert derivative_check(Shrunk(l1=0.1)).failures == ("prox",)
