@@ -38,7 +38,7 @@ def _choice(value: Any, allowed: dict[str, Any], name: str) -> None:
     evidence=(
         Evidence(
             "identity",
-            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-11",
+            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-12",
             "tests/identities/test_mlp.py::test_matrices",
         ),
         Evidence(

@@ -46,10 +46,14 @@ def tiled(problem: AdamCounterexample, steps: int) -> np.ndarray:
 
 def test_cyclic_sampling_is_the_papers_sequence() -> None:
     """t counts from 1, and the spike comes at t mod period = 1."""
-    for problem, spike in ((AdamCounterexample(), 1010.0), (AdamCounterexample("theorem-1", C=5.0), 5.0)):
+    for problem, spike, rest, period in (
+        (AdamCounterexample(), 1010.0, -10.0, 101),
+        (AdamCounterexample("theorem-1", C=5.0), 5.0, -1.0, 3),
+        (AdamCounterexample("theorem-2", C=6.0), 6.0, -1.0, 6),
+    ):
         met = sequence(problem, 210)
         t = np.arange(1, 211)
-        np.testing.assert_array_equal(met == spike, t % problem.n_examples == 1)
+        np.testing.assert_array_equal(met, np.where(t % period == 1, spike, rest))
         np.testing.assert_array_equal(met, tiled(problem, 210))
 
 

@@ -51,6 +51,7 @@ def spoil(name: str, result: Any, fault: str) -> Any:
         "lost batch": lambda a: a,
         "sign": lambda a: -a,
         "factor": lambda a: 2 * a,
+        "rows": lambda a: np.roll(a, 1, axis=0),
         "nan": lambda a: a * np.nan,
         # Two entries of the last leaf exchanged, which keeps every norm.
         "index": lambda a: a,
@@ -72,7 +73,8 @@ CAPABILITIES = (
     "grad", "value_and_grad", "hvp", "example_grads", "jvp", "vjp", "loss_gradient", "loss_hessian", "layers",
 )  # fmt: skip
 FAULTS = [(c, f) for c in CAPABILITIES for f in ("sign", "factor", "index")]
-# Elsewhere an answer for all examples has another shape, which raises.
+# Elsewhere than in these an answer for all examples has another shape, which raises.
+FAULTS += [("example_grads", "rows")]
 FAULTS += [(c, "lost batch") for c in ("grad", "value_and_grad", "hvp")]
 
 
@@ -132,6 +134,9 @@ def test_kinks() -> None:
     for slope, passes in ((0.0, True), (0.7, True), (-1.0, True), (1.5, False), (-2.0, False)):
         report = derivative_check(Absolute(slope), np.zeros(1))
         assert report.passed is passes, (slope, str(report))
+    for want, passes in ((0.4, True), (1.5, False), (-1.5, False)):
+        at_kink = differences(lambda a: np.sum(np.abs(a)), np.zeros(1), np.ones(1), np.asarray(want), 1.0)
+        assert at_kink.passed is passes
     near = np.array([1e-5, -0.3])
     assert derivative_check(Absolute(0.0), near).passed
     assert derivative_check(Absolute(0.0), near)["grad"].how == "differences"  # |.| is not analytic
@@ -161,6 +166,18 @@ def test_prox_and_project() -> None:
 
     assert derivative_check(Logistic(l1=0.1)).passed
     assert derivative_check(Shrunk(l1=0.1)).failures == ("prox",)
+
+    class Tilted(Logistic):
+        """Wrong along the entries that are not zero, and not by their common scale."""
+
+        def prox(self, x: Any, step: float) -> Any:
+            right = super().prox(x, step)
+            tilt = np.zeros_like(right)
+            first, second = np.flatnonzero(right)[:2]
+            tilt[first], tilt[second] = right[second], -right[first]
+            return right + 0.001 * tilt / np.linalg.norm(tilt)
+
+    assert derivative_check(Tilted(l1=0.1)).failures == ("prox",)
 
     class Inside(AdamCounterexample):
         def project(self, x: Any) -> Any:

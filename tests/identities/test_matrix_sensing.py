@@ -212,6 +212,11 @@ def test_completion_recovery() -> None:
     p = MatrixCompletion(n1=40, n2=30, rank=2, p=0.5, seed=1)
     assert abs(p.n_examples - 600) < 5 * math.sqrt(300)
     x = p.start()
+    observed = np.zeros((40, 30))
+    observed[p.observed[:, 0], p.observed[:, 1]] = p.observations
+    u, s, vt = np.linalg.svd(observed / 0.5)
+    np.testing.assert_allclose(x["L"] @ x["R"].T, (u[:, :2] * s[:2]) @ vt[:2], atol=1e-13)
+    np.testing.assert_allclose(x["L"].T @ x["L"], x["R"].T @ x["R"], atol=1e-13)
     assert 0.01 < p.error(x) < 0.7
     for _ in range(300):
         x = axpy(-0.5, p.grad(x), x)

@@ -11,7 +11,7 @@ from tests.identities.matrices import close, complex_columns, ggn_product, produ
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize("spectrum", [[5.0, 0.1, 2.0], [3.0, -2.0, 0.5, 1.0], [1.0, 0.0]])
+@pytest.mark.parametrize("spectrum", [[5.0, 0.1, 2.0], [3.0, -2.0, 0.5, 1.0], [-4.0, 1.0], [1.0, 0.0]])
 def test_spectrum(spectrum: list[float], diagonal: bool) -> None:
     p = Quadratic(spectrum=spectrum, diagonal=diagonal, optimum=0.7, seed=3)
     x = p.start(1)
