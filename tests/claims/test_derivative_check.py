@@ -170,8 +170,8 @@ def test_prox_and_project() -> None:
     class Tilted(Logistic):
         """Wrong along the entries that are not zero, and not by their common scale."""
 
-        def _prox(self, x: Any, step: float) -> Any:
-            right = super()._prox(x, step)
+        def prox(self, x: Any, step: float) -> Any:
+            right = super().prox(x, step)
             tilt = np.zeros_like(right)
             first, second = np.flatnonzero(right)[:2]
             tilt[first], tilt[second] = right[second], -right[first]
