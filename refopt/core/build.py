@@ -56,7 +56,8 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     cls = found.obj
     given = {**found.dialects[dialect].settings, **hyperparameters}
     if found.kind == "wrapper":
-        own = {f.name for f in dataclasses.fields(cls)}
+        # A schedule is of the rate, and the rate is the base's.
+        own = {f.name for f in dataclasses.fields(cls)} - {"schedule"}
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
         passed_on = {k: v for k, v in given.items() if k not in own}
         if isinstance(base, str):

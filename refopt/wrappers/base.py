@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.errors import ArgumentTypeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
@@ -31,6 +31,8 @@ class Wrapper(Method):
             raise ArgumentTypeError(
                 f"base: wanted a Method (or, through refopt.optimizer, a name), got {self.base!r}"
             )
+        if self.schedule is not None:
+            raise ArgumentError(f"schedule: the rate is the base's, so give the schedule to {self.base!r}")
 
     @property
     def needs(self) -> tuple[str, ...]:

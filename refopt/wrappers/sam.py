@@ -87,7 +87,7 @@ class SAM(Wrapper):
     adaptive : bool
         ASAM: ``ε̂ = ρ w² ⊙ ∇L / || |w| ⊙ ∇L ||``.
     schedule : callable, optional
-        Not used by SAM; give it to the base.
+        Of the base's rate: handed on to a base that is given by name.
 
     References
     ----------

@@ -126,3 +126,12 @@ def _unflat(v: np.ndarray, like: dict) -> dict:
         out[k] = v[i : i + u.size].reshape(u.shape)
         i += u.size
     return out
+
+
+def test_levenberg_marquardt_rule() -> None:
+    """Section 6.5: lambda falls above 3/4, grows below 1/4, and a model that does not fall counts as below."""
+    o = refopt.optimizer("kfac", adapt_damping_every=5)
+    omega = (19 / 20) ** 5
+    for ratio, factor in ((0.76, omega), (0.74, 1.0), (0.26, 1.0), (0.24, 1 / omega), (-1.0, 1 / omega)):
+        assert o._adapt(2.0, -3.0 * ratio, -3.0) == 2.0 * factor
+    assert o._adapt(2.0, -1.0, 0.0) == 2.0 / omega

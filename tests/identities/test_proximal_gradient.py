@@ -39,3 +39,15 @@ def test_lasso_solution() -> None:
     want = linear.Lasso(alpha=l1, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(a, b).coef_
     np.testing.assert_allclose(r.x, want, atol=1e-9)
     np.testing.assert_array_equal(r.x == 0, want == 0)
+
+
+def test_stationarity_is_the_gradient_mapping() -> None:
+    """With g = 0 the measure that tol is compared with is the gradient's largest entry, whatever the rate."""
+    from refopt.core.oracle import Oracle
+
+    p = refopt.problem("logistic")
+    x = np.linspace(-1, 1, p.dimension)
+    want = np.max(np.abs(p.grad(x)))
+    for lr in (0.01, 0.5):
+        o = refopt.optimizer("proximal-gradient", lr=lr)
+        assert o.stationarity(x, o.init(x), Oracle(p)) == pytest.approx(want, rel=1e-12)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import refopt
 from refopt.core.errors import ArgumentError
 
@@ -17,7 +16,11 @@ V = np.array([0.2, 1.0, -0.5])
 
 def _torch() -> Any:
     torch = pytest.importorskip("torch")
-    return lambda x: 0.5 * torch.sum(_residual(torch, x) ** 2), lambda x: _residual(torch, x), refopt.from_torch
+    return (
+        lambda x: 0.5 * torch.sum(_residual(torch, x) ** 2),
+        lambda x: _residual(torch, x),
+        refopt.from_torch,
+    )
 
 
 def _jax() -> Any:
@@ -96,7 +99,9 @@ def test_batches(library: Any) -> None:
     np.testing.assert_allclose(r.x, 2.5, rtol=1e-9)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed; make parity runs this")
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed; make parity runs this"
+)
 def test_jax_in_float32_does_not_round_in_silence() -> None:
     """float64 parameters while JAX is set to float32 are an error."""
     import jax

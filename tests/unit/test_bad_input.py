@@ -128,3 +128,6 @@ def test_method_of_the_wrong_type() -> None:
         refopt.minimize(Counting(), refopt.optimizer("sgd"), X, lr=0.1)
     with pytest.raises(errors.ArgumentTypeError, match="base"):
         refopt.optimizer("sam", base=refopt.optimizer("sgd"), lr=0.1)
+    with pytest.raises(errors.ArgumentTypeError, match="schedule"):
+        refopt.optimizer("sam", base=refopt.optimizer("sgd"), schedule=lambda t: 1.0)
+    assert refopt.optimizer("sam", lr=0.1, schedule=lambda t: 0.5).base.rate(1) == 0.05

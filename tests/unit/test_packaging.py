@@ -11,7 +11,6 @@ import tomllib
 import types
 
 import numpy as np
-
 import refopt
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -79,9 +78,10 @@ def test_core_needs_no_extra() -> None:
 def test_every_package_is_listed() -> None:
     """setuptools cannot find packages in a mapped folder, so they are listed; nothing may be forgotten."""
     listed = set(PROJECT["tool"]["setuptools"]["packages"])
-    found = {
-        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "refopt").rglob("__init__.py")
-    } | {"refopt." + ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "problems").rglob("__init__.py")}
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "refopt").rglob("__init__.py")} | {
+        "refopt." + ".".join(p.parent.relative_to(ROOT).parts)
+        for p in (ROOT / "problems").rglob("__init__.py")
+    }
     assert listed == found
     assert (ROOT / "refopt" / "py.typed").is_file()
 

@@ -68,6 +68,11 @@ class AdamFamily(ElementwiseDecay):
     },
     evidence=(
         Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
+        Evidence(
             "parity",
             "torch.optim.Adam, plain and with coupled decay, low beta2 and large eps, 200 steps on four streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adam-torch]",
@@ -182,6 +187,11 @@ class Adam(AdamFamily):
         "keras": Dialect({"lr": 1e-3, "eps": 1e-7, "decay": "decoupled"}, "Keras 3 Adamax"),
     },
     evidence=(
+        Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
         Evidence(
             "parity",
             "torch.optim.Adamax with coupled decay, 200 steps on four streams, to 1e-12",

@@ -55,6 +55,11 @@ def normalized_weight_decay(strength: float, batch_size: int, examples: int, epo
     },
     evidence=(
         Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
+        Evidence(
             "parity",
             "torch.optim.AdamW with low beta2 and large eps under a schedule, 200 steps on four streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adamw-torch]",

@@ -33,6 +33,11 @@ from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
     },
     evidence=(
         Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
+        Evidence(
             "parity",
             "torch.optim.SGD with coupled decay, 200 steps on four streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sgd-torch]",
@@ -147,6 +152,11 @@ class Velocity(ElementwiseDecay):
     },
     evidence=(
         Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
+        Evidence(
             "parity",
             "torch.optim.SGD with dampening, decay and a schedule, 200 steps on four streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[momentum-torch]",
@@ -234,6 +244,11 @@ class Momentum(Velocity):
         "keras": Dialect({"look_ahead": False, "decay": "decoupled"}, "Keras 3 SGD(nesterov=True)"),
     },
     evidence=(
+        Evidence(
+            "identity",
+            "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
+            "tests/identities/test_keras_dialects.py::test_keras",
+        ),
         Evidence(
             "parity",
             "torch.optim.SGD(nesterov=True) with decay and a schedule, 200 steps on four streams, to 1e-12",
