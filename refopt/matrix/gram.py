@@ -93,7 +93,7 @@ def gram_gradient(G: Array, steps: int) -> Array:
     source=DELATTRE_2023,
     where="Gram iteration for dense matrices, with rescaling",
     dialects={
-        Evidence("claim", "an upper bound at every iterate, monotone; errors fall ever faster (R-quadratic)",
+        "official": Dialect({"steps": 100}, "blaisedelattre/lip4conv@7d11545", "its dense default"),
     },
     evidence=(
         Evidence("parity", "the authors' gram_iteration_on_matrix for 1 to 8 steps, to 1e-12",
