@@ -135,11 +135,57 @@ def _power_torch(seed: int) -> Arrays:
     return {"normalised": layer(A).numpy()}
 
 
+def _bures_ours(seed: int) -> Arrays:
+    A, B = spd_stack(seed, 4), spd_stack(seed + 1, 4)
+    return {"distance": refopt.get("bures-wasserstein-distance")(A, B)}
+
+
+def _bures_pot(seed: int) -> Arrays:
+    from ot.gaussian import bures_distance
+
+    pairs = zip(spd_stack(seed, 4), spd_stack(seed + 1, 4))
+    return {"distance": np.array([bures_distance(a, b) for a, b in pairs])}
+
+
+_WEIGHTS = np.array([0.5, 0.3, 0.2])
+
+
+def _mean_ours(seed: int) -> Arrays:
+    mean, C = refopt.get("bures-wasserstein-mean"), spd_stack(seed)
+    return {f"step{k}": mean(C, _WEIGHTS, steps=k, iteration="pot") for k in range(1, 13)}
+
+
+def _mean_pot(seed: int) -> Arrays:
+    import contextlib
+    import io
+
+    from ot.gaussian import bures_barycenter_fixpoint
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has not converged
+        return {
+            f"step{k}": bures_barycenter_fixpoint(spd_stack(seed), _WEIGHTS, num_iter=k, eps=0.0)
+            for k in range(1, 13)
+        }
+
+
+def _exp_ours(seed: int) -> Arrays:
+    return {"exponential": refopt.get("spd-exp")(spd_stack(seed) - 2 * spd_stack(seed + 1))}
+
+
+def _exp_torch(seed: int) -> Arrays:
+    import torch
+
+    return {"exponential": torch.matrix_exp(torch.tensor(spd_stack(seed) - 2 * spd_stack(seed + 1))).numpy()}
+
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
     Case("spectral-norm-gram", "official", LIP4CONV, _gram_ours, None),
     Case("conv-spectral-norm-gram", "official", LIP4CONV, _conv_ours, None),
     Case("spectral-norm-power", "torch", "torch", _power_ours, _power_torch),
+    Case("bures-wasserstein-distance", "pot", "POT", _bures_ours, _bures_pot),
+    Case("bures-wasserstein-mean", "pot", "POT", _mean_ours, _mean_pot),
+    Case("spd-exp", "torch", "torch", _exp_ours, _exp_torch),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
