@@ -7,6 +7,7 @@ that the array engine calls on whole vectors.
 from __future__ import annotations
 
 import functools
+import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,9 +149,20 @@ def ic0_rows(data: Vector, indices: Vector, indptr: Vector) -> int:
     return -1
 
 
-@functools.cache
-def kernels() -> SimpleNamespace:
-    """Return the compiled loops.
+def compile_loop(function: Any, parallel: bool = False) -> Any:
+    """Compile a loop and keep it on disk."""
+    import numba
+
+    # Numba's cache knows functions by name and not by options: the parallel form gets its own name.
+    if parallel:
+        twin = types.FunctionType(function.__code__, function.__globals__, f"{function.__name__}_parallel")
+        twin.__module__, twin.__qualname__ = function.__module__, twin.__name__
+        function = twin
+    return numba.njit(cache=True, error_model="numpy", parallel=parallel)(function)
+
+
+def require_numba() -> Any:
+    """Import and return Numba.
 
     Raises
     ------
@@ -159,21 +171,28 @@ def kernels() -> SimpleNamespace:
     """
     try:
         import numba
-        from numba.extending import register_jitable
     except ImportError:
         raise missing_extra("numba", "numba") from None
+    return numba
+
+
+@functools.cache
+def kernels(parallel: bool = False) -> SimpleNamespace:
+    """Return the compiled loops; waking the threads pays for long vectors only.
+
+    Raises
+    ------
+    MissingExtraError
+        Numba is not installed.
+    """
+    numba = require_numba()
     global prange
     prange = numba.prange
     for rule in (advance, reduce_residual, next_direction, relax):
-        register_jitable(rule)
-    serial = numba.njit(cache=True, error_model="numpy")
-    parallel = numba.njit(cache=True, error_model="numpy", parallel=True)
+        numba.extending.register_jitable(rule)
+    blocks = (csr_product, residual_pass, inner_pass, direction_pass)
+    serial = (solve_factor, sweep, ic0_rows)
     return SimpleNamespace(
-        csr_product=parallel(csr_product),
-        residual_pass=parallel(residual_pass),
-        inner_pass=parallel(inner_pass),
-        direction_pass=parallel(direction_pass),
-        solve_factor=serial(solve_factor),
-        sweep=serial(sweep),
-        ic0_rows=serial(ic0_rows),
+        **{f.__name__: compile_loop(f, parallel) for f in blocks},
+        **{f.__name__: compile_loop(f) for f in serial},
     )

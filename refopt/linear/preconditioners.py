@@ -87,8 +87,15 @@ class Factored:
 
     def apply(self, r: Array) -> Array:
         """Return ``F^-H (F^-1 r)``."""
-        forward, backward = self._solves
-        return backward(forward(r))
+        return self.solve_upper(self.solve_lower(r))
+
+    def solve_lower(self, r: Array) -> Array:
+        """Return ``F^-1 r``."""
+        return self._solves[0](r)
+
+    def solve_upper(self, r: Array) -> Array:
+        """Return ``F^-H r``."""
+        return self._solves[1](r)
 
     @cached_property
     def _solves(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:

@@ -57,7 +57,7 @@ class CompiledVectors(Vectors):
 
     def begin(self, x: Array, r: Array) -> tuple[Array, Array, Array]:
         """Return copies to write into; prepare the matrix and the buffers."""
-        self.kernels = compiled.kernels()
+        self.kernels = compiled.kernels(r.size >= 50_000)
         self.partial = np.empty(-(-r.size // compiled.BLOCK), dtype=r.dtype)
         self.real = r.real.dtype.type
         self.q = np.empty_like(r)

@@ -51,6 +51,11 @@ def test_preconditioner_identities() -> None:
         np.testing.assert_allclose(ssor(A, omega).apply(r), z, rtol=0, atol=1e-14 * np.abs(z).max() * 10)
     np.testing.assert_allclose(jacobi(A).apply(r), r / np.diag(dense), rtol=1e-14)
     full = random_spd(9, 20.0, seed=4, complex_=True)
+    right = np.arange(9) + 1j
+    for build in (ssor, ic0):
+        G = build(full).factor
+        z = np.linalg.solve(G @ G.conj().T, right)
+        np.testing.assert_allclose(build(full).apply(right), z, rtol=0, atol=1e-12 * np.abs(z).max())
     np.testing.assert_allclose(ic0(full).factor, np.linalg.cholesky(full), rtol=0, atol=1e-14)
 
 
@@ -119,6 +124,9 @@ def test_stopping() -> None:
     r = cg(A, b, rtol=0, atol=0.5)
     assert r.residuals[-1] <= 0.5 < r.residuals[-2]
     assert r.residuals.shape == (r.iterations + 1,)
+    both = cg(A, b, rtol=1e-3, atol=1e-3 * float(np.linalg.norm(b)))  # the larger one, not the sum
+    assert both.iterations == cg(A, b, rtol=1e-3).iterations < cg(A, b, rtol=2e-4).iterations
+    assert both.residuals[-1] <= 1e-3 * np.linalg.norm(b)
     assert cg(A, 0 * b, x0=b).x.tolist() == [0.0] * 36
     short = cg(A, b, maxiter=2)
     assert (short.status, short.iterations, short.success) == ("iterations", 2, False)
