@@ -1,0 +1,69 @@
+"""Normalised steps where gradient descent fails, and SPIDER's estimate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import refopt
+from refopt.core.oracle import Oracle, Sampler
+
+
+def _quartic() -> object:
+    return refopt.from_functions(lambda w: float(w[0] ** 4), lambda w: 4 * w**3, x0=np.array([3.0]))
+
+
+def test_quartic() -> None:
+    """f = w^4, |w_0| = 3 > 1 / sqrt(2 lr): GD diverges, beta = 2/3 is w <- (1 - 4^(1/3) lr) w, beta = 1 is sign descent."""
+    lr = 0.1
+    assert refopt.minimize(_quartic(), "sgd", lr=lr, steps=50).status == "diverged"
+    r = refopt.minimize(_quartic(), "normalized-gd", lr=lr, beta=2 / 3, steps=30)
+    assert r.x[0] == pytest.approx(3.0 * (1 - 4 ** (1 / 3) * lr) ** 30, rel=1e-12)
+    r = refopt.minimize(_quartic(), "normalized-gd", lr=lr, steps=12)
+    assert r.x[0] == pytest.approx(3.0 - 12 * lr, rel=1e-12)
+    r = refopt.minimize(_quartic(), "spider", lr=lr, steps=12)
+    assert r.x[0] == pytest.approx(3.0 - 12 * lr, rel=1e-12)
+
+
+def test_step_lengths() -> None:
+    """beta = 1: length lr over all leaves; f -> c f scales the step by c^(1 - beta)."""
+    rng = np.random.default_rng(0)
+    x = {"a": rng.standard_normal((2, 3)), "b": rng.standard_normal(4)}
+    g = {k: rng.standard_normal(v.shape) for k, v in x.items()}
+
+    def move(c: float, beta: float) -> float:
+        o = refopt.optimizer("normalized-gd", lr=0.3, beta=beta)
+        new, _ = o.update(x, {k: c * v for k, v in g.items()}, o.init(x))
+        return float(np.sqrt(sum(np.sum((new[k] - x[k]) ** 2) for k in x)))
+
+    assert move(1.0, 1.0) == pytest.approx(0.3, rel=1e-14)
+    for beta in (0.0, 0.4, 1.0):
+        assert move(7.0, beta) / move(1.0, beta) == pytest.approx(7.0 ** (1 - beta), rel=1e-13)
+    p = refopt.problem("logistic")
+    visited = [p.start()]
+    refopt.minimize(p, "spider", lr=0.05, steps=25, batch_size=8, callback=visited.append)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(visited, axis=0), axis=1), 0.05, rtol=1e-12)
+
+
+def test_spider_error_is_constant_within_a_period() -> None:
+    """f_i that differ in linear terms only: v_t - grad f(w_t) changes only where a period begins."""
+    rng = np.random.default_rng(0)
+    h, c = np.diag([1.0, 4.0]), rng.standard_normal((30, 2))
+
+    class Shared:
+        n_examples = 30
+
+        def grad(self, w: np.ndarray, batch: np.ndarray | None = None) -> np.ndarray:
+            return h @ w + (c if batch is None else c[batch]).mean(0)
+
+    p, o = Shared(), refopt.optimizer("spider", lr=0.1, period=6, large_batch=10)
+    x = np.array([3.0, -2.0])
+    s, oracle, errors = o.init(x), Oracle(p, 1, Sampler(30, 2, "replacement", 1)), []
+    for t in range(1, 25):
+        oracle.begin(t)
+        before = x
+        x, s = o.step(x, s, oracle)
+        errors.append(s["v"] - p.grad(before))
+    e = np.array(errors).reshape(4, 6, 2)
+    np.testing.assert_allclose(e, np.broadcast_to(e[:, :1], e.shape), atol=1e-13)
+    assert np.linalg.norm(e[0, 0] - e[1, 0]) > 1e-3
