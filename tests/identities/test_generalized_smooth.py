@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 import refopt
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.rng import generator

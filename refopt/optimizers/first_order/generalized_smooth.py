@@ -153,7 +153,7 @@ class Spider(Method):
     period : int, range [1, inf)
         q.
     large_batch : int or None, range [1, inf)
-        \\|S\\|, drawn without replacement; None takes all examples.
+        The size of S, drawn without replacement; None takes all examples.
     schedule : callable, optional
 
     Notes

@@ -1,0 +1,176 @@
+"""Steepest descent under a norm (Bernstein and Newhouse 2024)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from refopt.core.arrays import Array, namespace
+from refopt.core.errors import ArgumentError
+from refopt.core.hyper import Rate, hyper
+from refopt.core.method import GradientMethod, State
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+from refopt.core.registry import Evidence, Source, register
+
+BERNSTEIN = Source(
+    key="bernstein-2024-old",
+    authors="J. Bernstein, L. Newhouse",
+    year=2024,
+    title="Old Optimizer, New Norm: An Anthology",
+    arxiv="2409.20325",
+)
+
+NORMS = ("max", "spectral", "rms-rms", "l1-rms", "frobenius")
+
+
+def as_matrix(g: Array) -> Array:
+    """Return `g` as (outputs, inputs): vectors are columns, kernels are flattened behind the first axis."""
+    xp = namespace(g)
+    return xp.reshape(g, (g.shape[0] if g.ndim else 1, -1))
+
+
+def dual(g: Array, norm: str) -> tuple[Array, float]:
+    """Return the duality map ``D(G) = argmax over ||T|| = 1 of <G, T>`` and the dual norm ``<G, D(G)>``.
+
+    Parameters
+    ----------
+    g : array
+        Seen as a matrix W of (outputs, inputs), acting on the left (`as_matrix`).
+    norm : {"max", "spectral", "rms-rms", "l1-rms", "frobenius"}
+        Largest entry (l1 to l∞); largest singular value (l2 to l2); the same times
+        ``sqrt(inputs / outputs)``; largest column's 2-norm over ``sqrt(outputs)``; Frobenius.
+
+    Returns
+    -------
+    direction : array like g
+        Zero where G is; for singular values of zero the thin factor's choice, 0.
+    dual_norm : float
+    """
+    xp = namespace(g)
+    w = as_matrix(g)
+    out, into = w.shape
+    if norm == "max":
+        d, size = xp.sign(w), xp.sum(xp.abs(w))
+    elif norm == "frobenius":
+        size = xp.sqrt(xp.sum(w * w))
+        d = w / xp.where(size > 0, size, xp.ones_like(size))
+    elif norm == "l1-rms":
+        columns = xp.sqrt(xp.sum(w * w, axis=0, keepdims=True))
+        d = math.sqrt(out) * w / xp.where(columns > 0, columns, xp.ones_like(columns))
+        size = math.sqrt(out) * xp.sum(columns)
+    else:
+        u, s, vt = xp.linalg.svd(w, full_matrices=False)
+        keep = s > max(out, into) * xp.finfo(w.dtype).eps * s[0]
+        factor = math.sqrt(out / into) if norm == "rms-rms" else 1.0
+        d = factor * ((u * xp.astype(keep, w.dtype)) @ vt)
+        size = factor * xp.sum(s)
+    return xp.reshape(d, g.shape), float(size)
+
+
+@register(
+    "steepest-descent",
+    kind="optimizer",
+    source=BERNSTEIN,
+    where="Proposition 1 and the propositions on Adam, Shampoo and Prodigy; Table 1",
+    evidence=(
+        Evidence(
+            "identity",
+            "under the max norm it is Adam without averages (beta1 = beta2 = eps = 0), bit for bit",
+            "tests/identities/test_anthology.py::test_max_norm_is_adam_without_averages",
+        ),
+        Evidence(
+            "identity",
+            "under the spectral norm it is Shampoo without averages, (GG')^-1/4 G (G'G)^-1/4, to 1e-10",
+            "tests/identities/test_anthology.py::test_spectral_norm_is_shampoo_without_averages",
+        ),
+        Evidence(
+            "claim",
+            "|D(G)| = 1 and <G, D(G)> is the dual norm, in all five norms; no matrix of the unit ball does better (1e-12)",
+            "tests/claims/test_anthology.py::test_duality",
+        ),
+        Evidence(
+            "claim",
+            "f smooth in the norm with constant 1/lr decreases by at least the dual norm squared times lr/2",
+            "tests/claims/test_anthology.py::test_descent",
+        ),
+    ),
+    state_copies=0,
+)
+@dataclass(frozen=True, kw_only=True)
+class SteepestDescent(GradientMethod):
+    """Steepest descent: the step that the linear model and a squared norm choose together.
+
+    ``ΔW = argmin <G, Δ> + ||Δ||² / (2 η₀) = -η₀ ||G||_† D(G)``, with D(G) the unit matrix that has the
+    largest inner product with G, and ||G||_† that product. Over several leaves the norm is
+    ``max_l s_l ||W_l||``, so ``ΔW_l = -(η / s_l) D(G_l)`` with ``η = η₀ sum_k ||G_k||_† / s_k``.
+
+    Parameters
+    ----------
+    lr : float or callable, range [0, inf)
+        η₀ (the inverse of the sharpness λ), or η itself without `dual_scaled`.
+    norm : {"spectral", "rms-rms", "l1-rms", "max", "frobenius"} or dict
+        Of every leaf, or by the leaf's name; see `dual`.
+    scales : dict of str to float, optional
+        s_l by the leaf's name; 1 where it has none.
+    dual_scaled : bool
+        Multiply by the dual norm, as above; False: a step of norm η in every leaf (sign descent,
+        orthogonalised descent, normalised descent).
+    schedule : callable, optional
+
+    Notes
+    -----
+    The polar factor is exact (SVD), at O(out·in·min(out, in)) a leaf.
+
+    References
+    ----------
+    J. Bernstein, L. Newhouse 2024, arXiv:2409.20325.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("steepest-descent", norm="max", lr=0.1, dual_scaled=False)
+    >>> x, s = o.update(np.zeros(3), np.array([5.0, -0.2, 0.0]), o.init(np.zeros(3)))
+    >>> print(x + 0.0)
+    [-0.1  0.1  0. ]
+    """
+
+    lr: Rate = hyper(0.01, "[0, inf)", rate=True)
+    norm: Any = hyper("spectral")
+    scales: Any = hyper(None)
+    dual_scaled: bool = hyper(True, (True, False))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for norm in self.norm.values() if isinstance(self.norm, dict) else [self.norm]:
+            if norm not in NORMS:
+                raise ArgumentError(f"steepest-descent: norm: wanted one of {', '.join(NORMS)}, got {norm!r}")
+        for name, scale in (self.scales or {}).items():
+            if not scale > 0:
+                raise ArgumentError(
+                    f"steepest-descent: scales[{name!r}]: wanted a positive number, got {scale!r}"
+                )
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`: the step counter alone."""
+        x = check_start(x, "x")
+        if isinstance(self.norm, dict):
+            missing = sorted(leaves(x).keys() - self.norm.keys())
+            if missing:
+                raise ArgumentError(f"steepest-descent: norm: names no norm for {', '.join(missing)}")
+        return {"t": 0}
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Make one step from the gradient `grad`."""
+        check_like(grad, x, "grad")
+        t = s["t"] + 1
+        xs = leaves(x)
+        scale = {k: (self.scales or {}).get(k, 1.0) for k in xs}
+        maps = {
+            k: dual(g, self.norm[k] if isinstance(self.norm, dict) else self.norm)
+            for k, g in leaves(grad).items()
+        }
+        eta = self.rate(t)
+        if self.dual_scaled:
+            eta *= math.fsum(size / scale[k] for k, (_, size) in maps.items())
+        return rebuild(x, {k: v - (eta / scale[k]) * maps[k][0] for k, v in xs.items()}), {"t": t}

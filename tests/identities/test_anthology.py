@@ -1,0 +1,60 @@
+"""Old optimizers as steepest descent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+from refopt.core.errors import ArgumentError
+
+from tests.streams import stream
+
+
+def test_max_norm_is_adam_without_averages() -> None:
+    """beta1 = beta2 = eps = 0: sign descent on every leaf (a root of a square is rounded, its quotient is not)."""
+    x, gradients = stream(0, "ill", steps=20)
+    a = refopt.optimizer("adam", lr=0.125, beta1=0.0, beta2=0.0, eps=0.0)
+    b = refopt.optimizer("steepest-descent", norm="max", lr=0.125, dual_scaled=False)
+    y, sa, sb = x, a.init(x), b.init(x)
+    for g in gradients:
+        x, sa = a.update(x, g, sa)
+        y, sb = b.update(y, g, sb)
+    for k in x:
+        np.testing.assert_allclose(x[k], y[k], rtol=1e-14)
+
+
+def _power(m: np.ndarray, p: float) -> np.ndarray:
+    values, q = np.linalg.eigh(m)
+    good = values > 1e-12 * values[-1]
+    return (q[:, good] * values[good] ** p) @ q[:, good].T
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
+def test_spectral_norm_is_shampoo_without_averages(shape: tuple[int, int]) -> None:
+    g = np.random.default_rng(0).standard_normal(shape)
+    o = refopt.optimizer("steepest-descent", lr=1.0, dual_scaled=False)
+    x, _ = o.update(np.zeros(shape), g, o.init(np.zeros(shape)))
+    np.testing.assert_allclose(-x, _power(g @ g.T, -0.25) @ g @ _power(g.T @ g, -0.25), atol=1e-10)
+
+
+def test_frobenius_dual_scaled_is_gradient_descent() -> None:
+    """|G|_F D(G) = G, for one leaf."""
+    p = refopt.problem("logistic")
+    a = refopt.minimize(p, "steepest-descent", norm="frobenius", lr=0.2, steps=20)
+    b = refopt.minimize(p, "sgd", lr=0.2, steps=20)
+    np.testing.assert_allclose(a.x, b.x, rtol=1e-12, atol=1e-14)
+
+
+def test_several_leaves_share_one_eta() -> None:
+    """Delta_l = -(eta / s_l) D_l with eta = lr sum_k |G_k|_dual / s_k."""
+    x = {"w": np.zeros((2, 2)), "b": np.zeros(3)}
+    g = {"w": np.diag([3.0, -4.0]), "b": np.array([1.0, -2.0, 0.5])}
+    o = refopt.optimizer("steepest-descent", norm={"w": "spectral", "b": "max"}, scales={"b": 2.0}, lr=0.1)
+    new, _ = o.update(x, g, o.init(x))
+    eta = 0.1 * (7.0 / 1.0 + 3.5 / 2.0)
+    np.testing.assert_allclose(new["w"], -eta * np.diag([1.0, -1.0]), atol=1e-15)
+    np.testing.assert_allclose(new["b"], -eta / 2 * np.sign(g["b"]), atol=1e-15)
+    with pytest.raises(ArgumentError, match="norm"):
+        refopt.optimizer("steepest-descent", norm="nuclear")
+    with pytest.raises(ArgumentError, match="no norm for b"):
+        refopt.optimizer("steepest-descent", norm={"w": "max"}).init(x)
