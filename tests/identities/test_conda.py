@@ -1,0 +1,57 @@
+"""Conda written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+
+from tests.streams import schedule, stream
+
+
+@pytest.mark.parametrize("at_multiples", [False, True])
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
+def test_written_out(shape: tuple[int, int], at_multiples: bool) -> None:
+    """The fact sheet's five steps, right and left bases."""
+    lr, b1, b2, eps, period, scale, wd = 0.03, 0.8, 0.7, 1e-3, 20, 0.5, 0.1
+    x, gradients = stream(0, "random", steps=60, shapes={"w": shape})
+    o = refopt.optimizer(
+        "conda", lr=lr, beta1=b1, beta2=b2, eps=eps, update_every=period, scale=scale, weight_decay=wd, schedule=schedule,
+        refresh_at_multiples=at_multiples,
+    )  # fmt: skip
+    s, y, m, v, q = o.init(x), x["w"], np.zeros(shape), np.zeros(shape), None
+    right = shape[0] >= shape[1]
+    for t, g in enumerate(gradients, 1):
+        x, s = o.update(x, g, s)
+        m = b1 * m + (1 - b1) * g["w"]
+        if q is None or (t if at_multiples else t - 1) % period == 0:
+            u, _, vt = np.linalg.svd(m, full_matrices=False)
+            q = vt if right else u
+        rotated, momentum = (g["w"] @ q.T, m @ q.T) if right else (q.T @ g["w"], q.T @ m)
+        v = b2 * v + (1 - b2) * rotated**2
+        n = momentum / (np.sqrt(v) + eps)
+        n = scale * (n @ q if right else q @ n)
+        eta = lr * schedule(t)
+        y = y - eta * np.sqrt(1 - b2**t) / (1 - b1**t) * n
+        y = y - eta * wd * y
+        # Singular vectors are determined to rounding over the gaps of the singular values.
+        np.testing.assert_allclose(x["w"], y, rtol=1e-10, atol=1e-11)
+
+
+def test_without_averages() -> None:
+    """G = U S V': G' = U' G = S V', so M' / |G'| = sign(V')."""
+    g = np.random.default_rng(0).standard_normal((3, 5))
+    o = refopt.optimizer("conda", lr=0.5, beta1=0.0, beta2=0.0, eps=0.0)
+    x, _ = o.update(np.zeros((3, 5)), g, o.init(np.zeros((3, 5))))
+    u, _, vt = np.linalg.svd(g, full_matrices=False)
+    np.testing.assert_allclose(x, -0.5 * u @ np.sign(vt), rtol=1e-12, atol=1e-13)
+
+
+def test_vectors_belong_to_adam() -> None:
+    x, gradients = stream(0, "random", steps=5, shapes={"w": (3, 4), "b": (4,)})
+    o, adam = refopt.optimizer("conda"), refopt.optimizer("adam")
+    s, a, y = o.init(x), adam.init({"b": x["b"]}), {"b": x["b"]}
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        y, a = adam.update(y, {"b": g["b"]}, a)
+    np.testing.assert_array_equal(x["b"], y["b"])

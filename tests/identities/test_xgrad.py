@@ -1,0 +1,53 @@
+"""XGrad's limits, and its AdamW form written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+from refopt.core.errors import CapabilityError
+
+from tests.identities.test_gradient_descent import grad
+from tests.streams import schedule
+
+START = np.array([1.0, -2.0, 3.0])
+
+
+def _problem() -> object:
+    return refopt.from_functions(lambda x: 0.0, grad, x0=START)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_limits(inside: bool) -> None:
+    """s = mu around momentum: Nesterov's look-ahead. s = 0: the base."""
+    common = {"lr": 0.03, "momentum": 0.75, "rate_inside": inside, "steps": 40, "schedule": schedule}
+    a = refopt.minimize(_problem(), "xgrad", base="momentum", steps_ahead=0.75, **common)
+    b = refopt.minimize(_problem(), "nesterov", **common)
+    np.testing.assert_allclose(a.x, b.x, rtol=1e-13)
+    a = refopt.minimize(_problem(), "xgrad", base="momentum", steps_ahead=0, **common)
+    b = refopt.minimize(_problem(), "momentum", **common)
+    np.testing.assert_array_equal(a.x, b.x)
+
+
+def test_adamw_written_out() -> None:
+    """Predict from the old moments, corrected by t - 1; then torch's AdamW at the restored weights."""
+    lr, b1, b2, eps, wd, ahead = 0.05, 0.8, 0.7, 1e-2, 0.1, 2.0
+    r = refopt.minimize(
+        _problem(), "xgrad", base="adamw", steps_ahead=ahead, lr=lr, beta1=b1, beta2=b2, eps=eps, weight_decay=wd,
+        decay="decoupled", schedule=schedule, steps=40,
+    )  # fmt: skip
+    x, m, v = START, np.zeros(3), np.zeros(3)
+    for t in range(1, 41):
+        eta, at = lr * schedule(t), x
+        if t > 1:
+            at = x - ahead * eta * (m / (1 - b1 ** (t - 1))) / (np.sqrt(v / (1 - b2 ** (t - 1))) + eps)
+        g = grad(at)
+        x = x * (1 - eta * wd)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        x = x - eta * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    np.testing.assert_allclose(r.x, x, rtol=1e-12)
+
+
+def test_other_bases_are_refused() -> None:
+    with pytest.raises(CapabilityError, match="xgrad"):
+        refopt.minimize(_problem(), "xgrad", base="adamax", lr=0.1, steps=2)
