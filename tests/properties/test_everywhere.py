@@ -11,7 +11,7 @@ import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.method import Elementwise, LeafRule
-from refopt.core.oracle import Oracle
+from refopt.core.oracle import Oracle, Sampler
 from refopt.core.params import leaves
 from refopt.core.registry import Entry
 
@@ -115,7 +115,8 @@ def test_inputs_are_not_changed(method: Entry) -> None:
     o = refopt.optimizer(method.name)
     x = freeze(problem.start(1))
     s = freeze(o.init(x))
-    oracle = Oracle(problem, 0)
+    n = getattr(problem, "n_examples", None) or 0
+    oracle = Oracle(problem, 0, Sampler(n, 64, "shuffle", 0) if n > 64 else None)
     for t in range(1, 4):
         oracle.begin(t)
         x, s = o.step(x, s, oracle)
