@@ -1,0 +1,58 @@
+"""Optimistic AMSGrad written out, and without predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import refopt
+
+from tests.streams import schedule, stream
+
+
+def test_written_out() -> None:
+    """Algorithms 2 and 3 on one flat vector."""
+    lr, b1, b2, eps, r, lam = 0.02, 0.8, 0.7, 1e-4, 3, 1e-2
+    x, gradients = stream(0, "flip", steps=60, shapes={"a": (2, 3), "b": (4,)})
+    o = refopt.optimizer(
+        "optimistic-amsgrad",
+        lr=lr,
+        beta1=b1,
+        beta2=b2,
+        eps=eps,
+        history=r,
+        regularization=lam,
+        schedule=schedule,
+    )
+    s = o.init(x)
+    w = half = np.concatenate([x["a"].ravel(), x["b"]])
+    theta, v = np.zeros(10), np.full(10, eps)
+    top, m, seen = v.copy(), np.zeros(10), []
+    for t, g in enumerate(gradients, 1):
+        x, s = o.update(x, g, s)
+        flat, eta = np.concatenate([g["a"].ravel(), g["b"]]), lr * schedule(t)
+        old, theta = theta, b1 * theta + (1 - b1) * flat
+        v = b2 * v + (1 - b2) * (flat - m) ** 2
+        top = np.maximum(top, v)
+        half = half - eta * theta / np.sqrt(top)
+        seen.append(flat)
+        m = np.zeros(10)
+        if len(seen) > r:
+            last = np.stack(seen[-r - 1 :], axis=1)
+            u = np.diff(last, axis=1)
+            z = np.linalg.solve(u.T @ u + lam * np.eye(r), np.ones(r))
+            m = last[:, :-1] @ (z / z.sum())
+        w = half - eta * (b1 * old + (1 - b1) * m) / np.sqrt(top)
+        # The solve's condition number is about |U|^2 / lambda, 1e3.
+        np.testing.assert_allclose(np.concatenate([x["a"].ravel(), x["b"]]), w, rtol=1e-9, atol=1e-10)
+
+
+def test_without_prediction() -> None:
+    """history = 0, beta1 = 0: x = w~, and w~ <- w~ - lr g / sqrt(max of v)."""
+    x, gradients = stream(1, "random", steps=40, shapes={"w": (5,)})
+    o = refopt.optimizer("optimistic-amsgrad", lr=0.05, beta1=0.0, history=0)
+    s, y, v, top = o.init(x), x["w"], np.full(5, 1e-8), np.full(5, 1e-8)
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        v = 0.99 * v + 0.01 * g["w"] ** 2
+        top = np.maximum(top, v)
+        y = y - 0.05 * g["w"] / np.sqrt(top)
+        np.testing.assert_allclose(x["w"], y, rtol=1e-13)
