@@ -170,21 +170,24 @@ def check_psd(A: Any, name: str = "A", *, strict: bool = False) -> Array:
     return A
 
 
-def eigh(A: Array) -> tuple[Array, Array]:
-    """Return eigenvalues and eigenvectors of the Hermitian stack `A`.
+def over_stack(function: Callable[[Array], Array], A: Array) -> Array:
+    """Apply a function of matrices to a stack; a large NumPy stack goes in pieces through two threads.
 
-    A large NumPy stack is split over two threads: LAPACK works on one matrix at a time and releases the
-    interpreter lock. Each matrix is factorised by the same call either way.
+    LAPACK works on one matrix at a time and releases the interpreter lock; a piece stays in cache from the
+    checks to the last product. Each matrix meets the same calls either way.
     """
-    xp = namespace(A)
-    if type(A) is not np.ndarray or A.ndim < 3 or A.size < 1 << 16:
-        values, vectors = xp.linalg.eigh(A)
-        return values, vectors
+    if type(A) is not np.ndarray or A.ndim < 3 or A.size < 1 << 16 or 0 in A.shape:
+        return function(A)
     stack = A.reshape(-1, *A.shape[-2:])
+    pieces = min(stack.shape[0], WORKERS * max(1, A.size >> 17))
     with single_threaded_blas(), ThreadPoolExecutor(WORKERS) as pool:
-        parts = list(pool.map(np.linalg.eigh, np.array_split(stack, WORKERS)))
-    values = np.concatenate([p[0] for p in parts]).reshape(A.shape[:-1])
-    vectors = np.concatenate([p[1] for p in parts]).reshape(A.shape)
+        parts = list(pool.map(function, np.array_split(stack, pieces)))
+    return np.concatenate(parts).reshape(A.shape)
+
+
+def eigh(A: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of the Hermitian stack `A`."""
+    values, vectors = namespace(A).linalg.eigh(A)
     return values, vectors
 
 

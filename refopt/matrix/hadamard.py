@@ -173,7 +173,7 @@ def fit_hadamard(X: Array, *, fallback: str = "error", seed: int = 0) -> Standar
         )
     },
     evidence=(
-        Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; the map inverts; to 1e-12",
+        Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; it inverts; to 1e-12",
                  "tests/identities/test_hadamard.py::test_standardised"),
         Evidence("claim", "errors come back scaled by phi exactly, alike in every direction",
                  "tests/claims/test_hadamard.py::test_isotropic_error"),
