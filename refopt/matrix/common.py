@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, check_symmetric, namespace
+from refopt.core.arrays import Array, all_finite, check_array, check_square, check_symmetric, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
 
 WORKERS = 2
@@ -118,6 +118,11 @@ def check_number(value: Any, name: str, *, above: float = -np.inf, least: float 
 def check_like(value: Any, name: str, reference: Array, reference_name: str) -> Array:
     """Return `value` as an array of the dtype of `reference`, and of its trailing two dimensions."""
     value = check_array(value, name, complex_ok=True, min_ndim=2)
+    if namespace(value) is not namespace(reference):
+        raise ArgumentTypeError(
+            f"{name}: wanted an array of {namespace(reference).__name__}, as {reference_name}, got one of"
+            f" {namespace(value).__name__}"
+        )
     if tuple(value.shape[-2:]) != tuple(reference.shape[-2:]):
         raise ShapeError(
             f"{name}: wanted matrices of shape {tuple(reference.shape[-2:])}, as {reference_name},"
@@ -130,6 +135,9 @@ def check_like(value: Any, name: str, reference: Array, reference_name: str) -> 
 
 def check_hermitian(A: Any, name: str = "A") -> Array:
     """Return `A` (..., n, n) as a floating-point array equal to its adjoint to rounding."""
+    A = check_square(A, name, complex_ok=True)
+    if 0 in A.shape:
+        raise ShapeError(f"{name}: is empty, shape {tuple(A.shape)}")
     return check_symmetric(A, name, complex_ok=True)
 
 

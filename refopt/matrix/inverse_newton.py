@@ -178,8 +178,8 @@ def inverse_newton(
                 break
     if steps is None:
         raise ConvergenceError(
-            f"A: not converged in {MOST_STEPS} steps; wanted full rank and a condition number well below 1/eps"
-            " of the dtype (full_rank=False gives the pseudo-inverse of a rank-deficient matrix)"
+            f"A: not converged in {MOST_STEPS} steps; wanted full rank and a condition number well below"
+            " 1 / eps (full_rank=False gives the pseudo-inverse of a rank-deficient one)"
         )
     if not bool(xp.all(xp.isfinite(X))):
         raise ConvergenceError(f"steps: rounding in the null space of A grew without limit in {steps} steps")

@@ -270,6 +270,8 @@ def test_bad_input(name):
         f(np.eye(2, dtype=int))
     with pytest.raises(refopt.errors.ShapeError):
         f(np.ones((2, 3)))
+    with pytest.raises(refopt.errors.ShapeError, match="empty"):
+        f(np.ones((0, 3, 3)))
 
 
 def test_no_convergence_is_reported():
@@ -278,5 +280,8 @@ def test_no_convergence_is_reported():
         newton_schulz.sqrtm_newton_schulz(np.diag([1.0, 0.0]))
     with pytest.raises(refopt.errors.ConvergenceError, match="B"):
         lyapunov.lyapunov_sign(np.diag([1.0, -1.0]), np.eye(2))
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(refopt.errors.ArgumentTypeError, match="C: wanted an array of"):
+        lyapunov.lyapunov_sign(np.eye(2), strict.eye(2))
     with pytest.raises(refopt.errors.ConvergenceError, match="scale"):
         lyapunov.lyapunov_sign(np.diag([1.0, 2.0]), np.eye(2), scale=np.ones((1, 1)))

@@ -34,6 +34,28 @@ def _polar_optax(seed: int) -> Arrays:
         }
 
 
+def _schedules_ours(seed: int) -> Arrays:
+    polar = refopt.get("polar-newton-schulz")
+    return {
+        f"{k}-{name}": polar(v, steps, name, eps_rule="clamp")
+        for k, v in _polar_inputs(seed).items()
+        for name, steps in (("jordan", 5), ("leloykun", 7))
+    }
+
+
+def _schedules_pytorch_optimizer(seed: int) -> Arrays:
+    import torch
+    from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_newton_schulz_5
+
+    return {
+        f"{k}-{ours}": zero_power_via_newton_schulz_5(
+            torch.tensor(v), steps, weights=theirs, dtype=torch.float64
+        ).numpy()
+        for k, v in _polar_inputs(seed).items()
+        for ours, theirs, steps in (("jordan", "original", 5), ("leloykun", "quintic", 7))
+    }
+
+
 SONG = "KingJamesSong/FastDifferentiableMatSqrt@5506d70"
 
 
@@ -180,6 +202,13 @@ def _exp_torch(seed: int) -> Arrays:
 
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case(
+        "polar-newton-schulz",
+        "pytorch-optimizer",
+        "pytorch_optimizer",
+        _schedules_ours,
+        _schedules_pytorch_optimizer,
+    ),
     Case("spectral-norm-gram", "official", LIP4CONV, _gram_ours, None),
     Case("conv-spectral-norm-gram", "official", LIP4CONV, _conv_ours, None),
     Case("spectral-norm-power", "torch", "torch", _power_ours, _power_torch),
