@@ -84,8 +84,11 @@ def hadamard_matrix(n: int) -> np.ndarray:
         core = _paley(n >> i)
         if core is not None:
             return _doubled(core, i)
-    exists = "prime Paley and Sylvester constructions do not reach it"
-    reason = "no Hadamard matrix of this order exists" if n % 4 else exists
+    reason = (
+        "no Hadamard matrix of this order exists"
+        if n % 4
+        else "Sylvester's and the prime Paley constructions do not reach it"
+    )
     raise ArgumentError(f"n: {n}: {reason}; wanted 1, 2 or a multiple of 4 that they reach")
 
 
