@@ -114,6 +114,24 @@ def _root_pytorch_optimizer(seed: int) -> Arrays:
     }
 
 
+def shampoo_statistics(seed: int) -> Arrays:
+    """Definite, rank deficient (a few gradients) and tiny matrices, as Shampoo meets them."""
+    G = np.random.default_rng(seed).standard_normal((6, 3))
+    definite = spd_stack(seed)[0]
+    return {"definite": definite, "deficient": G @ G.T, "tiny": 1e-9 * definite}
+
+
+def _shampoo_ours(seed: int) -> Arrays:
+    from refopt.core.registry import entry
+
+    settings = entry("inverse-pth-root").dialects["precondition"].settings
+    return {
+        f"{name}-p{p}": refopt.get("inverse-pth-root")(A, p, **settings)
+        for name, A in shampoo_statistics(seed).items()
+        for p in (2, 4, 6)
+    }
+
+
 LIP4CONV = "blaisedelattre/lip4conv@7d11545"
 
 
@@ -219,6 +237,15 @@ CASES = [
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
     Case("invsqrtm-pade", "official", SONG, _inverse_pade_ours, None),
+    Case(
+        "inverse-pth-root",
+        "precondition",
+        "google-research/precondition@239a8cd",
+        _shampoo_ours,
+        None,
+        rtol=1e-9,
+        why="eps times the condition number 1e6 that the ridge leaves, grown over 20 steps",
+    ),
     Case(
         "inverse-pth-root",
         "pytorch-optimizer",
