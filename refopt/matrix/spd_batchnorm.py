@@ -19,6 +19,7 @@ from refopt.matrix.common import (
     pairs,
     schur_map,
 )
+from refopt.matrix.lyapunov import lyapunov_eigh
 from refopt.matrix.spd import spd_power
 from refopt.matrix.spd_geometry import spd_exp_map, spd_geodesic, spd_log_map
 from refopt.matrix.square_root import psd_eigh
@@ -71,8 +72,9 @@ class BuresBatchNorm:
         Where the dispersion is measured: about the batch's mean, or, as the authors' code has it, about I
         before centring.
     fold : bool
-        At the identity ``Exp(V) = (I + V/2)^2`` folds where ``I + V/2`` is not positive definite. False
-        raises an error there; True goes through ``|I + V/2|``, as the authors' code does without saying so.
+        ``Exp(V) = (I + S) B (I + S)`` folds where ``I + S`` is not positive definite (at the identity
+        ``S = V/2``). False raises an error there; True goes on with the folded point, as the authors' code
+        does without saying so.
 
     References
     ----------
@@ -143,7 +145,11 @@ class BuresBatchNorm:
         V = self._folded(V) if self.fold else V
         W = self._inward(bias, M)
         moved = hermitian_part(transport_from_identity(W, V))
-        return self._outward(spd_exp_map(xp.broadcast_to(W, Y.shape), moved, "bures-wasserstein"), M)
+        base = xp.broadcast_to(W, Y.shape)
+        if not self.fold:
+            return self._outward(spd_exp_map(base, moved, "bures-wasserstein"), M)
+        factor = eye_like(W) + lyapunov_eigh(base, moved)
+        return self._outward(hermitian_part(factor @ base @ factor), M)
 
     def train(
         self,

@@ -132,6 +132,42 @@ def _shampoo_ours(seed: int) -> Arrays:
     }
 
 
+def batch_norm_inputs(seed: int) -> list[tuple[str, float, float, Arrays]]:
+    """Name, theta, scale and matrices: close together, and so spread that the maps fold."""
+    found = []
+    kinds = (("plain", 1.0, 0.4, 0.3), ("power", 0.5, 0.4, 0.3), ("folded", 1.0, 3.0, 0.9))
+    for name, theta, scale, spread in kinds:
+        X, W, M = (spd_stack(seed + k, count, 4) for k, count in enumerate((6, 1, 1)))
+        eye = np.eye(4)
+        parts = {"X": spread * X + (1 - spread) * eye, "W": W[0] + eye, "M": M[0] + eye / 2}
+        found.append((name, theta, scale, parts))
+    return found
+
+
+def _batch_norm_ours(seed: int) -> Arrays:
+    from refopt.matrix.spd_batchnorm import BuresBatchNorm
+
+    out = {}
+    for name, theta, scale, parts in batch_norm_inputs(seed):
+        X, W, M = parts["X"], parts["W"], parts["M"]
+        norm = BuresBatchNorm(theta=theta, mean_steps=1, variance_about="identity", fold=True)
+        out[f"{name}-train"], running = norm.train(X, W, norm.init(W), scale=scale, M=M)
+        out[f"{name}-evaluate"] = norm.evaluate(X, W, running, scale=scale, M=M)
+        out[f"{name}-mean"], out[f"{name}-variance"] = running.mean, np.asarray(running.variance)
+    return out
+
+
+def svt_inputs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    low_rank = rng.uniform(-1, 1, (12, 2)) @ rng.uniform(-1, 1, (2, 9)) / 2
+    return low_rank + 0.1 * rng.standard_normal((12, 9)), rng.random((12, 9)) < 0.6
+
+
+def _svt_ours(seed: int) -> Arrays:
+    Z, mask = svt_inputs(seed)
+    return {"estimate": refopt.get("svt")(Z, mask, rule="sampling", variance=0.1)}
+
+
 LIP4CONV = "blaisedelattre/lip4conv@7d11545"
 
 
@@ -233,6 +269,14 @@ CASES = [
     Case("bures-wasserstein-distance", "pot", "POT", _bures_ours, _bures_pot),
     Case("bures-wasserstein-mean", "pot", "POT", _mean_ours, _mean_pot),
     Case("spd-exp", "torch", "torch", _exp_ours, _exp_torch),
+    Case(
+        "spd-power",
+        "gbwbn",
+        "jjscc/GBWBN@1ec3232",
+        _batch_norm_ours,
+        None,
+    ),
+    Case("svt", "official", "cindyyzhang/ME-IF@d7507fb", _svt_ours, None),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
