@@ -73,6 +73,8 @@ def _start(A: Array, alpha: Any) -> Array:
         )
     },
     evidence=(
+        Evidence("parity", "the authors' newton_inv after 1, 3, 6 and 12 steps, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[inverse-newton-official]"),
         Evidence("identity", "I - A X_k = (I - A X_0)^(2^k) (order 3: e (3 + e) / 4 of e^3), to 1e-12",
                  "tests/identities/test_inverse.py::test_residual_powers"),
         Evidence("identity", "converged, it is scipy.linalg.pinv's inverse, rank deficient or not, to 1e-10",

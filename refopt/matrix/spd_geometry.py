@@ -249,8 +249,8 @@ def spd_exp_map(B: Array, V: Array, metric: str = "affine-invariant") -> Array:
         factor = eye_like(B) + hermitian_part(lyapunov_eigh(B, V))
         if bool(namespace(B).any(eigh(factor)[0] <= 0)):
             raise ConvergenceError(
-                "V: too long: I + S is not positive definite, so the Bures-Wasserstein geodesic from B along V"
-                " has left the manifold before its end; wanted a shorter V"
+                "V: too long: I + S is not positive definite, so the Bures-Wasserstein geodesic along V has"
+                " left the manifold before its end; wanted a shorter V"
             )
         return hermitian_part(factor @ B @ factor)
     root, inverse = two_roots(B)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import refopt
+from refopt.core.registry import entry
 
 from tests.parity.case import Arrays, Case
 
@@ -122,8 +123,6 @@ def shampoo_statistics(seed: int) -> Arrays:
 
 
 def _shampoo_ours(seed: int) -> Arrays:
-    from refopt.core.registry import entry
-
     settings = entry("inverse-pth-root").dialects["precondition"].settings
     return {
         f"{name}-p{p}": refopt.get("inverse-pth-root")(A, p, **settings)
@@ -166,6 +165,19 @@ def svt_inputs(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _svt_ours(seed: int) -> Arrays:
     Z, mask = svt_inputs(seed)
     return {"estimate": refopt.get("svt")(Z, mask, rule="sampling", variance=0.1)}
+
+
+def regression_inputs(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((8, 5))
+
+
+def _newton_ours(seed: int) -> Arrays:
+    X = regression_inputs(seed)
+    settings = dict(entry("inverse-newton").dialects["official"].settings)
+    out = {"default": refopt.get("inverse-newton")(X.T @ X, **settings)}
+    for steps in (1, 6, 12):
+        out[f"steps{steps}"] = refopt.get("inverse-newton")(X.T @ X, **{**settings, "steps": steps})
+    return out
 
 
 LIP4CONV = "blaisedelattre/lip4conv@7d11545"
@@ -277,6 +289,7 @@ CASES = [
         None,
     ),
     Case("svt", "official", "cindyyzhang/ME-IF@d7507fb", _svt_ours, None),
+    Case("inverse-newton", "official", "DeqingFu/transformers-icl-second-order@c99333c", _newton_ours, None),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
