@@ -176,6 +176,8 @@ def fit_hadamard(X: Array, *, fallback: str = "error", seed: int = 0) -> Standar
         )
     },
     evidence=(
+        Evidence("parity", "the authors' Hadamard matrices of eight orders exactly, and their PHI-S to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[hadamard-standardize-official]"),
         Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; it inverts; to 1e-12",
                  "tests/identities/test_hadamard.py::test_standardised"),
         Evidence("claim", "errors come back scaled by phi exactly, alike in every direction",

@@ -180,6 +180,23 @@ def _newton_ours(seed: int) -> Arrays:
     return out
 
 
+HADAMARD_ORDERS = (1, 2, 8, 12, 20, 24, 28, 36)
+
+
+def features(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((20, 12)) * np.geomspace(3, 0.1, 12) @ rng.standard_normal((12, 12)) + 1.0
+
+
+def _hadamard_ours(seed: int) -> Arrays:
+    from refopt.matrix.hadamard import hadamard_matrix
+
+    out = {f"order{n}": hadamard_matrix(n).astype(np.int8) for n in HADAMARD_ORDERS}
+    # Undoing the rotation leaves the principal components, whose signs are the eigensolver's.
+    rows = refopt.get("hadamard-standardize")(features(seed))
+    return out | {"components": np.abs(rows @ out["order12"]) / np.sqrt(12)}
+
+
 LIP4CONV = "blaisedelattre/lip4conv@7d11545"
 
 
@@ -290,6 +307,7 @@ CASES = [
     ),
     Case("svt", "official", "cindyyzhang/ME-IF@d7507fb", _svt_ours, None),
     Case("inverse-newton", "official", "DeqingFu/transformers-icl-second-order@c99333c", _newton_ours, None),
+    Case("hadamard-standardize", "official", "NVlabs/RADIO@c0f3701", _hadamard_ours, None),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
