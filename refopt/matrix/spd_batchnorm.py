@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from refopt.core.arrays import Array, namespace
-from refopt.core.errors import ShapeError
+from refopt.core.errors import ArgumentError, ShapeError
 from refopt.matrix.bures import bures_wasserstein_distance, two_roots
 from refopt.matrix.bures_mean import bures_wasserstein_mean
 from refopt.matrix.common import (
@@ -100,8 +100,10 @@ class BuresBatchNorm:
     fold: bool = False
 
     def __post_init__(self) -> None:
-        check_number(self.theta, "theta")
-        check_number(self.momentum, "momentum", least=0.0)
+        if check_number(self.theta, "theta") == 0:
+            raise ArgumentError("theta: wanted a number other than 0")
+        if check_number(self.momentum, "momentum", least=0.0) > 1:
+            raise ArgumentError(f"momentum: wanted a number in [0, 1], got {self.momentum!r}")
         check_number(self.eps, "eps", least=0.0)
         check_choice(self.variance_about, "variance_about", ("mean", "identity"))
 

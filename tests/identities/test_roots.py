@@ -274,6 +274,20 @@ def test_bad_input(name):
         f(np.ones((0, 3, 3)))
 
 
+def test_large_stacks_go_through_threads():
+    """A stack large enough to be split gives every matrix's own root, and a bad one among them its error."""
+    X = np.random.default_rng(8).standard_normal((5, 8, 48, 60))
+    A = X @ X.swapaxes(-1, -2) / 60
+    A = (A + A.swapaxes(-1, -2)) / 2
+    S = square_root.sqrtm_eigh(A)
+    assert S.shape == A.shape
+    single = np.stack([[square_root.sqrtm_eigh(a) for a in row] for row in A])
+    np.testing.assert_allclose(S, single, atol=1e-13)
+    A[3, 2] -= 10 * np.eye(48)
+    with pytest.raises(refopt.errors.ConvergenceError, match="A: wanted positive semidefinite"):
+        square_root.sqrtm_eigh(A)
+
+
 def test_no_convergence_is_reported():
     """An exactly singular matrix: Newton-Schulz says so and names the way out."""
     with pytest.raises(refopt.errors.ConvergenceError, match=r"definite|converged"):
