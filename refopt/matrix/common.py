@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, check_symmetric, namespace
+from refopt.core.arrays import Array, all_finite, check_array, check_square, check_symmetric, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
 
 WORKERS = 2
@@ -118,6 +118,11 @@ def check_number(value: Any, name: str, *, above: float = -np.inf, least: float 
 def check_like(value: Any, name: str, reference: Array, reference_name: str) -> Array:
     """Return `value` as an array of the dtype of `reference`, and of its trailing two dimensions."""
     value = check_array(value, name, complex_ok=True, min_ndim=2)
+    if namespace(value) is not namespace(reference):
+        raise ArgumentTypeError(
+            f"{name}: wanted an array of {namespace(reference).__name__}, as {reference_name}, got one of"
+            f" {namespace(value).__name__}"
+        )
     if tuple(value.shape[-2:]) != tuple(reference.shape[-2:]):
         raise ShapeError(
             f"{name}: wanted matrices of shape {tuple(reference.shape[-2:])}, as {reference_name},"
@@ -130,6 +135,9 @@ def check_like(value: Any, name: str, reference: Array, reference_name: str) -> 
 
 def check_hermitian(A: Any, name: str = "A") -> Array:
     """Return `A` (..., n, n) as a floating-point array equal to its adjoint to rounding."""
+    A = check_square(A, name, complex_ok=True)
+    if 0 in A.shape:
+        raise ShapeError(f"{name}: is empty, shape {tuple(A.shape)}")
     return check_symmetric(A, name, complex_ok=True)
 
 
@@ -170,21 +178,24 @@ def check_psd(A: Any, name: str = "A", *, strict: bool = False) -> Array:
     return A
 
 
-def eigh(A: Array) -> tuple[Array, Array]:
-    """Return eigenvalues and eigenvectors of the Hermitian stack `A`.
+def over_stack(function: Callable[[Array], Array], A: Array) -> Array:
+    """Apply a function of matrices to a stack; a large NumPy stack goes in pieces through two threads.
 
-    A large NumPy stack is split over two threads: LAPACK works on one matrix at a time and releases the
-    interpreter lock. Each matrix is factorised by the same call either way.
+    LAPACK works on one matrix at a time and releases the interpreter lock; a piece stays in cache from the
+    checks to the last product. Each matrix meets the same calls either way.
     """
-    xp = namespace(A)
-    if type(A) is not np.ndarray or A.ndim < 3 or A.size < 1 << 16:
-        values, vectors = xp.linalg.eigh(A)
-        return values, vectors
+    if type(A) is not np.ndarray or A.ndim < 3 or A.size < 1 << 16 or 0 in A.shape:
+        return function(A)
     stack = A.reshape(-1, *A.shape[-2:])
+    pieces = min(stack.shape[0], WORKERS * max(1, A.size >> 17))
     with single_threaded_blas(), ThreadPoolExecutor(WORKERS) as pool:
-        parts = list(pool.map(np.linalg.eigh, np.array_split(stack, WORKERS)))
-    values = np.concatenate([p[0] for p in parts]).reshape(A.shape[:-1])
-    vectors = np.concatenate([p[1] for p in parts]).reshape(A.shape)
+        parts = list(pool.map(function, np.array_split(stack, pieces)))
+    return np.concatenate(parts).reshape(A.shape)
+
+
+def eigh(A: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of the Hermitian stack `A`."""
+    values, vectors = namespace(A).linalg.eigh(A)
     return values, vectors
 
 

@@ -84,8 +84,11 @@ def hadamard_matrix(n: int) -> np.ndarray:
         core = _paley(n >> i)
         if core is not None:
             return _doubled(core, i)
-    exists = "prime Paley and Sylvester constructions do not reach it"
-    reason = "no Hadamard matrix of this order exists" if n % 4 else exists
+    reason = (
+        "no Hadamard matrix of this order exists"
+        if n % 4
+        else "Sylvester's and the prime Paley constructions do not reach it"
+    )
     raise ArgumentError(f"n: {n}: {reason}; wanted 1, 2 or a multiple of 4 that they reach")
 
 
@@ -173,7 +176,9 @@ def fit_hadamard(X: Array, *, fallback: str = "error", seed: int = 0) -> Standar
         )
     },
     evidence=(
-        Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; the map inverts; to 1e-12",
+        Evidence("parity", "the authors' Hadamard matrices of eight orders exactly, and their PHI-S to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[hadamard-standardize-official]"),
+        Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; it inverts; to 1e-12",
                  "tests/identities/test_hadamard.py::test_standardised"),
         Evidence("claim", "errors come back scaled by phi exactly, alike in every direction",
                  "tests/claims/test_hadamard.py::test_isotropic_error"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from refopt.core.arrays import Array, check_array, like, namespace
@@ -72,6 +73,8 @@ def _start(A: Array, alpha: Any) -> Array:
         )
     },
     evidence=(
+        Evidence("parity", "the authors' newton_inv after 1, 3, 6 and 12 steps, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[inverse-newton-official]"),
         Evidence("identity", "I - A X_k = (I - A X_0)^(2^k) (order 3: e (3 + e) / 4 of e^3), to 1e-12",
                  "tests/identities/test_inverse.py::test_residual_powers"),
         Evidence("identity", "converged, it is scipy.linalg.pinv's inverse, rank deficient or not, to 1e-10",
@@ -80,7 +83,14 @@ def _start(A: Array, alpha: Any) -> Array:
                  "tests/claims/test_inverse.py::test_newton_inverse_step_counts"),
     ),
 )  # fmt: skip
-def inverse_newton(A: Array, steps: int | None = None, *, alpha: Any = "norms", order: int = 2) -> Array:
+def inverse_newton(
+    A: Array,
+    steps: int | None = None,
+    *,
+    alpha: Any = "norms",
+    order: int = 2,
+    full_rank: bool = True,
+) -> Array:
     """Return the inverse, or pseudo-inverse, of `A` by Newton's iteration.
 
     From ``X_0 = alpha A*``: ``X_{k+1} = X_k (2 I - A X_k)``;
@@ -91,11 +101,14 @@ def inverse_newton(A: Array, steps: int | None = None, *, alpha: Any = "norms", 
     A : array of shape (..., m, n)
         Real or complex, square or not.
     steps : int, optional
-        k. By default it runs until a step changes X by less than ``eps^{1/2}`` of its norm.
+        k. By default it runs until converged, see `full_rank`.
     alpha : {"norms", "frobenius"} or number or array of shape (..., 1, 1)
         ``1 / (||A||_1 ||A||_inf)``, ``1 / ||A A*||_F``, or your own in ``(0, 2 / ||A||_2^2)``.
     order : {2, 3}
         3: ``X (13 I - A X (15 I - A X (7 I - A X))) / 4``, whose residual goes as ``R^3 (3 I + R) / 4``.
+    full_rank : bool
+        True: run until ``I - A X`` (for tall A: ``I - X A``) is at rounding. False: until a step changes X
+        by less than ``eps^{1/2}`` of its norm, which takes singular values far below the others for zeros.
 
     Returns
     -------
@@ -104,7 +117,7 @@ def inverse_newton(A: Array, steps: int | None = None, *, alpha: Any = "norms", 
     Raises
     ------
     ConvergenceError
-        `alpha` outside its range, or not converged after 200 steps.
+        `alpha` outside its range; a rank-deficient `A` with `full_rank`; not converged after 200 steps.
     ArgumentError, ShapeError, DtypeError, NonFiniteError
         Bad arguments.
 
@@ -116,7 +129,7 @@ def inverse_newton(A: Array, steps: int | None = None, *, alpha: Any = "norms", 
     -----
     Converges to the pseudo-inverse iff ``0 < alpha < 2 / ||A||_2^2``, in about ``2 log2(kappa) + 6`` steps,
     with an error near eps times the condition number. On a rank-deficient matrix rounding in the null space
-    doubles at every step past convergence: stop as the default does. A zero matrix has the inverse zero.
+    doubles at every step past convergence: ``full_rank=False`` stops in time. A zero matrix then gives zero.
 
     References
     ----------
@@ -139,27 +152,36 @@ def inverse_newton(A: Array, steps: int | None = None, *, alpha: Any = "norms", 
     xp = namespace(A)
     # The shorter side carries the products: a wide matrix is inverted as the adjoint of a tall one.
     if A.shape[-2] > A.shape[-1]:
-        return adjoint(inverse_newton(adjoint(A), steps, alpha=alpha, order=order))
+        wide = inverse_newton(adjoint(A), steps, alpha=alpha, order=order, full_rank=full_rank)
+        return adjoint(wide)
     eye = eye_like(A, A.shape[-2])
     X = _start(A, alpha) * adjoint(A)
     active = frobenius(X) >= 0
+    old = xp.full_like(frobenius(X), math.inf)
     for _ in range(MOST_STEPS if steps is None else steps):
         product = A @ X
         if order == 2:
             new = X @ (2 * eye - product)
         else:
             new = X @ (13 * eye - product @ (15 * eye - product @ (7 * eye - product))) / 4
-        change = frobenius(new - X)
-        moving = change > epsilon(A) ** 0.5 * frobenius(new)
+        if steps is None and full_rank:
+            gap = frobenius(product - eye)
+            # At rounding once the squared gap is, or where a gap below 1 has stopped being squared.
+            moving = (gap > epsilon(A) ** 0.5) & ~((gap < 0.1) & (gap > old / 2))
+            old = gap
+        else:
+            moving = frobenius(new - X) > epsilon(A) ** 0.5 * frobenius(new)
         X = xp.where(active, new, X)
         if steps is None:
             active = active & moving
             if not bool(xp.any(active)):
                 return X
+            if not bool(xp.all(xp.isfinite(X))):
+                break
     if steps is None:
         raise ConvergenceError(
-            f"A: not converged after {MOST_STEPS} steps; wanted singular values that are zero or above"
-            " eps times the largest"
+            f"A: not converged in {MOST_STEPS} steps; wanted full rank and a condition number well below"
+            " 1 / eps (full_rank=False gives the pseudo-inverse of a rank-deficient one)"
         )
     if not bool(xp.all(xp.isfinite(X))):
         raise ConvergenceError(f"steps: rounding in the null space of A grew without limit in {steps} steps")

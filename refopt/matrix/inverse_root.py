@@ -135,6 +135,8 @@ def _check(A: Array, p: int, ridge: float, rule: str, floor: float) -> Array:
     evidence=(
         Evidence("parity", "pytorch_optimizer's compute_power_schur_newton in float64, to 1e-11",
                  "tests/parity/test_tapes.py::test_tape[inverse-pth-root-pytorch-optimizer]"),
+        Evidence("parity", "google-research/precondition's own root, its ridge included, to 1e-9",
+                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-precondition]"),
         Evidence("identity", "H^p D = I to 1e-9 for p = 1, 2, 3, 4, 6, 8 at condition number 1e3",
                  "tests/identities/test_inverse.py::test_inverse_root_power"),
         Evidence("identity", "p = 1 is the Newton inverse from the same start, step by step, to 1e-13",

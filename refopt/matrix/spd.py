@@ -181,6 +181,8 @@ def spd_exp_vjp(X: Array, cotangent: Array) -> Array:
     source=WANG_2025,
     where="the power deformation (PowerEig)",
     evidence=(
+        Evidence("parity", "the authors' batch normalisation, built on it, training and evaluation, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[spd-power-gbwbn]"),
         Evidence("identity", "scipy.linalg.fractional_matrix_power; theta 1, 1/2, -1, -1/4 by other routes",
                  "tests/identities/test_spd.py::test_power"),
         Evidence("claim", "d_BW(A^theta, B^theta) / theta tends to half the log-Euclidean distance",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from refopt.core.arrays import Array, namespace
-from refopt.core.errors import ShapeError
+from refopt.core.errors import ArgumentError, ShapeError
 from refopt.matrix.bures import bures_wasserstein_distance, two_roots
 from refopt.matrix.bures_mean import bures_wasserstein_mean
 from refopt.matrix.common import (
@@ -19,6 +19,7 @@ from refopt.matrix.common import (
     pairs,
     schur_map,
 )
+from refopt.matrix.lyapunov import lyapunov_eigh
 from refopt.matrix.spd import spd_power
 from refopt.matrix.spd_geometry import spd_exp_map, spd_geodesic, spd_log_map
 from refopt.matrix.square_root import psd_eigh
@@ -71,8 +72,9 @@ class BuresBatchNorm:
         Where the dispersion is measured: about the batch's mean, or, as the authors' code has it, about I
         before centring.
     fold : bool
-        At the identity ``Exp(V) = (I + V/2)^2`` folds where ``I + V/2`` is not positive definite. False
-        raises an error there; True goes through ``|I + V/2|``, as the authors' code does without saying so.
+        ``Exp(V) = (I + S) B (I + S)`` folds where ``I + S`` is not positive definite (at the identity
+        ``S = V/2``). False raises an error there; True goes on with the folded point, as the authors' code
+        does without saying so.
 
     References
     ----------
@@ -98,8 +100,10 @@ class BuresBatchNorm:
     fold: bool = False
 
     def __post_init__(self) -> None:
-        check_number(self.theta, "theta")
-        check_number(self.momentum, "momentum", least=0.0)
+        if check_number(self.theta, "theta") == 0:
+            raise ArgumentError("theta: wanted a number other than 0")
+        if check_number(self.momentum, "momentum", least=0.0) > 1:
+            raise ArgumentError(f"momentum: wanted a number in [0, 1], got {self.momentum!r}")
         check_number(self.eps, "eps", least=0.0)
         check_choice(self.variance_about, "variance_about", ("mean", "identity"))
 
@@ -143,7 +147,11 @@ class BuresBatchNorm:
         V = self._folded(V) if self.fold else V
         W = self._inward(bias, M)
         moved = hermitian_part(transport_from_identity(W, V))
-        return self._outward(spd_exp_map(xp.broadcast_to(W, Y.shape), moved, "bures-wasserstein"), M)
+        base = xp.broadcast_to(W, Y.shape)
+        if not self.fold:
+            return self._outward(spd_exp_map(base, moved, "bures-wasserstein"), M)
+        factor = eye_like(W) + lyapunov_eigh(base, moved)
+        return self._outward(hermitian_part(factor @ base @ factor), M)
 
     def train(
         self,

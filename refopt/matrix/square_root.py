@@ -13,6 +13,7 @@ from refopt.matrix.common import (
     epsilon,
     from_eigen,
     hermitian_part,
+    over_stack,
     pairs,
     schur_map,
 )
@@ -99,6 +100,10 @@ def sqrtm_eigh(A: Array) -> Array:
     [[2. 1.]
      [1. 2.]]
     """
+    return over_stack(_root, A)
+
+
+def _root(A: Array) -> Array:
     values, vectors = psd_eigh(A)
     return from_eigen(vectors, namespace(values).sqrt(values))
 

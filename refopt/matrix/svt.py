@@ -80,6 +80,8 @@ def _prepare(
         )
     },
     evidence=(
+        Evidence("parity", "the authors' USVT on a masked 12 x 9 matrix, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[svt-official]"),
         Evidence("identity", "the estimate is Z V V^T / p on the kept right vectors, to 1e-13",
                  "tests/identities/test_svt.py::test_projection"),
         Evidence("claim", "rows come no further apart than 1 / p times those observed",

@@ -104,7 +104,7 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     A : array of shape (..., n, n)
         Hermitian positive semidefinite.
     degree : int
-        K, at least 1. 10 is what the authors' code sums.
+        K, at least 1. 10 is what the authors' code sums; the paper's own number was not verified.
 
     Returns
     -------
@@ -256,8 +256,7 @@ def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Arra
     Notes
     -----
     Converges as K grows, very slowly: K = 10 leaves 14 % of the norm at condition number 10 (n = 8); the
-    result is never above the inverse root. The authors' repository holds no code for it; formula from the
-    paper, whose degree was not verified.
+    result is never above the inverse root. The authors' repository holds no code for it.
 
     References
     ----------
@@ -348,8 +347,7 @@ def invsqrtm_pade(A: Array, degree: int = 5) -> Array:
 def sqrtm_taylor_vjp(A: Array, cotangent: Array, degree: int = 10, *, steps: int | None = None) -> Array:
     """Return the implicit reverse derivative: S X + X S = G with S the Taylor root, by the sign iteration.
 
-    `steps` as in `lyapunov_sign`; the paper's code takes 8. Implicit: the derivative of the exact root
-    evaluated at the approximate one, not that of the polynomial.
+    `steps` as in `lyapunov_sign`; the code takes 8. Implicit: not the derivative of the polynomial.
     """
     return root_derivative(
         sqrtm_taylor(A, degree), check_like(cotangent, "cotangent", A, "A"), steps=steps,
@@ -360,8 +358,7 @@ def sqrtm_taylor_vjp(A: Array, cotangent: Array, degree: int = 10, *, steps: int
 def sqrtm_pade_vjp(A: Array, cotangent: Array, degree: int = 5, *, steps: int | None = None) -> Array:
     """Return the implicit reverse derivative: S X + X S = G with S the Pade root, by the sign iteration.
 
-    `steps` as in `lyapunov_sign`; the paper's code takes 8. Implicit: the derivative of the exact root
-    evaluated at the approximate one, not that of the approximant.
+    `steps` as in `lyapunov_sign`; the code takes 8. Implicit: not the derivative of the approximant.
     """
     return root_derivative(
         sqrtm_pade(A, degree), check_like(cotangent, "cotangent", A, "A"), steps=steps,

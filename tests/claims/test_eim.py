@@ -37,6 +37,18 @@ def test_error_within_bound(seed):
     assert log_errors[2] < 2e-3
 
 
+def test_logdet_bound_scales_with_order():
+    """Two copies of the family on the diagonal have twice the log-determinant and twice the bound."""
+    terms, training, query = family(n=4)
+    twice = np.stack([np.kron(np.eye(2), t) for t in terms])
+    one = eim_error_bound(terms, training, query, function="logdet")
+    np.testing.assert_allclose(
+        eim_error_bound(twice, training, query, function="logdet"), 2 * one, rtol=1e-12
+    )
+    weights = logdet_eim(terms, training, query)
+    np.testing.assert_allclose(logdet_eim(twice, training, query), 2 * weights, rtol=1e-10)
+
+
 def test_larger_degree_at_equal_rank_is_worse():
     """At M = 40 the degree 16 is worse than 8: the nodes are spent on high powers."""
     terms, training, query = family()

@@ -67,6 +67,14 @@ def test_polar_express_list():
     )
 
 
+def test_integer_schedule_is_transcribed():
+    """The six triples over 1024: slopes at 0 and values at 1 are these integers over 1024."""
+    triples = 1024 * np.array(SCHEDULES["you"].triples)
+    np.testing.assert_array_equal(triples[:, 0], [3955, 3735, 3799, 4019, 2677, 2172])
+    np.testing.assert_array_equal(triples.sum(axis=1), [657, 517, 511, 540, 810, 1021])
+    np.testing.assert_array_equal(triples @ [1, 3, 5], [4077, 1007, 357, -606, -600, 83])
+
+
 def test_polar_express_error_bound():
     """‖polar(A) - X_T‖ <= 1 - l_{T+1}, and the bound is attained at the lower end."""
     rng = np.random.default_rng(1)

@@ -90,7 +90,7 @@ def test_inverse_root_derivatives(p):
 @pytest.mark.parametrize("alpha", ["norms", "frobenius", 0.05])
 def test_residual_powers(alpha):
     """R_k = R_0^(2^k); by order 3 the residual is R^3 (3 I + R) / 4."""
-    A, _ = with_eigenvalues([1.0, 2.0, -3.0, 0.7])
+    A = with_eigenvalues([1.0, 2.0, -3.0, 0.7])[0] @ np.linalg.qr(np.arange(16.0).reshape(4, 4) ** 0.5)[0]
     eye = np.eye(4)
     R = eye - A @ inverse_newton(A, 0, alpha=alpha)
     for steps in (1, 2, 3, 5):
@@ -119,8 +119,13 @@ def test_pinv(order, complex_):
         want = scipy.linalg.pinv(A)
         scale = np.abs(want).max()
         # 1e-10: eps times a condition number of up to 1e3, and the null space's doubling.
-        np.testing.assert_allclose(inverse_newton(A, order=order) / scale, want / scale, atol=1e-10)
-    np.testing.assert_array_equal(inverse_newton(np.zeros((2, 3)), order=order), np.zeros((3, 2)))
+        np.testing.assert_allclose(
+            inverse_newton(A, order=order, full_rank=rank == min(shape)) / scale, want / scale, atol=1e-10
+        )
+    zero = inverse_newton(np.zeros((2, 3)), order=order, full_rank=False)
+    np.testing.assert_array_equal(zero, np.zeros((3, 2)))
+    gap = np.diag([1.0, 1e-10])  # a gap in the spectrum must not be taken for convergence
+    np.testing.assert_allclose(inverse_newton(gap, order=order), np.diag([1.0, 1e10]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5)])
@@ -178,5 +183,7 @@ def test_bad_input():
             inverse_newton(A, alpha=alpha)
     with pytest.raises(errors.NonFiniteError):
         inverse_newton(np.full((2, 2), np.inf))
+    with pytest.raises(errors.ConvergenceError, match="full_rank"), np.errstate(all="ignore"):
+        inverse_newton(np.ones((3, 3)))
     with pytest.raises(errors.ArgumentError, match="order"):
         inverse_newton(A, order=4)

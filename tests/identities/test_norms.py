@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.arrays import to_numpy
+from refopt.core.rng import generator
 from refopt.matrix import conv_gram, gram
 
 
@@ -64,6 +65,16 @@ def test_power_gradient():
     np.testing.assert_allclose(gram.spectral_norm_power_jvp(A, E, 400), np.sum(gradient * E), rtol=1e-12)
     uniform = gram.spectral_norm_power(A, 400, distribution="uniform", seed=5)
     np.testing.assert_allclose(uniform, np.linalg.norm(A, 2), rtol=1e-13)
+
+
+def test_power_starts():
+    """A drawn start is standard normal, or uniform on [0, 1), from the seed's stream."""
+    A = np.random.default_rng(9).standard_normal((5, 4))
+    for name, draw in (("normal", "standard_normal"), ("uniform", "random")):
+        start = getattr(generator(3, "start"), draw)(4)
+        want = gram.spectral_norm_power(A, 2, start=start)
+        got = gram.spectral_norm_power(A, 2, distribution=name, seed=3)
+        np.testing.assert_allclose(got, want, rtol=1e-15)
 
 
 def assembled(K, n, circular):

@@ -270,6 +270,22 @@ def test_bad_input(name):
         f(np.eye(2, dtype=int))
     with pytest.raises(refopt.errors.ShapeError):
         f(np.ones((2, 3)))
+    with pytest.raises(refopt.errors.ShapeError, match="empty"):
+        f(np.ones((0, 3, 3)))
+
+
+def test_large_stacks_go_through_threads():
+    """A stack large enough to be split gives every matrix's own root, and a bad one among them its error."""
+    X = np.random.default_rng(8).standard_normal((5, 8, 48, 60))
+    A = X @ X.swapaxes(-1, -2) / 60
+    A = (A + A.swapaxes(-1, -2)) / 2
+    S = square_root.sqrtm_eigh(A)
+    assert S.shape == A.shape
+    single = np.stack([[square_root.sqrtm_eigh(a) for a in row] for row in A])
+    np.testing.assert_allclose(S, single, atol=1e-13)
+    A[3, 2] -= 10 * np.eye(48)
+    with pytest.raises(refopt.errors.ConvergenceError, match="A: wanted positive semidefinite"):
+        square_root.sqrtm_eigh(A)
 
 
 def test_no_convergence_is_reported():
@@ -278,5 +294,8 @@ def test_no_convergence_is_reported():
         newton_schulz.sqrtm_newton_schulz(np.diag([1.0, 0.0]))
     with pytest.raises(refopt.errors.ConvergenceError, match="B"):
         lyapunov.lyapunov_sign(np.diag([1.0, -1.0]), np.eye(2))
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(refopt.errors.ArgumentTypeError, match="C: wanted an array of"):
+        lyapunov.lyapunov_sign(np.eye(2), strict.eye(2))
     with pytest.raises(refopt.errors.ConvergenceError, match="scale"):
         lyapunov.lyapunov_sign(np.diag([1.0, 2.0]), np.eye(2), scale=np.ones((1, 1)))

@@ -84,5 +84,8 @@ def test_official_switches():
         strict.train(X, np.eye(2), running, scale=1.2)
     got, _ = BuresBatchNorm(eps=0.0, fold=True).train(X, np.eye(2), running, scale=1.2)
     np.testing.assert_allclose(got[:, 0, 0], (1 + 1.2 * np.array([-1.0, 1.0])) ** 2, rtol=1e-10)
+    for options in ({"theta": 0.0}, {"momentum": 1.5}):
+        with pytest.raises(ArgumentError, match=next(iter(options))):
+            BuresBatchNorm(**options)
     with pytest.raises(ArgumentError, match="variance_about"):
         BuresBatchNorm(variance_about="zero")

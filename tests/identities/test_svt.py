@@ -32,6 +32,22 @@ def test_projection():
     np.testing.assert_allclose(svt(D, threshold=0.25), np.diag([0.5, 0.25, 0.0]), atol=1e-15)
 
 
+@pytest.mark.parametrize("above", [False, True])
+def test_threshold_formula(above):
+    """A diagonal a millionth above tau is kept, a millionth below is dropped; p = 1/2, n = 4."""
+    p, s = 0.5, 0.2
+    mask = np.add.outer(np.arange(4), np.arange(4)) % 2 == 0
+    for options, q in (
+        ({}, p),
+        ({"variance": s}, p * s + p * (1 - p) * (1 - s)),
+        ({"rule": "sampling", "variance": s}, p * (1 - p) * s),
+        ({"rule": "sampling"}, p * (1 - p)),
+    ):
+        Z = (1 + (1e-6 if above else -1e-6)) * 2.01 * np.sqrt(4 * q) * np.eye(4)
+        want = Z / p if above else 0 * Z
+        np.testing.assert_allclose(svt(Z, mask, clip=False, **options), want, rtol=1e-14)
+
+
 def test_extremes():
     """tau = 0 and full observation give Z; tau above sigma_1 gives 0; nothing observed gives 0."""
     Z = np.random.default_rng(1).uniform(-1, 1, (5, 4))

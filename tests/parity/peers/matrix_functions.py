@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import refopt
+from refopt.core.registry import entry
 
 from tests.parity.case import Arrays, Case
 
@@ -32,6 +33,28 @@ def _polar_optax(seed: int) -> Arrays:
             k: np.asarray(orthogonalize_via_newton_schulz(jax.numpy.asarray(v), coefficients, 5, eps=1e-8))
             for k, v in _polar_inputs(seed).items()
         }
+
+
+def _schedules_ours(seed: int) -> Arrays:
+    polar = refopt.get("polar-newton-schulz")
+    return {
+        f"{k}-{name}": polar(v, steps, name, eps_rule="clamp")
+        for k, v in _polar_inputs(seed).items()
+        for name, steps in (("jordan", 5), ("leloykun", 7))
+    }
+
+
+def _schedules_pytorch_optimizer(seed: int) -> Arrays:
+    import torch
+    from pytorch_optimizer.optimizer.utils.matrix import zero_power_via_newton_schulz_5
+
+    return {
+        f"{k}-{ours}": zero_power_via_newton_schulz_5(
+            torch.tensor(v), steps, weights=theirs, dtype=torch.float64
+        ).numpy()
+        for k, v in _polar_inputs(seed).items()
+        for ours, theirs, steps in (("jordan", "original", 5), ("leloykun", "quintic", 7))
+    }
 
 
 SONG = "KingJamesSong/FastDifferentiableMatSqrt@5506d70"
@@ -90,6 +113,88 @@ def _root_pytorch_optimizer(seed: int) -> Arrays:
         f"p{p}": compute_power_schur_newton(A, p, error_tolerance=1e-10, ridge_epsilon=0.0).numpy()
         for p in (1, 2, 3, 4)
     }
+
+
+def shampoo_statistics(seed: int) -> Arrays:
+    """Definite, rank deficient (a few gradients) and tiny matrices, as Shampoo meets them."""
+    G = np.random.default_rng(seed).standard_normal((6, 3))
+    definite = spd_stack(seed)[0]
+    return {"definite": definite, "deficient": G @ G.T, "tiny": 1e-9 * definite}
+
+
+def _shampoo_ours(seed: int) -> Arrays:
+    settings = entry("inverse-pth-root").dialects["precondition"].settings
+    return {
+        f"{name}-p{p}": refopt.get("inverse-pth-root")(A, p, **settings)
+        for name, A in shampoo_statistics(seed).items()
+        for p in (2, 4, 6)
+    }
+
+
+def batch_norm_inputs(seed: int) -> list[tuple[str, float, float, Arrays]]:
+    """Name, theta, scale and matrices: close together, and so spread that the maps fold."""
+    found = []
+    kinds = (("plain", 1.0, 0.4, 0.3), ("power", 0.5, 0.4, 0.3), ("folded", 1.0, 3.0, 0.9))
+    for name, theta, scale, spread in kinds:
+        X, W, M = (spd_stack(seed + k, count, 4) for k, count in enumerate((6, 1, 1)))
+        eye = np.eye(4)
+        parts = {"X": spread * X + (1 - spread) * eye, "W": W[0] + eye, "M": M[0] + eye / 2}
+        found.append((name, theta, scale, parts))
+    return found
+
+
+def _batch_norm_ours(seed: int) -> Arrays:
+    from refopt.matrix.spd_batchnorm import BuresBatchNorm
+
+    out = {}
+    for name, theta, scale, parts in batch_norm_inputs(seed):
+        X, W, M = parts["X"], parts["W"], parts["M"]
+        norm = BuresBatchNorm(theta=theta, mean_steps=1, variance_about="identity", fold=True)
+        out[f"{name}-train"], running = norm.train(X, W, norm.init(W), scale=scale, M=M)
+        out[f"{name}-evaluate"] = norm.evaluate(X, W, running, scale=scale, M=M)
+        out[f"{name}-mean"], out[f"{name}-variance"] = running.mean, np.asarray(running.variance)
+    return out
+
+
+def svt_inputs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    low_rank = rng.uniform(-1, 1, (12, 2)) @ rng.uniform(-1, 1, (2, 9)) / 2
+    return low_rank + 0.1 * rng.standard_normal((12, 9)), rng.random((12, 9)) < 0.6
+
+
+def _svt_ours(seed: int) -> Arrays:
+    Z, mask = svt_inputs(seed)
+    return {"estimate": refopt.get("svt")(Z, mask, rule="sampling", variance=0.1)}
+
+
+def regression_inputs(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((8, 5))
+
+
+def _newton_ours(seed: int) -> Arrays:
+    X = regression_inputs(seed)
+    settings = dict(entry("inverse-newton").dialects["official"].settings)
+    out = {"default": refopt.get("inverse-newton")(X.T @ X, **settings)}
+    for steps in (1, 6, 12):
+        out[f"steps{steps}"] = refopt.get("inverse-newton")(X.T @ X, **{**settings, "steps": steps})
+    return out
+
+
+HADAMARD_ORDERS = (1, 2, 8, 12, 20, 24, 28, 36)
+
+
+def features(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((20, 12)) * np.geomspace(3, 0.1, 12) @ rng.standard_normal((12, 12)) + 1.0
+
+
+def _hadamard_ours(seed: int) -> Arrays:
+    from refopt.matrix.hadamard import hadamard_matrix
+
+    out = {f"order{n}": hadamard_matrix(n).astype(np.int8) for n in HADAMARD_ORDERS}
+    # Undoing the rotation leaves the principal components, whose signs are the eigensolver's.
+    rows = refopt.get("hadamard-standardize")(features(seed))
+    return out | {"components": np.abs(rows @ out["order12"]) / np.sqrt(12)}
 
 
 LIP4CONV = "blaisedelattre/lip4conv@7d11545"
@@ -180,16 +285,42 @@ def _exp_torch(seed: int) -> Arrays:
 
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case(
+        "polar-newton-schulz",
+        "pytorch-optimizer",
+        "pytorch_optimizer",
+        _schedules_ours,
+        _schedules_pytorch_optimizer,
+    ),
     Case("spectral-norm-gram", "official", LIP4CONV, _gram_ours, None),
     Case("conv-spectral-norm-gram", "official", LIP4CONV, _conv_ours, None),
     Case("spectral-norm-power", "torch", "torch", _power_ours, _power_torch),
     Case("bures-wasserstein-distance", "pot", "POT", _bures_ours, _bures_pot),
     Case("bures-wasserstein-mean", "pot", "POT", _mean_ours, _mean_pot),
     Case("spd-exp", "torch", "torch", _exp_ours, _exp_torch),
+    Case(
+        "spd-power",
+        "gbwbn",
+        "jjscc/GBWBN@1ec3232",
+        _batch_norm_ours,
+        None,
+    ),
+    Case("svt", "official", "cindyyzhang/ME-IF@d7507fb", _svt_ours, None),
+    Case("inverse-newton", "official", "DeqingFu/transformers-icl-second-order@c99333c", _newton_ours, None),
+    Case("hadamard-standardize", "official", "NVlabs/RADIO@c0f3701", _hadamard_ours, None),
     Case("sqrtm-eigh", "pot", "POT", _eigh_ours, _eigh_pot),
     Case("sqrtm-taylor", "official", SONG, _taylor_ours, None),
     Case("sqrtm-pade", "official", SONG, _pade_ours, None),
     Case("invsqrtm-pade", "official", SONG, _inverse_pade_ours, None),
+    Case(
+        "inverse-pth-root",
+        "precondition",
+        "google-research/precondition@239a8cd",
+        _shampoo_ours,
+        None,
+        rtol=1e-9,
+        why="eps times the condition number 1e6 that the ridge leaves, grown over 20 steps",
+    ),
     Case(
         "inverse-pth-root",
         "pytorch-optimizer",
