@@ -258,7 +258,7 @@ def cg(
     "pcg",
     kind="solver",
     source=MEIJERINK,
-    where="section 3",
+    where="the method ICCG(0)",
     also=(HESTENES,),
     dialects={"pyamg": PYAMG},
     evidence=(

@@ -11,6 +11,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, Sha
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
 
+DIRECT_DIMENSIONS = 16  # up to here differences are squared; beyond, the square is expanded for BLAS
 BLOCK_ENTRIES = 1 << 22  # entries of the cost that exist at one time
 
 
@@ -64,9 +65,14 @@ class PointCloud:
         """Return the rows `start` to `stop` of the cost matrix."""
         xp = namespace(self.x)
         x = self.x[start:stop, :]
-        square = xp.sum(x * x, axis=1)[:, None] + xp.sum(self.y * self.y, axis=1)
-        square = square - 2 * xp.matmul(x, self.y.T)
-        square = xp.where(square > 0, square, xp.zeros_like(square))
+        if x.shape[1] <= DIRECT_DIMENSIONS:
+            square = (x[:, 0, None] - self.y[:, 0]) ** 2
+            for k in range(1, x.shape[1]):
+                square = square + (x[:, k, None] - self.y[:, k]) ** 2
+        else:
+            square = xp.sum(x * x, axis=1)[:, None] + xp.sum(self.y * self.y, axis=1)
+            square = square - 2 * xp.matmul(x, self.y.T)
+            square = xp.where(square > 0, square, xp.zeros_like(square))
         return square if self.cost == "sqeuclidean" else xp.sqrt(square)
 
     def blocks(self) -> Iterator[tuple[int, int]]:

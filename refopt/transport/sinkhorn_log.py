@@ -42,7 +42,7 @@ PEYRE = Source(
     "sinkhorn-log",
     kind="transport",
     source=PEYRE,
-    where="section 4.4, equations (4.43) and (4.44)",
+    where="section 4.4",
     also=(CUTURI,),
     dialects={"pot": POT},
     evidence=(
