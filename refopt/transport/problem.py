@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ class PointCloud:
     ----------
     x : array of shape (n, d)
     y : array of shape (m, d)
-    cost : {"sqeuclidean", "euclidean"}
-        ``|x_i - y_j|^2`` (no factor one half), or its root.
+    cost : {"sqeuclidean", "euclidean"} or callable
+        ``|x_i - y_j|^2`` (no factor one half), or its root; or a function of arrays (k, d) and (m, d) that
+        returns the costs (k, m).
 
     Examples
     --------
@@ -36,7 +37,7 @@ class PointCloud:
 
     x: Array
     y: Array
-    cost: str = "sqeuclidean"
+    cost: str | Callable[[Array, Array], Array] = "sqeuclidean"
 
     def __post_init__(self) -> None:
         x, y = check_array(self.x, "x", ndim=2), check_array(self.y, "y", ndim=2)
@@ -44,8 +45,12 @@ class PointCloud:
             raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
         if x.dtype != y.dtype:
             raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+        if callable(self.cost):
+            if tuple(self.cost(x[:1, :], y).shape) != (1, y.shape[0]):
+                raise ShapeError("cost: wanted a function of arrays (k, d) and (m, d) that returns (k, m)")
+            return
         if self.cost not in ("sqeuclidean", "euclidean"):
-            raise ArgumentError(f"cost: wanted 'sqeuclidean' or 'euclidean', got {self.cost!r}")
+            raise ArgumentError(f"cost: wanted 'sqeuclidean', 'euclidean' or a function, got {self.cost!r}")
         # A common centre keeps the expanded square from cancelling.
         centre = namespace(x, y).mean(y, axis=0)
         object.__setattr__(self, "x", x - centre)
@@ -65,6 +70,8 @@ class PointCloud:
         """Return the rows `start` to `stop` of the cost matrix."""
         xp = namespace(self.x)
         x = self.x[start:stop, :]
+        if callable(self.cost):
+            return self.cost(x, self.y)
         if x.shape[1] <= DIRECT_DIMENSIONS:
             square = (x[:, 0, None] - self.y[:, 0]) ** 2
             for k in range(1, x.shape[1]):

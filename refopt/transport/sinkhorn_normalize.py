@@ -93,7 +93,7 @@ def sinkhorn_normalize_vjp(
         ),
         Evidence(
             "identity",
-            "the vjp matches central differences to 1e-8; columns sum to 1 to 1e-15, rows in the limit",
+            "the vjp matches central differences to 1e-8; columns sum to 1 to 5e-15, rows in the limit",
             "tests/identities/test_sinkhorn_layers.py::test_normalize",
         ),
         Evidence(

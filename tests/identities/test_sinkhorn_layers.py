@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from refopt.core import errors
 from refopt.core.arrays import to_numpy
+from refopt.transport.problem import PointCloud
 from refopt.transport.sinkhorn_divergence import sinkhorn_divergence
+from refopt.transport.sinkhorn_log import sinkhorn_log
 from refopt.transport.sinkhorn_normalize import sinkhorn_normalize, sinkhorn_normalize_vjp
 
 
@@ -73,9 +75,38 @@ def test_divergence_gradients(form: str, cost: str) -> None:
             up, down = (value(x + s * h, y) if side == 0 else value(x, y + s * h) for s in (1, -1))
             # Central differences of step 1e-4: 1e-8 of truncation times the third derivative.
             np.testing.assert_allclose((up - down) / 2e-4, gradient[index], rtol=0, atol=1e-6)
+    assert r.status == "converged"
     same = sinkhorn_divergence(x, x, 4.0, a=a, b=a, form=form, cost=cost, tol=1e-13)
     np.testing.assert_allclose(same.value, 0, atol=1e-11)
     np.testing.assert_allclose(same.gradient_x, 0, atol=1e-9)
+
+
+def test_divergence_of_any_cost() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.random((5, 2)), rng.random((4, 2)) + 0.5
+
+    def quartic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return ((x[:, None] - y) ** 2).sum(-1) ** 2
+
+    def pull(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+        gap = x[:, None] - y
+        return 4 * np.sum((w * (gap**2).sum(-1))[..., None] * gap, axis=1)
+
+    for form in ("kl", "sharp"):
+        r = sinkhorn_divergence(x, y, 0.7, form=form, cost=(quartic, pull), tol=1e-13)
+        for index in np.ndindex(y.shape):
+            h = np.zeros_like(y)
+            h[index] = 1e-4
+            up, down = (
+                sinkhorn_divergence(x, y + s * h, 0.7, form=form, cost=(quartic, pull), tol=1e-13).value
+                for s in (1, -1)
+            )
+            np.testing.assert_allclose((up - down) / 2e-4, r.gradient_y[index], rtol=0, atol=1e-6)
+    clouds = [
+        sinkhorn_log(None, None, PointCloud(x, y, quartic), 0.7, first=first).plan.dense()
+        for first in ("rows", "columns")
+    ]
+    np.testing.assert_allclose(clouds[0], clouds[1], rtol=0, atol=1e-9)
 
 
 def test_bad_input() -> None:
@@ -89,6 +120,8 @@ def test_bad_input() -> None:
         (lambda: sinkhorn_divergence(x, np.ones((3, 3)), 0.1), errors.ShapeError),
         (lambda: sinkhorn_divergence(x, x, 0.1, form="exact"), errors.ArgumentError),
         (lambda: sinkhorn_divergence(x, x, 0.1, cost="cosine"), errors.ArgumentError),
+        (lambda: sinkhorn_divergence(x, x, 0.1, cost=("a", "b")), errors.ArgumentTypeError),
+        (lambda: sinkhorn_divergence(x, x, 0.1, cost=(np.add, np.add)), errors.ShapeError),
         (lambda: sinkhorn_divergence(x, x, 0.1, a=-np.ones(3)), errors.ArgumentError),
     ):
         with pytest.raises(error):
