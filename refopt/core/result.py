@@ -68,7 +68,8 @@ class LinearResult:
     residuals : array of shape (iterations + 1,)
         The norms of the residual, from the start's on (NumPy).
     status : str
-        ``"converged"``, ``"iterations"``, ``"negative-curvature"``, ``"diverged"``.
+        ``"converged"``, ``"iterations"``, ``"negative-curvature"``, ``"diverged"``, of a preconditioned
+        solve also ``"indefinite-preconditioner"``.
     message : str
         One sentence, with advice where the solve failed.
     direction : array or None
@@ -95,6 +96,7 @@ class TransportResult:
     Attributes
     ----------
     plan : array of shape (..., n, m)
+        Of a point cloud a `refopt.transport.problem.BlockedPlan`, which forms it by blocks.
     cost : array or float
         The linear cost ``<plan, C>``.
     potentials : tuple of array

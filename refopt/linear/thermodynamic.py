@@ -24,12 +24,21 @@ AIFER = Source(
     arxiv="2308.05660",
 )
 
+DONATELLA = Source(
+    "donatella-2024-thermodynamic",
+    "K. Donatella, S. Duffield, M. Aifer, D. Melanson, G. Crooks, P. J. Coles",
+    2024,
+    "Thermodynamic Natural Gradient Descent",
+    arxiv="2405.13817",
+)
+
 
 @register(
     "thermodynamic",
     kind="solver",
     source=AIFER,
     where="overdamped Langevin linear-system protocol",
+    also=(DONATELLA,),
     dialects={
         "thermox": Dialect(
             {"beta": 2.0, "dt": 1.0, "include_start": True},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, Sha
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
 
+DIRECT_DIMENSIONS = 16  # up to here differences are squared; beyond, the square is expanded for BLAS
 BLOCK_ENTRIES = 1 << 22  # entries of the cost that exist at one time
 
 
@@ -22,8 +23,9 @@ class PointCloud:
     ----------
     x : array of shape (n, d)
     y : array of shape (m, d)
-    cost : {"sqeuclidean", "euclidean"}
-        ``|x_i - y_j|^2`` (no factor one half), or its root.
+    cost : {"sqeuclidean", "euclidean"} or callable
+        ``|x_i - y_j|^2`` (no factor one half), or its root; or a function of arrays (k, d) and (m, d) that
+        returns the costs (k, m).
 
     Examples
     --------
@@ -35,7 +37,7 @@ class PointCloud:
 
     x: Array
     y: Array
-    cost: str = "sqeuclidean"
+    cost: str | Callable[[Array, Array], Array] = "sqeuclidean"
 
     def __post_init__(self) -> None:
         x, y = check_array(self.x, "x", ndim=2), check_array(self.y, "y", ndim=2)
@@ -43,8 +45,12 @@ class PointCloud:
             raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
         if x.dtype != y.dtype:
             raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+        if callable(self.cost):
+            if tuple(self.cost(x[:1, :], y).shape) != (1, y.shape[0]):
+                raise ShapeError("cost: wanted a function of arrays (k, d) and (m, d) that returns (k, m)")
+            return
         if self.cost not in ("sqeuclidean", "euclidean"):
-            raise ArgumentError(f"cost: wanted 'sqeuclidean' or 'euclidean', got {self.cost!r}")
+            raise ArgumentError(f"cost: wanted 'sqeuclidean', 'euclidean' or a function, got {self.cost!r}")
         # A common centre keeps the expanded square from cancelling.
         centre = namespace(x, y).mean(y, axis=0)
         object.__setattr__(self, "x", x - centre)
@@ -64,9 +70,16 @@ class PointCloud:
         """Return the rows `start` to `stop` of the cost matrix."""
         xp = namespace(self.x)
         x = self.x[start:stop, :]
-        square = xp.sum(x * x, axis=1)[:, None] + xp.sum(self.y * self.y, axis=1)
-        square = square - 2 * xp.matmul(x, self.y.T)
-        square = xp.where(square > 0, square, xp.zeros_like(square))
+        if callable(self.cost):
+            return self.cost(x, self.y)
+        if x.shape[1] <= DIRECT_DIMENSIONS:
+            square = (x[:, 0, None] - self.y[:, 0]) ** 2
+            for k in range(1, x.shape[1]):
+                square = square + (x[:, k, None] - self.y[:, k]) ** 2
+        else:
+            square = xp.sum(x * x, axis=1)[:, None] + xp.sum(self.y * self.y, axis=1)
+            square = square - 2 * xp.matmul(x, self.y.T)
+            square = xp.where(square > 0, square, xp.zeros_like(square))
         return square if self.cost == "sqeuclidean" else xp.sqrt(square)
 
     def blocks(self) -> Iterator[tuple[int, int]]:

@@ -105,11 +105,17 @@ def scaling_class(engine: str, problem: Transport) -> type[Scaling] | type[Compi
     return CompiledScaling if engine == "auto" and large else Scaling
 
 
+def _exchanged(cloud: PointCloud) -> PointCloud:
+    given = cloud.cost
+    cost = (lambda x, y: given(y, x).T) if callable(given) else given
+    return PointCloud(cloud.y, cloud.x, cost)
+
+
 def transposed(problem: Transport) -> Transport:
     """Return the problem with rows and columns exchanged."""
     C = problem.C
     if isinstance(C, PointCloud):
-        return Transport(problem.xp, problem.b, problem.a, PointCloud(C.y, C.x, C.cost))
+        return Transport(problem.xp, problem.b, problem.a, _exchanged(C))
     return Transport(problem.xp, problem.b, problem.a, problem.xp.matrix_transpose(C))
 
 

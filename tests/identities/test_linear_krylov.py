@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from refopt.core import errors
 from refopt.core.arrays import to_numpy
+from refopt.linear.compiled import require_numba
 from refopt.linear.conjugate_gradient import cg, pcg
 from refopt.linear.preconditioners import Factored, ic0, jacobi, ssor
 from refopt.problems.linear_systems import diffusion_2d, poisson_2d, poisson_3d, random_spd
@@ -149,6 +151,12 @@ def test_negative_curvature(engine: str) -> None:
     assert np.all(np.isfinite(r.x))
     bad = pcg(poisson_2d(5), np.ones(25), preconditioner=lambda v: -v)
     assert bad.status == "indefinite-preconditioner"
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(errors.MissingExtraError, match=r"refopt\[numba\]"):
+        require_numba()
 
 
 def test_bad_input() -> None:

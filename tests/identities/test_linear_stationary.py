@@ -42,6 +42,13 @@ def test_sor_sweep(complex_: bool, engine: str, sparse: bool) -> None:
         np.testing.assert_allclose(r.x, x, rtol=0, atol=1e-14 * 10 * np.abs(x).max())
         correction = ssor(A, omega).apply(b - A @ x0)
         np.testing.assert_allclose(r.x - x0, correction, rtol=0, atol=1e-13 * np.abs(correction).max())
+    far = x0 + 1e4
+    first, right = (
+        sor(given, b, far, rtol=1e-3, relative_to=scale, engine=engine).residuals for scale in ("start", "b")
+    )
+    assert first[-1] <= 1e-3 * first[0] < first[-2]
+    assert right[-1] <= 1e-3 * np.linalg.norm(b) < right[-2]
+    assert len(right) > len(first)
     r = sor(given, b, rtol=1e-11, engine=engine)
     np.testing.assert_allclose(r.x, np.linalg.solve(A, b), rtol=0, atol=1e-9)
     assert r.residuals[-1] <= 1e-11 * r.residuals[0] < r.residuals[-2]
@@ -103,6 +110,19 @@ def test_sketch_projection(sketch: str) -> None:
     sparse = iterative_sketching(scipy.sparse.csr_array(K), b, sketch=sketch, maxiter=20, seed=1)
     dense = iterative_sketching(K, b, sketch=sketch, maxiter=20, seed=1)
     np.testing.assert_allclose(sparse.x, dense.x, rtol=0, atol=1e-12)
+
+
+def test_row_norms() -> None:
+    K, b = np.diag([10.0, 1.0, 1.0]), np.ones(3)
+    hits = [
+        iterative_sketching(K, b, sketch="kaczmarz-norms", maxiter=1, seed=s, rtol=0.0).x[0] > 0
+        for s in range(200)
+    ]
+    assert sum(hits) > 180  # 100 / 102 of the draws
+    even = [
+        iterative_sketching(K, b, sketch="kaczmarz", maxiter=1, seed=s, rtol=0.0).x[0] > 0 for s in range(200)
+    ]
+    assert 40 < sum(even) < 95
 
 
 def test_thermal_covariance() -> None:

@@ -71,6 +71,12 @@ def test_absorption(engine: str) -> None:
         np.testing.assert_allclose(r.plan, want, rtol=0, atol=1e-16 / reg * passes * want.max())
         assert r.iterations == passes
         assert np.all(np.isfinite(r.plan))
+    low = [m.astype(np.float32) for m in (a, b, C)]
+    low[0], low[1] = low[0] / low[0].sum(), low[1] / low[1].sum()
+    single = sinkhorn_log(*low, 1e-4, maxiter=300, engine=engine)
+    assert single.plan.dtype == np.float32
+    # exp(C / reg) carries C's rounding 1e4 times over: 6e-8 * 1e4 of an entry.
+    np.testing.assert_allclose(single.plan.sum(0), low[1], rtol=2e-3)
     warm = sinkhorn_log(a, b, C, 0.01, engine=engine)
     again = sinkhorn_log(a, b, C, 0.01, potentials=warm.potentials, engine=engine)
     assert again.iterations <= 2 < warm.iterations

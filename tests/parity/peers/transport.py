@@ -56,6 +56,106 @@ def _pot_sinkhorn_log(seed: int) -> Arrays:
     return {"plan": P, "f": 1e-3 * log["log_u"], "g": 1e-3 * log["log_v"]}
 
 
+def _newton(seed: int) -> Arrays:
+    from refopt.transport.sinkhorn_newton_sparse import sinkhorn_newton_sparse
+
+    r = sinkhorn_newton_sparse(*_problem(seed), 1e-2, tol=1e-12)
+    f, g = r.potentials
+    return {"plan": r.plan, "f": f - f.mean(), "g": g - g.mean()}
+
+
+def _pot_newton(seed: int) -> Arrays:
+    import ot
+
+    P, log = _quiet(
+        ot.bregman.sinkhorn_log, *_problem(seed), 1e-2, stopThr=1e-13, numItermax=100_000, log=True
+    )
+    f, g = 1e-2 * log["log_u"], 1e-2 * log["log_v"]
+    return {"plan": P, "f": f - f.mean(), "g": g - g.mean()}
+
+
+def _quadratic(seed: int) -> Arrays:
+    from refopt.transport.smooth_ot import quadratic_ot
+
+    problem = _problem(seed)
+    return {
+        "semi-dual": quadratic_ot(*problem, 0.5, tol=1e-9).plan,
+        "dual": quadratic_ot(*problem, 0.5, form="dual", tol=1e-9).plan,
+    }
+
+
+def _pot_quadratic(seed: int) -> Arrays:
+    import ot
+
+    problem = _problem(seed)
+    return {
+        "semi-dual": _quiet(
+            ot.smooth.smooth_ot_semi_dual, *problem, 0.5, reg_type="l2", stopThr=1e-14, numItermax=5000
+        ),
+        "dual": _quiet(
+            ot.smooth.smooth_ot_dual, *problem, 0.5, reg_type="l2", stopThr=1e-14, numItermax=5000
+        ),
+    }
+
+
+def _sparse(seed: int) -> Arrays:
+    from refopt.transport.smooth_ot import sparse_ot
+
+    return {"plan": sparse_ot(*_problem(seed), 0.05, sparsity=6, tol=1e-9).plan}
+
+
+def _pot_sparse(seed: int) -> Arrays:
+    import ot
+
+    P = _quiet(
+        ot.smooth.smooth_ot_semi_dual,
+        *_problem(seed),
+        0.05,
+        reg_type="sparsity_constrained",
+        max_nz=6,
+        stopThr=1e-14,
+        numItermax=5000,
+    )
+    return {"plan": P}
+
+
+def _normalize(seed: int) -> Arrays:
+    from refopt.transport.sinkhorn_normalize import sinkhorn_normalize
+
+    return {"S": sinkhorn_normalize(np.random.default_rng(seed).random((9, 9)) + 0.01, passes=15)}
+
+
+def _pot_normalize(seed: int) -> Arrays:
+    import ot
+
+    Q = np.random.default_rng(seed).random((9, 9)) + 0.01
+    one = np.ones(9)
+    # POT scales columns first and rows last: the transpose is the layer's order.
+    P = _quiet(ot.bregman.sinkhorn_knopp, one, one, -np.log(Q.T), 1.0, stopThr=0.0, numItermax=15)
+    return {"S": P.T}
+
+
+def _clouds(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((12, 2)), rng.standard_normal((9, 2)) + 1
+
+
+def _divergence(seed: int) -> Arrays:
+    from refopt.transport.sinkhorn_divergence import sinkhorn_divergence
+
+    x, y = _clouds(seed)
+    return {"value": np.array(sinkhorn_divergence(x, y, 1.0, form="sharp", tol=1e-13).value)}
+
+
+def _pot_divergence(seed: int) -> Arrays:
+    import ot
+
+    value = _quiet(
+        ot.bregman.empirical_sinkhorn_divergence, *_clouds(seed), 1.0, stopThr=1e-13, numIterMax=100_000
+    )
+    return {"value": np.array(float(value))}
+
+
 CASES = [
     Case("sinkhorn", "pot", "POT", _sinkhorn, _pot_sinkhorn),
     Case(
@@ -67,5 +167,42 @@ CASES = [
         rtol=2e-11,
         why="an exponent (f + g - C) / reg of size 1000 carries a rounding of 1e-13 into its exponential,"
         " 25 passes long",
+    ),
+    Case(
+        "sinkhorn-newton-sparse",
+        "pot",
+        "POT",
+        _newton,
+        _pot_newton,
+        rtol=1e-8,
+        why="two iterations' stops, at marginal errors of 1e-12 and 1e-13, amplified by the condition number",
+    ),
+    Case(
+        "quadratic-ot",
+        "pot",
+        "POT",
+        _quadratic,
+        _pot_quadratic,
+        rtol=1e-5,
+        why="both end L-BFGS where the objective no longer changes in its digits: half of them in the plan",
+    ),
+    Case(
+        "sparse-ot",
+        "pot",
+        "POT",
+        _sparse,
+        _pot_sparse,
+        rtol=1e-5,
+        why="as quadratic-ot",
+    ),
+    Case("sinkhorn-normalize", "pot", "POT", _normalize, _pot_normalize),
+    Case(
+        "sinkhorn-divergence",
+        "pot",
+        "POT",
+        _divergence,
+        _pot_divergence,
+        rtol=1e-10,
+        why="POT stops at a column error of 1e-13 (2-norm), and the sharp cost is of first order in it",
     ),
 ]
