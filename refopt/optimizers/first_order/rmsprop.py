@@ -169,14 +169,23 @@ class RMSprop(ElementwiseDecay):
         """Return the step, of four forms: with and without centering and momentum."""
         divisor, nesterov = nonzero(xp), self.nesterov
 
-        def scaled(g, second, weight, eps_in, eps_out, gain, zero, one):  # type: ignore[no-untyped-def]
+        def scaled(
+            g: Array,
+            second: Array,
+            weight: float,
+            eps_in: float,
+            eps_out: float,
+            gain: float,
+            zero: float,
+            one: float,
+        ) -> Array:
             return gain * g / divisor(xp.sqrt(second / weight + eps_in) + eps_out, zero, one)
 
-        def variance(v, m, weight, zero):  # type: ignore[no-untyped-def]
+        def variance(v: Array, m: Array, weight: float, zero: float) -> Array:
             difference = v - m * m / weight
             return xp.where(difference > zero, difference, zero)
 
-        def direction(b, u, mu):  # type: ignore[no-untyped-def]
+        def direction(b: Array, u: Array, mu: float) -> Array:
             return mu * b + u if nesterov else b
 
         def plain(x, g, v, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep, zero, one):  # type: ignore[no-untyped-def]
