@@ -63,7 +63,7 @@ GRAVES = Source(
         ),
         Evidence(
             "parity",
-            "optax.rmsprop centered with a large eps, 200 steps on two streams, to 1e-12",
+            "optax.rmsprop centered with bias correction and a large eps, 200 steps on the random stream, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[rmsprop-optax-centered]",
         ),
         Evidence(

@@ -49,6 +49,8 @@ def in_float64(run: Any) -> Any:
     return inside
 
 
+BOUND = {"lr": 0.03, "final_lr": 0.02, "gamma": 0.05, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}
+
 CASES = [
     Case(
         "adagrad", "torch", "torch",
@@ -83,8 +85,8 @@ CASES = [
     ),
     Case(
         "rmsprop", "optax-centered", "optax",
-        ours("rmsprop", dialect="optax", lr=0.03, beta2=0.6, eps=1e-2, centered=True),
-        optax_run("rmsprop", decay=0.6, eps=1e-2, centered=True),
+        ours("rmsprop", dialect="optax", lr=0.03, beta2=0.6, eps=1e-2, centered=True, bias_correction=True, kinds=("random",)),
+        optax_run("rmsprop", decay=0.6, eps=1e-2, centered=True, bias_correction=True, kinds=("random",)),
     ),
     Case(
         "nadam", "torch", "torch",
@@ -95,5 +97,28 @@ CASES = [
         "nadam", "optax", "optax",
         ours("nadam", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
         optax_run("nadam", b1=0.8, b2=0.6, eps=1e-2),
+    ),
+    Case(
+        "amsgrad", "torch", "torch",
+        ours("amsgrad", dialect="torch", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("Adam", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1, amsgrad=True),
+    ),
+    Case(
+        "amsgrad", "optax", "optax",
+        ours("amsgrad", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
+        optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2),
+    ),
+    Case(
+        "amsgrad", "optax-paper", "optax",
+        ours("amsgrad", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, rate_root=False),
+        optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2, bias_correction_mu=False, bias_correction_nu=False),
+    ),
+    Case(
+        "adabound", "official", "Luolc/AdaBound@2e928c3",
+        ours("adabound", dialect="official", **BOUND, weight_decay=0.1), None,
+    ),
+    Case(
+        "amsbound", "official", "Luolc/AdaBound@2e928c3",
+        ours("amsbound", dialect="official", **BOUND, weight_decay=0.1), None,
     ),
 ]  # fmt: skip
