@@ -121,4 +121,47 @@ CASES = [
         "amsbound", "official", "Luolc/AdaBound@2e928c3",
         ours("amsbound", dialect="official", **BOUND, weight_decay=0.1), None,
     ),
+    Case(
+        "madgrad", "official", "facebookresearch/madgrad@0d858b9",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1), None,
+    ),
+    Case(
+        "madgrad", "official-decoupled", "facebookresearch/madgrad@0d858b9",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.0, eps=1e-2, weight_decay=0.1, decay="decoupled"),
+        None,
+    ),
+    Case(
+        "madgrad", "kozistr", "pytorch-optimizer",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1, decay="decoupled"),
+        torch_run("MADGRAD", "pytorch_optimizer", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1,
+                  weight_decouple=True),
+    ),
+    Case(
+        "madgrad", "optax", "optax",
+        ours("madgrad", dialect="optax", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1),
+        optax_run("madgrad", module="contrib", momentum=0.8, eps=1e-2, weight_decay=0.1),
+        rtol=2e-7, why="optax takes the square root of the step count in float32",
+    ),
+    Case(
+        "novograd", "optax", "optax",
+        ours("novograd", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        optax_run("novograd", b1=0.8, b2=0.6, eps=1e-2, weight_decay=0.1),
+    ),
+    Case(
+        "novograd", "kozistr", "pytorch-optimizer",
+        ours("novograd", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1,
+             grad_averaging=True),
+        torch_run("NovoGrad", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1,
+                  grad_averaging=True),
+    ),
+    Case(
+        "diffgrad", "official", "shivram1987/diffGrad@73233ba",
+        ours("diffgrad", dialect="official", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1), None,
+    ),
+    Case(
+        "diffgrad", "kozistr", "pytorch-optimizer",
+        ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
+                  weight_decay=0.1),
+    ),
 ]  # fmt: skip
