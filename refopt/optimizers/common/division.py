@@ -1,0 +1,20 @@
+"""Division where a divisor may be zero because every gradient so far was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from refopt.core.arrays import Array, Namespace
+
+
+def nonzero(xp: Namespace) -> Callable[[Array, float, float], Array]:
+    """Return a function that gives a nonnegative divisor back, with one in place of zero.
+
+    What is divided is zero there too (an average of the same gradients), so that such a coordinate
+    stays where it is. The function takes zero and one as arguments, as rules for compiled loops must.
+    """
+
+    def divisor(d, zero, one):  # type: ignore[no-untyped-def]
+        return xp.where(d > zero, d, one)
+
+    return divisor

@@ -1,0 +1,99 @@
+"""Claims on MADGRAD, NovoGrad and diffGrad."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+
+from tests.streams import stream
+
+
+@pytest.mark.parametrize("g", [1e-4, 0.5, -20.0, 3e5])
+def test_madgrad_first_step(g: float) -> None:
+    """eps = 0, no momentum: -lr^(2/3) sign(g) |g|^(1/3); with momentum, c of that."""
+    for momentum in (0.0, 0.9):
+        o = refopt.optimizer("madgrad", lr=0.02, momentum=momentum, eps=0.0)
+        x, _ = o.update(np.zeros(1), np.array([g]), o.init(np.zeros(1)))
+        want = -(1 - momentum) * 0.02 ** (2 / 3) * np.sign(g) * abs(g) ** (1 / 3)
+        assert float(x[0]) == pytest.approx(want, rel=2e-15)
+
+
+def test_madgrad_without_momentum_is_dual_averaging() -> None:
+    """c = 1: x is the start minus the weighted gradients over the cube root, whatever x was between."""
+    x, gradients = stream(0, "random", steps=30)
+    o = refopt.optimizer("madgrad", lr=0.1, momentum=0.0)
+    y, s = x, o.init(x)
+    for g in gradients:
+        y, s = o.update(y, g, s)
+    for k in x:
+        weights = 0.1 * np.sqrt(np.arange(1, 31)).reshape(-1, *[1] * x[k].ndim)
+        all_g = np.stack([g[k] for g in gradients])
+        total, squares = np.sum(weights * all_g, 0), np.sum(weights * all_g**2, 0)
+        np.testing.assert_allclose(y[k], x[k] - total / (np.cbrt(squares) + 1e-6), rtol=1e-13, atol=1e-14)
+
+
+def test_novograd_does_not_see_the_scale() -> None:
+    """eps = 0: g -> c g changes nothing, decay included (c a power of two: to the last bit)."""
+    x, gradients = stream(0, "ill", steps=50)
+    o = refopt.optimizer("novograd", lr=0.1, beta2=0.7, eps=0.0, weight_decay=0.1)
+    y, sx, sy = x, o.init(x), o.init(x)
+    start = x
+    for g in gradients:
+        x, sx = o.update(x, g, sx)
+        y, sy = o.update(y, {k: 2.0**11 * v for k, v in g.items()}, sy)
+        for k in x:
+            np.testing.assert_array_equal(x[k], y[k])
+    assert all(np.max(np.abs(x[k] - start[k])) > 0.1 for k in x)
+
+
+def test_novograd_step_length() -> None:
+    """beta1 = beta2 = 0, no decay: every array moves by the length lr, against its gradient."""
+    x, gradients = stream(0, "ill", steps=20)
+    o = refopt.optimizer("novograd", lr=0.3, beta1=0.0, beta2=0.0, eps=0.0)
+    s = o.init(x)
+    for g in gradients:
+        new, s = o.update(x, g, s)
+        for k in x:
+            np.testing.assert_allclose(x[k] - new[k], 0.3 * g[k] / np.linalg.norm(g[k].ravel()), atol=1e-14)
+        x = new
+
+
+def test_novograd_survives_zero_gradients() -> None:
+    """g = 0 from the start moves nothing; libraries that restart then see the first gradient as first."""
+    for dialect in ("paper", "jasper", "optax"):
+        o = refopt.optimizer("novograd", dialect=dialect, lr=1.0, beta2=0.75, eps=0.0)
+        x = np.zeros(3)
+        s = o.init(x)
+        x, s = o.update(x, np.zeros(3), s)
+        np.testing.assert_array_equal(x, 0.0)
+        x, s = o.update(x, np.array([0.0, 3.0, 4.0]), s)
+        length = 1.0 if dialect == "jasper" else 2.0  # v = ‖g‖², or (1 - beta2) of it
+        np.testing.assert_allclose(x, -length * np.array([0.0, 0.6, 0.8]), rtol=1e-15)
+
+
+def test_diffgrad_halves_adam() -> None:
+    """A constant gradient: ξ = σ(|g|) in the first step and 1/2 in all others."""
+    d, a = refopt.optimizer("diffgrad", lr=0.1), refopt.optimizer("adam", lr=0.1)
+    g = np.array([3.0, -0.2])
+    x = y = np.zeros(2)
+    sd, sa = d.init(x), a.init(y)
+    for t in range(1, 40):
+        new, sd = d.update(x, g, sd)
+        other, sa = a.update(y, g, sa)
+        xi = 1 / (1 + np.exp(-np.abs(g))) if t == 1 else 0.5
+        np.testing.assert_allclose(new - x, xi * (other - y), rtol=1e-13)
+        x, y = new, other
+
+
+def test_diffgrad_with_large_changes_is_adam() -> None:
+    """|Δg| > 40 makes ξ one in float64."""
+    d, a = refopt.optimizer("diffgrad", lr=0.1), refopt.optimizer("adam", lr=0.1)
+    x = y = np.zeros(2)
+    sd, sa = d.init(x), a.init(y)
+    for t in range(40):
+        g = (-1.0) ** t * np.array([50.0, 30.0]) + t
+        x, sd = d.update(x, g, sd)
+        y, sa = a.update(y, g, sa)
+        # 30 + 30 + 1 = 61 and 30 in the first step, where ξ = 1 - 1e-13
+        np.testing.assert_allclose(x, y, rtol=1e-12)

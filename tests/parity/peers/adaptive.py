@@ -1,0 +1,167 @@
+"""Relatives of Adam and AdaGrad beside torch, optax, pytorch_optimizer and their authors' code."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tests.parity.case import Case
+from tests.parity.libraries import run_optax, run_torch
+from tests.streams import run_refopt, schedule
+
+KINDS = ("random", "ill")
+
+
+def torch_run(
+    cls: str, module: str = "torch.optim", multiplier: Any = schedule, kinds: Any = KINDS, **kwargs: Any
+) -> Any:
+    def make(parameters: list[Any]) -> Any:
+        return getattr(importlib.import_module(module), cls)(parameters, **kwargs)
+
+    return lambda seed: run_torch(make, seed, multiplier, kinds=kinds)
+
+
+def optax_run(cls: str, lr: float = 0.03, module: str = "", kinds: Any = KINDS, **kwargs: Any) -> Any:
+    def make(optax: Any) -> Any:
+        home = importlib.import_module(f"optax.{module}") if module else optax
+        return getattr(home, cls)(lambda n: lr * schedule(n + 1), **kwargs)
+
+    return lambda seed: run_optax(make, seed, kinds=kinds)
+
+
+def ours(name: str, kinds: Any = KINDS, multiplier: Any = schedule, **kwargs: Any) -> Any:
+    return lambda seed: run_refopt(name, seed, kinds=kinds, schedule=multiplier, **kwargs)
+
+
+def in_float64(run: Any) -> Any:
+    """Run with torch's default dtype float64: NAdam keeps the product of its momenta in that."""
+
+    def inside(seed: int) -> Any:
+        import torch
+
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return run(seed)
+        finally:
+            torch.set_default_dtype(before)
+
+    return inside
+
+
+BOUND = {"lr": 0.03, "final_lr": 0.02, "gamma": 0.05, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}
+
+CASES = [
+    Case(
+        "adagrad", "torch", "torch",
+        ours("adagrad", dialect="torch", lr=0.3, eps=1e-2, rate_decay=0.01, initial=0.2, weight_decay=0.1),
+        torch_run("Adagrad", lr=0.3, eps=1e-2, lr_decay=0.01, initial_accumulator_value=0.2, weight_decay=0.1),
+    ),
+    Case(
+        "adagrad", "optax", "optax",
+        ours("adagrad", dialect="optax", lr=0.3, eps=1e-2),
+        optax_run("adagrad", lr=0.3, eps=1e-2),
+    ),
+    Case(
+        "adadelta", "torch", "torch",
+        ours("adadelta", dialect="torch", lr=0.7, rho=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("Adadelta", lr=0.7, rho=0.6, eps=1e-2, weight_decay=0.1),
+    ),
+    Case(
+        "adadelta", "optax", "optax",
+        ours("adadelta", dialect="optax", lr=0.7, rho=0.6, eps=1e-2),
+        optax_run("adadelta", lr=0.7, rho=0.6, eps=1e-2),
+    ),
+    Case(
+        "rmsprop", "torch", "torch",
+        ours("rmsprop", dialect="torch", lr=0.03, beta2=0.6, eps=1e-2, momentum=0.7, centered=True, weight_decay=0.1),
+        torch_run("RMSprop", lr=0.03, alpha=0.6, eps=1e-2, momentum=0.7, centered=True, weight_decay=0.1),
+    ),
+    Case(
+        "rmsprop", "optax", "optax",
+        ours("rmsprop", dialect="optax", lr=0.03, beta2=0.6, eps=1e-2, initial=0.3, momentum=0.7, nesterov=True,
+             bias_correction=True),
+        optax_run("rmsprop", decay=0.6, eps=1e-2, initial_scale=0.3, momentum=0.7, nesterov=True, bias_correction=True),
+    ),
+    Case(
+        "rmsprop", "optax-centered", "optax",
+        ours("rmsprop", dialect="optax", lr=0.03, beta2=0.6, eps=1e-2, centered=True, bias_correction=True, kinds=("random",)),
+        optax_run("rmsprop", decay=0.6, eps=1e-2, centered=True, bias_correction=True, kinds=("random",)),
+    ),
+    Case(
+        "nadam", "torch", "torch",
+        ours("nadam", dialect="torch", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, momentum_decay=0.02, weight_decay=0.1),
+        in_float64(torch_run("NAdam", lr=0.03, betas=(0.8, 0.6), eps=1e-2, momentum_decay=0.02, weight_decay=0.1)),
+    ),
+    Case(
+        "nadam", "optax", "optax",
+        ours("nadam", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
+        optax_run("nadam", b1=0.8, b2=0.6, eps=1e-2),
+    ),
+    Case(
+        "amsgrad", "torch", "torch",
+        ours("amsgrad", dialect="torch", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("Adam", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1, amsgrad=True),
+    ),
+    Case(
+        "amsgrad", "optax", "optax",
+        ours("amsgrad", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
+        optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2),
+    ),
+    Case(
+        "amsgrad", "optax-paper", "optax",
+        ours("amsgrad", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, rate_root=False),
+        optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2, bias_correction_mu=False, bias_correction_nu=False),
+    ),
+    Case(
+        "adabound", "official", "Luolc/AdaBound@2e928c3",
+        ours("adabound", dialect="official", **BOUND, weight_decay=0.1), None,
+    ),
+    Case(
+        "amsbound", "official", "Luolc/AdaBound@2e928c3",
+        ours("amsbound", dialect="official", **BOUND, weight_decay=0.1), None,
+    ),
+    Case(
+        "madgrad", "official", "facebookresearch/madgrad@0d858b9",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1), None,
+    ),
+    Case(
+        "madgrad", "official-decoupled", "facebookresearch/madgrad@0d858b9",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.0, eps=1e-2, weight_decay=0.1, decay="decoupled"),
+        None,
+    ),
+    Case(
+        "madgrad", "kozistr", "pytorch-optimizer",
+        ours("madgrad", dialect="official", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1, decay="decoupled"),
+        torch_run("MADGRAD", "pytorch_optimizer", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1,
+                  weight_decouple=True),
+    ),
+    Case(
+        "madgrad", "optax", "optax",
+        ours("madgrad", dialect="optax", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1),
+        optax_run("madgrad", module="contrib", momentum=0.8, eps=1e-2, weight_decay=0.1),
+        rtol=2e-7, why="optax takes the square root of the step count in float32",
+    ),
+    Case(
+        "novograd", "optax", "optax",
+        ours("novograd", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        optax_run("novograd", b1=0.8, b2=0.6, eps=1e-2, weight_decay=0.1),
+    ),
+    Case(
+        "novograd", "kozistr", "pytorch-optimizer",
+        ours("novograd", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1,
+             grad_averaging=True),
+        torch_run("NovoGrad", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1,
+                  grad_averaging=True),
+    ),
+    Case(
+        "diffgrad", "official", "shivram1987/diffGrad@73233ba",
+        ours("diffgrad", dialect="official", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1), None,
+    ),
+    Case(
+        "diffgrad", "kozistr", "pytorch-optimizer",
+        ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
+                  weight_decay=0.1),
+    ),
+]  # fmt: skip
