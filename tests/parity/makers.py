@@ -28,14 +28,28 @@ def torch_side(
     *,
     kinds: tuple[str, ...] = TWO,
     shapes: dict[str, Any] | None = None,
+    double: bool = False,
     **kwargs: Any,
 ) -> Side:
-    """``module.cls(parameters, **kwargs)``, a torch optimizer, on the streams, its rate scheduled."""
+    """``module.cls(parameters, **kwargs)``, a torch optimizer, on the streams, its rate scheduled.
+
+    `double`: with float64 as torch's default, for optimizers whose own numbers have the default dtype.
+    """
 
     def make(parameters: list[Any]) -> Any:
         return getattr(importlib.import_module(module), cls)(parameters, **kwargs)
 
-    return lambda seed: run_torch(make, seed, schedule, kinds, shapes)
+    def side(seed: int) -> Arrays:
+        import torch
+
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64 if double else before)
+        try:
+            return run_torch(make, seed, schedule, kinds, shapes)
+        finally:
+            torch.set_default_dtype(before)
+
+    return side
 
 
 def optax_side(
