@@ -1,0 +1,18 @@
+"""Tensors by their modes: Gram matrices, products along one axis."""
+
+from __future__ import annotations
+
+from refopt.core.arrays import Array, namespace
+
+
+def mode_gram(G: Array, axis: int) -> Array:
+    """Return ``mat_i(G) mat_i(G)^T``: inner products of the slices along `axis`."""
+    xp = namespace(G)
+    M = xp.reshape(xp.moveaxis(G, axis, 0), (G.shape[axis], -1))
+    return M @ xp.matrix_transpose(M)
+
+
+def mode_product(G: Array, axis: int, M: Array) -> Array:
+    """Return G with `axis` multiplied by `M`: ``sum_j G[.., j, ..] M[j, k]``."""
+    xp = namespace(G)
+    return xp.moveaxis(xp.moveaxis(G, axis, -1) @ M, -1, axis)

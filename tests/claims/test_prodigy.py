@@ -1,0 +1,48 @@
+"""How Prodigy finds the distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+
+
+def test_distance_is_found_from_below() -> None:
+    """f convex: d_k <= ||x0 - x*||_inf (r <= <s, x0 - x*>), nondecreasing, and of its order in the end."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((8, 5))
+    solution = rng.standard_normal(5) * 30.0
+    x = x0 = np.zeros(5)
+    o = refopt.optimizer("prodigy", d0=1e-4)
+    s, last = o.init(x), 0.0
+    bound = np.max(np.abs(x0 - solution))
+    for _ in range(300):
+        r = a @ (x - solution)
+        x, s = o.update(x, a.T @ (r / np.sqrt(1.0 + r * r)), s)
+        assert last <= s["d"] <= bound
+        last = s["d"]
+    assert last > bound / 8
+
+
+def test_fibonacci_escape() -> None:
+    """beta1 = beta2 = 0, beta3 = 0, f = |x| from afar: d = 1, 1, 2, 3, 5, 8, … times d0."""
+    o = refopt.optimizer("prodigy", beta1=0.0, beta2=0.0, eps=0.0, d0=0.5)
+    x = np.array([1e6])
+    s, seen = o.init(x), []
+    for _ in range(12):
+        x, s = o.update(x, np.sign(x), s)
+        seen.append(s["d"] / 0.5)
+    assert seen == pytest.approx([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144], rel=1e-12)
+
+
+def test_zero_gradients_at_the_start() -> None:
+    """Nothing moves and nothing is NaN (optax 0.2.8 gives NaN), and the run goes on as if not counted."""
+    o = refopt.optimizer("prodigy", bias_correction=True, d0=0.1)
+    x = np.array([1.0, -2.0])
+    s = o.init(x)
+    for _ in range(3):
+        x, s = o.update(x, np.zeros(2), s)
+    np.testing.assert_array_equal(x, [1.0, -2.0])
+    late, _ = o.update(x, np.array([1.0, 0.0]), s)
+    fresh, _ = o.update(x, np.array([1.0, 0.0]), o.init(x))
+    np.testing.assert_array_equal(late, fresh)

@@ -1,0 +1,38 @@
+"""Cautious AdamW against a literal transcription."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import refopt
+
+from tests.streams import schedule, stream
+
+
+@pytest.mark.parametrize("normalizer", ["mean", "floor", "count"])
+def test_algorithm(normalizer: str) -> None:
+    """One float at a time, under a schedule with decay."""
+    lr, b1, b2, eps, lam = 0.02, 0.8, 0.7, 1e-2, 0.1
+    x, gradients = stream(3, "flip", steps=60, shapes={"w": (5,)})
+    o = refopt.optimizer(
+        "cautious-adamw", lr=lr, beta1=b1, beta2=b2, eps=eps, weight_decay=lam, normalizer=normalizer,
+        schedule=schedule,
+    )  # fmt: skip
+    s, theta = o.init(x), [float(v) for v in x["w"]]
+    m, v = [0.0] * 5, [0.0] * 5
+    for t, g in enumerate(gradients, 1):
+        x, s = o.update(x, g, s)
+        phi, u = [], []
+        for i in range(5):
+            gi = float(g["w"][i])
+            m[i] = b1 * m[i] + (1 - b1) * gi
+            v[i] = b2 * v[i] + (1 - b2) * gi**2
+            phi.append(1.0 if m[i] * gi > 0 else 0.0)
+            u.append((m[i] / (1 - b1**t)) / (math.sqrt(v[i] / (1 - b2**t)) + eps))
+        mean = sum(phi) / 5
+        below = {"mean": mean + eps, "floor": max(mean, 1e-3), "count": (sum(phi) + 1) / 5}[normalizer]
+        rate = lr * schedule(t)
+        theta = [(1 - rate * lam) * e - rate * ui * p / below for e, ui, p in zip(theta, u, phi)]
+        np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)

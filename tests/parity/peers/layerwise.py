@@ -1,0 +1,44 @@
+"""lion, lars and lamb beside optax and pytorch_optimizer."""
+
+from __future__ import annotations
+
+from tests.parity.case import Case
+from tests.parity.makers import optax_side, ours, torch_side
+
+CASES = [
+    Case(
+        "lion", "optax", "optax",
+        ours("lion", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, weight_decay=0.1),
+        optax_side(lambda o, lr: o.lion(lr, b1=0.8, b2=0.6, weight_decay=0.1), 0.03),
+    ),
+    Case(
+        "lion", "kozistr", "pytorch-optimizer",
+        ours("lion", dialect="kozistr", lr=0.03, beta1=0.6, beta2=0.8, weight_decay=0.1),
+        torch_side("Lion", lr=0.03, betas=(0.6, 0.8), weight_decay=0.1),
+    ),
+    Case(
+        "lars", "optax", "optax",
+        ours("lars", dialect="optax", lr=0.5, trust=0.02, momentum=0.8, weight_decay=0.1),
+        optax_side(
+            lambda o, lr: o.lars(lr, trust_coefficient=0.02, momentum=0.8, weight_decay=0.1), 0.5
+        ),
+    ),
+    Case(
+        "lars", "kozistr", "pytorch-optimizer",
+        ours("lars", dialect="kozistr", lr=0.03, trust=0.02, momentum=0.8, weight_decay=0.1),
+        torch_side("LARS", lr=0.03, trust_coefficient=0.02, momentum=0.8, weight_decay=0.1),
+    ),
+    Case(
+        "lamb", "optax", "optax",
+        ours("lamb", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        optax_side(lambda o, lr: o.lamb(lr, b1=0.8, b2=0.6, eps=1e-2, weight_decay=0.1), 0.03),
+    ),
+    Case(
+        "lamb", "kozistr", "pytorch-optimizer",
+        ours(
+            "lamb", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1,
+            largest_size=10.0,
+        ),
+        torch_side("Lamb", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1),
+    ),
+]  # fmt: skip

@@ -1,0 +1,38 @@
+"""The MARS family beside its authors' code."""
+
+from __future__ import annotations
+
+import refopt
+
+from tests.parity.case import Case
+from tests.parity.makers import ours
+from tests.streams import schedule
+
+REPOSITORY = "AGI-Arena/MARS@4831e28"
+
+
+def _others() -> object:
+    return refopt.optimizer(
+        "adamw",
+        dialect="torch",
+        lr=3e-3,
+        beta1=0.9,
+        beta2=0.95,
+        eps=1e-2,
+        weight_decay=0.1,
+        schedule=schedule,
+    )
+
+
+def _case(name: str, rtol: float = 1e-12, why: str = "", **kwargs: object) -> Case:
+    side = ours(
+        name, dialect="official", lr=0.03, beta1=0.8, gamma=0.3, weight_decay=0.1, others=_others(), **kwargs
+    )
+    return Case(name, "official", REPOSITORY, side, None, rtol=rtol, why=why)
+
+
+CASES = [
+    _case("mars-adamw", beta2=0.6, eps=1e-2),
+    _case("mars-lion"),
+    _case("mars-shampoo", 1e-11, "five quintics amplify rounding up to 485 times", eps=1e-2),
+]
