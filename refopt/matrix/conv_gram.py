@@ -109,7 +109,7 @@ def conv_spectral_norm_gram(
 
     See Also
     --------
-    conv_spectral_norm_gram_jvp, conv_spectral_norm_gram_vjp : derivatives of the circular bound.
+    conv_spectral_norm_gram_jvp, conv_spectral_norm_gram_vjp : derivatives of both bounds.
     spectral_norm_gram : the same for a matrix.
 
     Notes
@@ -136,28 +136,72 @@ def conv_spectral_norm_gram(
     xp = namespace(K)
     if padding == "circular":
         return xp.max(gram_iteration(frequency_blocks(K, _image(K, n)), steps))
+    return _size_free(K, steps)[0]
+
+
+def _size_free(K: Array, steps: int) -> tuple[Array, list[Array], list[Array]]:
+    """Return the bound for zero padding, the kernels K_0 / r_0, …, K_{N-1} / r_{N-1}, K_N, and the r_t."""
+    xp = namespace(K)
     K = xp.permute_dims(K, (1, 0, 2, 3)) if K.shape[1] > K.shape[0] else K
     log_scale = xp.zeros((), dtype=K.dtype)
+    kernels, scales = [], []
     for t in range(steps):
         largest = xp.max(xp.abs(K))
         if not bool(largest > 0):
-            return xp.zeros_like(largest)
+            return xp.zeros_like(largest), [], []
         r = largest * xp.sqrt(xp.sum((K / largest) ** 2))
+        kernels.append(K / r)
+        scales.append(r)
         K = autocorrelation(K / r)
         log_scale = log_scale + 2.0**-t * xp.log(r)
-    return xp.max(xp.sum(xp.abs(K), axis=(1, 2, 3))) ** 2.0**-steps * xp.exp(log_scale)
+    value = xp.max(xp.sum(xp.abs(K), axis=(1, 2, 3))) ** 2.0**-steps * xp.exp(log_scale)
+    return value, [*kernels, K], scales
+
+
+def _autocorrelation_adjoint(K: Array, G: Array) -> Array:
+    """Return the gradient in K of ``<G, autocorrelation(K)>``: ``(G^ + G^*) K^`` in the Fourier domain."""
+    xp = namespace(K)
+    widths = (2 * K.shape[2] - 1, 2 * K.shape[3] - 1)
+    G = xp.roll(G, (1 - K.shape[2], 1 - K.shape[3]), axis=(2, 3))
+    F, H = (xp.permute_dims(xp.fft.rfftn(X, s=widths, axes=(2, 3)), (2, 3, 0, 1)) for X in (K, G))
+    product = xp.permute_dims((H + xp.matrix_transpose(xp.conj(H))) @ F, (2, 3, 0, 1))
+    return xp.fft.irfftn(product, s=widths, axes=(2, 3))[:, :, : K.shape[2], : K.shape[3]]
+
+
+def _size_free_gradient(K: Array, steps: int) -> Array:
+    """Return a (sub)gradient: the value does not depend on the scales r_t, so they count as constants."""
+    xp = namespace(K)
+    value, kernels, scales = _size_free(K, steps)
+    if not kernels:
+        return xp.zeros_like(K)
+    rows = xp.sum(xp.abs(kernels[-1]), axis=(1, 2, 3))
+    top = int(xp.argmax(rows))
+    chosen = like([[[[float(i == top)]]] for i in range(rows.shape[0])], K)
+    G = xp.sign(kernels[-1]) * chosen * (value * 2.0**-steps / rows[top])
+    for kernel, r in zip(kernels[-2::-1], scales[::-1]):
+        G = _autocorrelation_adjoint(kernel, G) / r
+    return xp.permute_dims(G, (1, 0, 2, 3)) if K.shape[1] > K.shape[0] else G
 
 
 def conv_spectral_norm_gram_vjp(
-    K: Array, cotangent: float = 1.0, n: int | tuple[int, int] = 32, steps: int = 4
+    K: Array,
+    cotangent: Array = 1.0,
+    n: int | tuple[int, int] = 32,
+    steps: int = 4,
+    *,
+    padding: str = "circular",
 ) -> Array:
-    """Return `cotangent` times the gradient of the circular bound, by the block at the largest frequency.
+    """Return `cotangent` times the gradient of the bound.
 
-    With W the gradient of the Gram value of that block, the kernel's entry at (h, w) gets
-    ``Re(W exp(2 pi i (f h / n_h + g w / n_w)))``.
+    Circular: with W the gradient of the Gram value at the largest frequency (f, g), the kernel's entry at
+    (h, w) gets ``Re(W exp(2 pi i (f h / n_h + g w / n_w)))``. Zero: back through the autocorrelations from
+    the signs of the largest row.
     """
     K = _kernel(K)
     check_count(steps, "steps")
+    check_choice(padding, "padding", ("circular", "zero"))
+    if padding == "zero":
+        return cotangent * _size_free_gradient(K, steps)
     size = _image(K, n)
     xp = namespace(K)
     blocks = frequency_blocks(K, size)
@@ -174,8 +218,13 @@ def conv_spectral_norm_gram_vjp(
 
 
 def conv_spectral_norm_gram_jvp(
-    K: Array, tangent: Array, n: int | tuple[int, int] = 32, steps: int = 4
+    K: Array,
+    tangent: Array,
+    n: int | tuple[int, int] = 32,
+    steps: int = 4,
+    *,
+    padding: str = "circular",
 ) -> Array:
-    """Return the derivative of the circular bound along `tangent`, shape ()."""
+    """Return the derivative of the bound along `tangent`, shape ()."""
     tangent = check_array(tangent, "tangent", shape=tuple(K.shape))
-    return namespace(K).sum(conv_spectral_norm_gram_vjp(K, 1.0, n, steps) * tangent)
+    return namespace(K).sum(conv_spectral_norm_gram_vjp(K, 1.0, n, steps, padding=padding) * tangent)

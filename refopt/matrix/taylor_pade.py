@@ -120,7 +120,6 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     See Also
     --------
     sqrtm_taylor_jvp, sqrtm_taylor_vjp : the paper's derivative, a Lyapunov equation in the result.
-    sqrtm_pade : more accurate with fewer products.
 
     Notes
     -----
@@ -184,7 +183,6 @@ def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     See Also
     --------
     sqrtm_pade_jvp, sqrtm_pade_vjp : the paper's derivative, a Lyapunov equation in the result.
-    invsqrtm_pade : the inverse root by the same p and q.
 
     Notes
     -----

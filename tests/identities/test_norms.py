@@ -109,6 +109,22 @@ def test_conv_operator(channels):
     )
 
 
+@pytest.mark.parametrize("channels", [(3, 2), (2, 3), (1, 1)])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_size_free_gradient(channels, steps):
+    """The zero-padding bound's gradient: central differences, and Euler's identity <gradient, K> = bound."""
+    rng = np.random.default_rng(7)
+    K, E = rng.standard_normal((2, *channels, 3, 2))
+    h = 1e-6
+    f = lambda X: conv_gram.conv_spectral_norm_gram(X, steps=steps, padding="zero")  # noqa: E731
+    derivative = conv_gram.conv_spectral_norm_gram_jvp(K, E, steps=steps, padding="zero")
+    np.testing.assert_allclose(derivative, (f(K + h * E) - f(K - h * E)) / (2 * h), rtol=1e-6)
+    gradient = conv_gram.conv_spectral_norm_gram_vjp(K, 1.0, steps=steps, padding="zero")
+    np.testing.assert_allclose(np.sum(gradient * K), f(K), rtol=1e-12)
+    none = conv_gram.conv_spectral_norm_gram_vjp(0 * K, 1.0, steps=steps, padding="zero")
+    np.testing.assert_array_equal(none, 0 * K)
+
+
 def test_autocorrelation():
     """All lags of sum_i K[o, i] * K[o', i], against the definition."""
     rng = np.random.default_rng(5)
@@ -148,6 +164,7 @@ def test_namespaces(name, xp, dtype):
     assert vjp.dtype == A.dtype
     if name == "conv-spectral-norm-gram":
         assert f(A, padding="zero").dtype == A.dtype
+        assert conv_gram.conv_spectral_norm_gram_vjp(A, padding="zero").dtype == A.dtype
 
 
 def test_bad_input():
