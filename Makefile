@@ -4,13 +4,14 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint parity record clean
+.PHONY: help demo test lint parity record docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
 	@echo "make test    set up $(VENV); lint and tests"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
+	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make record  record the peers' trajectories anew"
 
 $(VENV)/.done: pyproject.toml
@@ -47,6 +48,10 @@ parity: $(PARITY)/.done
 
 record: $(PARITY)/.done
 	$(PARITY)/bin/python -m tests.parity.record
+
+docs: $(VENV)/.done
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) $(PARITY) .pytest_cache .mypy_cache .ruff_cache
