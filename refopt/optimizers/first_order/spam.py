@@ -163,7 +163,7 @@ class SPAM(ElementwiseDecay):
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return the numbers of step `t`."""
         since = t % self.reset_every
-        clips = t >= self.clip_after and since >= self.clip_after
+        clips = since >= self.clip_after
         c1, c2 = correction(self.beta1, t), correction(self.beta2, t)
         return {
             "alive": 0.0 if since == 0 else 1.0,
