@@ -51,6 +51,9 @@ def in_float64(run: Any) -> Any:
 
 BOUND = {"lr": 0.03, "final_lr": 0.02, "gamma": 0.05, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}
 
+ADAN = {"lr": 0.03, "beta1": 0.8, "beta2": 0.7, "beta3": 0.6, "eps": 1e-2, "weight_decay": 0.1}
+MIX = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "beta3": 0.97, "eps": 1e-2, "weight_decay": 0.1}
+
 CASES = [
     Case(
         "adagrad", "torch", "torch",
@@ -163,5 +166,53 @@ CASES = [
         ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
         torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
                   weight_decay=0.1),
+    ),
+    Case(
+        "adan", "official", "sail-sg/Adan@2c65bea",
+        ours("adan", dialect="official", **ADAN), None,
+    ),
+    Case(
+        "adan", "kozistr", "pytorch-optimizer",
+        ours("adan", dialect="official", decay="decoupled", **ADAN),
+        torch_run("Adan", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.7, 0.6), eps=1e-2, weight_decay=0.1,
+                  weight_decouple=True),
+    ),
+    Case(
+        "ademamix", "official", "apple/ml-ademamix@c3d73c0",
+        ours("ademamix", dialect="official", alpha_steps=120, beta3_steps=90, **MIX), None,
+    ),
+    Case(
+        "ademamix", "kozistr", "pytorch-optimizer",
+        ours("ademamix", dialect="kozistr", alpha_steps=120, beta3_steps=120, **MIX),
+        torch_run("AdEMAMix", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6, 0.97), eps=1e-2, weight_decay=0.1,
+                  t_alpha_beta3=120),
+    ),
+    Case(
+        "ademamix", "optax", "optax",
+        ours("ademamix", dialect="optax", **MIX),
+        optax_run("ademamix", module="contrib", b1=0.8, b2=0.6, b3=0.97, eps=1e-2, weight_decay=0.1),
+    ),
+    Case(
+        "adamp", "official", "clovaai/AdamP@7f6f038",
+        ours("adamp", dialect="official", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, delta=1.0, weight_decay=0.1),
+        None,
+    ),
+    Case(
+        "adamp", "kozistr", "pytorch-optimizer",
+        ours("adamp", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, delta=1.0, weight_decay=0.1,
+             nesterov=True),
+        torch_run("AdamP", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, delta=1.0, weight_decay=0.1,
+                  nesterov=True),
+    ),
+    Case(
+        "sgdp", "official", "clovaai/AdamP@7f6f038",
+        ours("sgdp", dialect="official", lr=0.03, momentum=0.8, dampening=0.3, eps=1e-2, delta=1.0, weight_decay=0.1),
+        None,
+    ),
+    Case(
+        "sgdp", "kozistr", "pytorch-optimizer",
+        ours("sgdp", lr=0.03, momentum=0.8, eps=1e-2, delta=1.0, weight_decay=0.1, nesterov=True),
+        torch_run("SGDP", "pytorch_optimizer", lr=0.03, momentum=0.8, eps=1e-2, delta=1.0, weight_decay=0.1,
+                  nesterov=True),
     ),
 ]  # fmt: skip
