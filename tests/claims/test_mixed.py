@@ -28,9 +28,9 @@ def test_adan_lemma_1() -> None:
         y, s = o.update(y, h @ y, s)
         velocity = b * velocity + eta * (h @ look_ahead)
         x = x - velocity
-    # Without the zero before it, the first difference is zero and the first step is a plain one.
+    # Without the zero before it m_1 = g_1 and the first difference is zero: another first step.
     first, _ = o.update(start, h @ start, o.init(start))
-    np.testing.assert_allclose(first, start - eta * (h @ start), rtol=1e-12)
+    np.testing.assert_allclose(first, start - eta / (1 - b) * (h @ start), rtol=1e-12)
 
 
 def test_half_life_is_linear() -> None:
