@@ -187,7 +187,7 @@ class AdamP(Projected):
         ),
         Evidence(
             "parity",
-            "pytorch_optimizer.SGDP with Nesterov's step, decay and a schedule, 200 steps on two streams, to 1e-12",
+            "pytorch_optimizer.SGDP with Nesterov's step, dampening, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sgdp-kozistr]",
         ),
         Evidence(
