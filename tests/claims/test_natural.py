@@ -35,7 +35,7 @@ def test_gravity_damps_large_gradients() -> None:
     o = refopt.optimizer("gravity", lr=1.0, alpha=0.0, beta=0.0)
     m = 5.0
     g = np.r_[np.linspace(0.0, 1.0, 1001), m]
-    x, s = o.update(np.zeros(1002), g, o.init(np.zeros(1002)))
+    x, _ = o.update(np.zeros(1002), g, o.init(np.zeros(1002)))
     zeta = -x / (1 - 1 / 3)  # β̂ = 1/3 at t = 1 and β = 0
     assert g[np.argmax(zeta)] == pytest.approx(1 / m, abs=1e-12)
     assert np.max(zeta) == pytest.approx(1 / (2 * m), rel=1e-14)
