@@ -51,6 +51,21 @@ def in_float64(run: Any) -> Any:
 
 BOUND = {"lr": 0.03, "final_lr": 0.02, "gamma": 0.05, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}
 
+
+def fadam_kozistr(seed: int) -> Any:
+    """FAdam with both of its states in float64."""
+    import torch
+
+    run = torch_run(
+        "FAdam", "pytorch_optimizer", kinds=("random", "small"), lr=0.03, betas=(0.8, 0.6), clip=0.7, p=0.6,
+        eps=1e-2, eps_2=0.5, momentum_dtype=torch.float64, fim_dtype=torch.float64,
+    )  # fmt: skip
+    return run(seed)
+
+
+ADAN = {"lr": 0.03, "beta1": 0.8, "beta2": 0.7, "beta3": 0.6, "eps": 1e-2, "weight_decay": 0.1}
+MIX = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "beta3": 0.97, "eps": 1e-2, "weight_decay": 0.1}
+
 CASES = [
     Case(
         "adagrad", "torch", "torch",
@@ -163,5 +178,72 @@ CASES = [
         ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
         torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
                   weight_decay=0.1),
+    ),
+    Case(
+        "adan", "official", "sail-sg/Adan@2c65bea",
+        ours("adan", dialect="official", **ADAN), None,
+    ),
+    Case(
+        "adan", "kozistr", "pytorch-optimizer",
+        ours("adan", dialect="official", decay="decoupled", **ADAN),
+        torch_run("Adan", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.7, 0.6), eps=1e-2, weight_decay=0.1,
+                  weight_decouple=True),
+    ),
+    Case(
+        "ademamix", "official", "apple/ml-ademamix@c3d73c0",
+        ours("ademamix", dialect="official", alpha_steps=120, beta3_steps=90, **MIX), None,
+    ),
+    Case(
+        "ademamix", "kozistr", "pytorch-optimizer",
+        ours("ademamix", dialect="kozistr", alpha_steps=120, beta3_steps=120, **MIX),
+        torch_run("AdEMAMix", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6, 0.97), eps=1e-2, weight_decay=0.1,
+                  t_alpha_beta3=120),
+    ),
+    Case(
+        "ademamix", "optax", "optax",
+        ours("ademamix", dialect="optax", **MIX),
+        optax_run("ademamix", module="contrib", b1=0.8, b2=0.6, b3=0.97, eps=1e-2, weight_decay=0.1),
+    ),
+    Case(
+        "adamp", "official", "clovaai/AdamP@7f6f038",
+        ours("adamp", dialect="official", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, delta=1.0, weight_decay=0.1),
+        None,
+    ),
+    Case(
+        "adamp", "kozistr", "pytorch-optimizer",
+        ours("adamp", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, delta=1.0, weight_decay=0.1,
+             nesterov=True),
+        torch_run("AdamP", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, delta=1.0, weight_decay=0.1,
+                  nesterov=True),
+    ),
+    Case(
+        "sgdp", "official", "clovaai/AdamP@7f6f038",
+        ours("sgdp", dialect="official", lr=0.03, momentum=0.8, dampening=0.3, eps=1e-2, delta=1.0, weight_decay=0.1),
+        None,
+    ),
+    Case(
+        "sgdp", "kozistr", "pytorch-optimizer",
+        ours("sgdp", lr=0.03, momentum=0.8, dampening=0.3, eps=1e-2, delta=1.0, weight_decay=0.1, nesterov=True),
+        torch_run("SGDP", "pytorch_optimizer", lr=0.03, momentum=0.8, dampening=0.3, eps=1e-2, delta=1.0, weight_decay=0.1,
+                  nesterov=True),
+    ),
+    Case(
+        "fadam", "kozistr", "pytorch-optimizer",
+        ours("fadam", ("random", "small"), lr=0.03, beta1=0.8, beta2=0.6, clip=0.7, power=0.6, eps=1e-2,
+             eps_gradient=0.5),
+        fadam_kozistr,
+    ),
+    Case(
+        "fadam", "port", "lessw2020/FAdam_PyTorch@c32faab",
+        ours("fadam", dialect="port", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2), None,
+    ),
+    Case(
+        "gravity", "official", "dariush-bahrami/gravity.optimizer@9c12068",
+        ours("gravity", lr=0.03, alpha=0.0), None,
+    ),
+    Case(
+        "gravity", "kozistr", "pytorch-optimizer",
+        ours("gravity", dialect="kozistr", alpha=0.0, beta=0.5),
+        torch_run("Gravity", "pytorch_optimizer", alpha=0.0, beta=0.5),
     ),
 ]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Adan, AdEMAMix, AdamP and SGDP: literal transcriptions and limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import refopt
+
+from tests.identities.test_adaptive import follow, same_run
+from tests.streams import schedule, stream
+
+
+@pytest.mark.parametrize("restart", [None, 7])
+def test_adan_line_by_line(restart: int | None) -> None:
+    """Algorithm 1 in the paper's convention, β = 1 - b; a restart takes the next gradient for g_0."""
+    beta1, beta2, beta3, eps, lam = 0.2, 0.3, 0.4, 1e-2, 0.1
+
+    def xie(x: float, g: float, t: int, memory: dict[str, float]) -> float:
+        eta = 0.03 * schedule(t)
+        if t == 1 or (restart and (t - 1) % restart == 0):
+            memory["m"], memory["v"], memory["n"] = g, 0.0, g**2
+        else:
+            change = g - memory["g"]
+            memory["m"] = (1 - beta1) * memory["m"] + beta1 * g
+            memory["v"] = (1 - beta2) * memory["v"] + beta2 * change
+            memory["n"] = (1 - beta3) * memory["n"] + beta3 * (g + (1 - beta2) * change) ** 2
+        memory["g"] = g
+        rate = eta / math.sqrt(memory["n"] + eps)
+        return (x - rate * (memory["m"] + (1 - beta2) * memory["v"])) / (1 + lam * eta)
+
+    follow(
+        "adan", xie, lr=0.03, beta1=0.8, beta2=0.7, beta3=0.6, eps=eps, weight_decay=lam, schedule=schedule,
+        restart_every=restart,
+    )  # fmt: skip
+
+
+def test_adan_restarts_as_the_official_code() -> None:
+    """restart_opt() sets averages and step to zero: the run goes on as a new one from there."""
+    x, gradients = stream(0, "random", steps=20)
+    given = {"dialect": "official", "beta1": 0.8, "beta2": 0.7, "beta3": 0.6, "lr": 0.1}
+    o, fresh = refopt.optimizer("adan", restart_every=8, **given), refopt.optimizer("adan", **given)
+    y, s, f = x, o.init(x), fresh.init(x)
+    for t, g in enumerate(gradients):
+        x, s = o.update(x, g, s)
+        f = fresh.init(y) if t % 8 == 0 else f
+        y, f = fresh.update(y, g, f)
+        for k in x:
+            np.testing.assert_array_equal(x[k], y[k])
+
+
+def test_adan_without_differences_is_adam() -> None:
+    """b2 = 0 in the authors' form: Adam's step, then x / (1 + lr λ)."""
+    x, gradients = stream(0, "random", steps=60)
+    given = {"lr": 0.03, "beta1": 0.8, "eps": 1e-2}
+    o = refopt.optimizer("adan", dialect="official", beta2=0.0, beta3=0.6, weight_decay=0.1, **given)
+    a = refopt.optimizer("adam", beta2=0.6, **given)
+    y, s, sa = x, o.init(x), a.init(x)
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        y, sa = a.update(y, g, sa)
+        y = {k: v / (1 + 0.03 * 0.1) for k, v in y.items()}
+    for k in x:
+        np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-14)
+
+
+def test_ademamix_without_the_slow_average_is_adamw() -> None:
+    """alpha = 0: the same bits."""
+    x, gradients = stream(0, "ill", steps=40)
+    given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "weight_decay": 0.1, "schedule": schedule}
+    o = refopt.optimizer("ademamix", alpha=0.0, **given)
+    a = refopt.optimizer("adamw", dialect="torch", **given)
+    y, s, sa = x, o.init(x), a.init(x)
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        y, sa = a.update(y, g, sa)
+        for k in x:
+            np.testing.assert_array_equal(x[k], y[k])
+
+
+def test_ademamix_with_equal_averages_is_adamw() -> None:
+    """beta3 = beta1, no warm-up: m2 is m1, so the rate is 1 + alpha (1 - beta1^t) times Adam's."""
+    given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6}
+    same_run(
+        refopt.optimizer("ademamix", alpha=3.0, beta3=0.8, **given),
+        refopt.optimizer("adam", schedule=lambda t: 1 + 3.0 * (1 - 0.8**t), **given),
+        1e-13,
+    )
+
+
+@pytest.mark.parametrize("beta1", [0.8, 0.0])
+def test_ademamix_line_by_line(beta1: float) -> None:
+    """Algorithm 1 with both warm-ups; at beta1 = 0 beta3 starts from zero."""
+
+    def theirs(x: float, g: float, t: int, memory: dict[str, float]) -> float:
+        mu = min(t / 40, 1.0)
+        alpha = min(t * 4.0 / 30, 4.0)
+        if beta1:
+            a, b = math.log(beta1), math.log(0.97)
+            beta3 = min(math.exp(a * b / ((1 - mu) * b + mu * a)), 0.97)
+        else:
+            beta3 = 0.97 ** (1 / mu)
+        memory["m1"] = beta1 * memory.get("m1", 0.0) + (1 - beta1) * g
+        memory["m2"] = beta3 * memory.get("m2", 0.0) + (1 - beta3) * g
+        memory["nu"] = 0.6 * memory.get("nu", 0.0) + 0.4 * g * g
+        up = memory["m1"] / (1 - beta1**t) + alpha * memory["m2"]
+        return x - 0.02 * (up / (math.sqrt(memory["nu"] / (1 - 0.6**t)) + 1e-2) + 0.1 * x)
+
+    follow(
+        "ademamix", theirs, lr=0.02, beta1=beta1, beta2=0.6, beta3=0.97, alpha=4.0, alpha_steps=30, beta3_steps=40,
+        eps=1e-2, weight_decay=0.1,
+    )  # fmt: skip
+
+
+def test_adamp_without_projection_is_adamw() -> None:
+    """delta = 0 everywhere, or vectors alone at any delta."""
+    given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2, "weight_decay": 0.1}
+    adamw = refopt.optimizer("adamw", dialect="torch", **given)
+    same_run(refopt.optimizer("adamp", delta=0.0, **given), adamw, 1e-14)
+    x, o = np.array([1.0, 2.0]), refopt.optimizer("adamp", delta=math.inf, **given)
+    np.testing.assert_allclose(
+        o.update(x, np.array([0.0, 3.0]), o.init(x))[0],
+        adamw.update(x, np.array([0.0, 3.0]), adamw.init(x))[0],
+        rtol=1e-15,
+    )
+
+
+def test_adamp_nesterov_without_projection_is_nadam() -> None:
+    """The Nesterov step is the overview's Nadam."""
+    given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}
+    same_run(
+        refopt.optimizer("adamp", delta=0.0, nesterov=True, **given),
+        refopt.optimizer("nadam", **given),
+        1e-13,
+    )
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgdp_without_projection_is_momentum(nesterov: bool) -> None:
+    same_run(
+        refopt.optimizer("sgdp", lr=0.03, momentum=0.8, delta=0.0, nesterov=nesterov),
+        refopt.optimizer("nesterov", lr=0.03, momentum=0.8, look_ahead=False, rate_inside=False)
+        if nesterov
+        else refopt.optimizer("momentum", lr=0.03, momentum=0.8, rate_inside=False),
+        1e-14,
+    )
+
+
+def test_sgdp_of_the_paper_keeps_its_buffer() -> None:
+    """b is momentum's whatever is taken from the step; the authors' code projects it too."""
+    x = np.array([[1.0, 0.0]])
+    for dialect, kept in (("paper", 1.9), ("official", 0.0)):
+        o = refopt.optimizer("sgdp", dialect=dialect, lr=0.1, delta=math.inf, eps=0.0)
+        y, s = o.update(x, np.array([[1.0, 0.0]]), o.init(x))
+        np.testing.assert_allclose(y, x, rtol=1e-15)  # all of the step was radial
+        _, s = o.update(y, np.array([[1.0, 0.0]]), s)
+        assert float(s["b"][0, 0]) == pytest.approx(kept, abs=1e-15)
+
+
+def test_zero_weights_and_gradients_stay_finite() -> None:
+    for name in ("adamp", "sgdp"):
+        o = refopt.optimizer(name, eps=0.0, weight_decay=0.1)
+        x = np.zeros((2, 3))
+        y, s = o.update(x, np.zeros((2, 3)), o.init(x))
+        np.testing.assert_array_equal(y, 0.0)
+        y, s = o.update(y, np.ones((2, 3)), s)
+        assert np.all(np.isfinite(y))
