@@ -56,12 +56,12 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
     evidence=(
         Evidence(
             "parity",
-            "pytorch_optimizer.Shampoo with its odd momentum and decay, 200 steps on leaves of one to four axes, to 1e-9",
+            "pytorch_optimizer.Shampoo with its odd momentum and decay, 200 steps on leaves of one to four axes, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[shampoo-kozistr]",
         ),
         Evidence(
             "parity",
-            "jettify/pytorch-optimizer's Shampoo with momentum and decay, 200 steps, to 1e-9",
+            "jettify/pytorch-optimizer's Shampoo with momentum and decay, 200 steps, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[shampoo-jettify]",
         ),
         Evidence(
