@@ -47,3 +47,11 @@ def test_shampoo_step_is_orthogonal() -> None:
         new, s = o.update(x, g, s)
         np.testing.assert_allclose(np.linalg.svd(new["w"] - x["w"], compute_uv=False), 0.25, rtol=1e-13)
         x = new
+
+
+def test_shampoo_scale() -> None:
+    """scale="max" multiplies a tall matrix's step by sqrt(rows / columns)."""
+    x = np.zeros((6, 2))
+    o = refopt.optimizer("mars-shampoo", lr=0.25, scale="max")
+    new, _ = o.update(x, np.random.default_rng(0).standard_normal((6, 2)), o.init(x))
+    np.testing.assert_allclose(np.linalg.svd(new, compute_uv=False), 0.25 * np.sqrt(3.0), rtol=1e-13)

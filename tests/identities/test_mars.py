@@ -14,7 +14,7 @@ def test_algorithm_2() -> None:
     """MARS-AdamW, one float at a time, two leaves, with the last gradient and one norm over both."""
     lr, b1, b2, eps, gamma, lam = 0.02, 0.8, 0.7, 1e-3, 0.3, 0.1
     x, gradients = stream(3, "random", steps=60, shapes={"a": (4,), "b": (2,)})
-    gradients = [{k: v * (0.3 if t % 2 else 1.0) for k, v in g.items()} for t, g in enumerate(gradients)]
+    gradients = [{k: v * (0.02 if t % 3 else 1.0) for k, v in g.items()} for t, g in enumerate(gradients)]
     o = refopt.optimizer(
         "mars-adamw", lr=lr, beta1=b1, beta2=b2, eps=eps, gamma=gamma, weight_decay=lam, schedule=schedule
     )

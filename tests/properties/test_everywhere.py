@@ -40,6 +40,10 @@ INSTEAD = {"prodigy": "logistic"}
 
 def _problem(method: Entry) -> Any:
     """A zoo problem that offers what the method needs, as rich as possible."""
+    if "calm_problem" in method.extra:
+        # The method's dynamics amplify rounding on the richest problem: a name and its arguments.
+        name, arguments = method.extra["calm_problem"]
+        return refopt.problem(name, **arguments)
     having = problems_with(refopt.optimizer(method.name).needs)
     name = INSTEAD.get(method.name) or next(n for n in (*PREFERRED, *having) if n in having)
     return refopt.problem(name, **SMALL.get(name, {}))

@@ -70,6 +70,7 @@ def sum_abs(x: Params) -> float:
         ),
     ),
     state_copies=4,
+    calm_problem=("matrix-sensing", {"n": 6, "rank": 2}),
 )
 @dataclass(frozen=True, kw_only=True)
 class Prodigy(GradientMethod):

@@ -1,0 +1,185 @@
+"""Scion: momentum and a linear minimisation oracle, on a norm ball or off it (Pethick et al. 2025)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.errors import ShapeError
+from refopt.core.hyper import Rate, hyper
+from refopt.core.method import Rule
+from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.matrix.polar import polar_newton_schulz
+from refopt.optimizers.common.averages import ema
+from refopt.optimizers.common.groups import Grouped
+from refopt.optimizers.common.lmo import polar_and_nuclear
+
+PETHICK = Source(
+    key="pethick-2025-training",
+    authors="T. Pethick, W. Xie, K. Antonakopoulos, Z. Zhu, A. Silveti-Falls, V. Cevher",
+    year=2025,
+    title="Training Deep Learning Models with Norm-Constrained LMOs",
+    arxiv="2502.07529",
+)
+NORMS = ("auto", "spectral", "spectral-conv", "sign", "column", "row", "bias")
+
+
+def _over(a: Array, size: Array, eps: float) -> Array:
+    below = size + eps
+    return a / namespace(a).where(below > 0.0, below, namespace(a).ones_like(below))
+
+
+@register(
+    "scion",
+    kind="optimizer",
+    source=PETHICK,
+    where="Algorithms 1 and 2",
+    dialects={
+        "official": Dialect(
+            {"factor": "newton-schulz", "eps": 1e-8}, "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16"
+        ),
+        "kozistr": Dialect(
+            {"factor": "newton-schulz", "eps": 1e-8, "alpha": 0.1, "constrained": False},
+            "pytorch_optimizer 4.1 SCION",
+        ),
+    },
+    evidence=(
+        Evidence(
+            "parity",
+            "the authors' code (Auto) without its bfloat16 cast, with averaging and a schedule, 200 steps, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[scion-official]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' column, row and sign norms on a matrix, 200 steps each, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[scion-official-norms]",
+        ),
+        Evidence(
+            "identity",
+            "unconstrained sign norm is the sign of averaged momentum: Lion with equal betas, to 1e-13",
+            "tests/identities/test_scion.py::test_sign_is_signum",
+        ),
+        Evidence(
+            "claim",
+            "constrained: no iterate leaves the ball of radius rho, and from outside the excess shrinks by 1 - lr a step",
+            "tests/claims/test_scion.py::test_stays_in_the_ball",
+        ),
+    ),
+    state_copies=1,
+)
+@dataclass(frozen=True, kw_only=True)
+class Scion(Grouped):
+    """Scion: a step to where averaged momentum is steepest on a norm ball.
+
+    ``d_t = (1 - α) d_{t-1} + α g_t`` from d_0 = 0; constrained
+    ``x_{t+1} = (1 - γ) x_t - γ ρ D(d_t)``, unconstrained ``x_{t+1} = x_t - γ ρ D(d_t)``, with D(d) the
+    maximiser of <d, ·> over the unit ball of the layer's norm.
+
+    Parameters
+    ----------
+    lr : float or callable, range [0, inf)
+        γ; constrained, at most 1.
+    alpha : float, range (0, 1]
+        α, one minus the usual momentum; 1: no average.
+    radius : float, range (0, inf)
+        ρ.
+    constrained : bool
+        True: x stays in the ball of radius ρ once it is there.
+    norm : {"auto", "spectral", "spectral-conv", "sign", "column", "row", "bias"}
+        D of a weight of shape (d_out, d_in): ``sqrt(d_out / d_in) U V^T``; the same of a kernel
+        flattened to (d_out, rest), by its number of taps; ``sign(d) / d_in``; columns over their RMS
+        and d_in; rows over ``sqrt(d_in)`` times their length; a vector over its RMS. ``auto``: by
+        the number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.
+    normalized : bool
+        False: without the factors of d_in, and ``sqrt(d_out) U V^T`` (for input layers).
+    at_least_one : bool
+        The spectral norm's factor is at least 1.
+    factor : {"svd", "newton-schulz"}
+        How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.
+    ns_steps : int, range [1, inf)
+    eps : float, range [0, inf)
+        Added to the lengths that column, row and bias divide by.
+    group : str, sequence of str, or callable
+        The leaves that are treated so.
+    others : Method
+        For all other leaves: another Scion with its own norm and radius.
+    schedule : callable, optional
+
+    Raises
+    ------
+    ShapeError
+        A norm that does not fit the number of axes of a leaf.
+
+    References
+    ----------
+    T. Pethick et al. 2025, arXiv:2502.07529, Algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("scion", lr=0.1, constrained=False)
+    >>> x = np.zeros((2, 2))
+    >>> x, s = o.update(x, np.diag([3.0, -0.1]), o.init(x))
+    >>> print(np.diag(x))
+    [-0.1  0.1]
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("d",)
+    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    alpha: float = hyper(1.0, "(0, 1]")
+    radius: float = hyper(1.0, "(0, inf)")
+    constrained: bool = hyper(True, (True, False))
+    norm: str = hyper("auto", NORMS)
+    normalized: bool = hyper(True, (True, False))
+    at_least_one: bool = hyper(False, (True, False))
+    factor: str = hyper("svd", ("svd", "newton-schulz"))
+    ns_steps: int = hyper(5, "int [1, inf)")
+    eps: float = hyper(0.0, "[0, inf)")
+    group: Any = hyper("all")
+
+    def scalars(self, t: int, carried: object) -> dict[str, float]:
+        """Return γ and what is left of x."""
+        lr = self.rate(t)
+        return {"lr": lr, "keep": 1.0 - lr if self.constrained else 1.0}
+
+    def _factor(self, d: Array) -> Array:
+        xp = namespace(d)
+        M = xp.reshape(d, (d.shape[0], -1))
+        if self.factor == "svd":
+            return xp.reshape(polar_and_nuclear(M)[0], d.shape)
+        return xp.reshape(polar_newton_schulz(M, steps=self.ns_steps), d.shape)
+
+    def direction(self, d: Array) -> Array:
+        """Return D(d)."""
+        norm = self.norm
+        if norm == "auto":
+            norm = "bias" if d.ndim <= 1 else "spectral" if d.ndim == 2 else "spectral-conv"
+        fits = d.ndim <= 1 if norm == "bias" else d.ndim >= 3 if norm == "spectral-conv" else d.ndim == 2
+        if not fits:
+            raise ShapeError(f"norm: {norm!r} does not fit a leaf of shape {tuple(d.shape)}")
+        xp = namespace(d)
+        if norm == "bias":
+            return _over(d, xp.sqrt(xp.mean(d * d)), self.eps)
+        out, into = d.shape[:2]
+        if norm == "spectral-conv":
+            return self._factor(d) * (math.sqrt(out / into) / math.prod(d.shape[2:]))
+        if norm == "spectral":
+            scale = math.sqrt(out / into) if self.normalized else math.sqrt(out)
+            return self._factor(d) * (max(1.0, scale) if self.at_least_one else scale)
+        if norm == "sign":
+            return xp.sign(d) * (1.0 / into if self.normalized else 1.0)
+        axis, gain = (0, into / math.sqrt(out)) if norm == "column" else (1, math.sqrt(into))
+        if not self.normalized:
+            gain = 1.0 / math.sqrt(out) if norm == "column" else 1.0
+        return _over(d, gain * xp.sqrt(xp.sum(d * d, axis=axis, keepdims=True)), self.eps)
+
+    def rule(self, xp: Namespace) -> Rule:
+        """Return one leaf's step."""
+
+        def scion(x, g, d, lr, keep):  # type: ignore[no-untyped-def]
+            d = ema(d, g, 1.0 - self.alpha, self.alpha)
+            return keep * x - lr * self.radius * self.direction(d), d
+
+        return scion

@@ -1,0 +1,57 @@
+"""Shampoo against full-matrix AdaGrad, the polar factor, and an explicit tensor."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import refopt
+
+from tests.streams import stream
+
+
+def test_vector_is_full_matrix_adagrad() -> None:
+    """x - lr (eps I + sum g g^T)^{-1/2} g, the root from mpmath."""
+    x, gradients = stream(0, "random", steps=6, shapes={"b": (4,)})
+    o = refopt.optimizer("shampoo", lr=0.3, eps=0.01)
+    y, s, h = x["b"], o.init(x), 0.01 * mpmath.eye(4)
+    with mpmath.workdps(50):
+        for g in gradients:
+            x, s = o.update(x, g, s)
+            column = mpmath.matrix([float(e) for e in g["b"]])
+            h = h + column * column.T
+            values, vectors = mpmath.eigsy(h)
+            root = vectors * mpmath.diag([v**-0.5 for v in values]) * vectors.T
+            y = y - 0.3 * np.array([float(e) for e in root * column])
+            np.testing.assert_allclose(x["b"], y, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("root", ["eigh", "newton"])
+def test_first_step_is_the_polar_factor(root: str) -> None:
+    """L^{-1/4} G R^{-1/4} = U V^T as eps -> 0."""
+    g = np.random.default_rng(0).standard_normal((4, 4))
+    u, _, vt = np.linalg.svd(g)
+    o = refopt.optimizer("shampoo", lr=0.3, eps=1e-10, root=root)
+    x, _ = o.update(np.zeros((4, 4)), g, o.init(np.zeros((4, 4))))
+    # eps / sigma_min^2 = 1e-10 / 0.2 is the distance from the limit, and Newton's tolerance.
+    np.testing.assert_allclose(x, -0.3 * u @ vt, atol=1e-9)
+
+
+def test_three_axes() -> None:
+    """A tensor of three axes: exponent -1/6 along each, by explicit sums."""
+    x, gradients = stream(0, "random", steps=4, shapes={"k": (2, 3, 2)})
+    o = refopt.optimizer("shampoo", lr=0.3, eps=0.1)
+    y, s = x["k"], o.init(x)
+    h = [0.1 * np.eye(n) for n in (2, 3, 2)]
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        G = g["k"]
+        h[0] = h[0] + np.einsum("ajk,bjk->ab", G, G)
+        h[1] = h[1] + np.einsum("iak,ibk->ab", G, G)
+        h[2] = h[2] + np.einsum("ija,ijb->ab", G, G)
+        roots = []
+        for m in h:
+            w, v = np.linalg.eigh(m)
+            roots.append(v @ np.diag(w ** (-1 / 6)) @ v.T)
+        y = y - 0.3 * np.einsum("ijk,ia,jb,kc->abc", G, *roots)
+        np.testing.assert_allclose(x["k"], y, rtol=1e-12, atol=1e-12)
