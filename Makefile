@@ -27,6 +27,8 @@ $(PARITY)/.done: pyproject.toml
 	$(PARITY)/bin/python -m pip install --quiet torch==2.13.0
 	$(PARITY)/bin/python -m pip freeze | grep -i '^torch==' > $(PARITY)/constraints.txt
 	$(PARITY)/bin/python -m pip install --quiet -c $(PARITY)/constraints.txt -e '.[dev,parity]'
+	@# timm asks for torchvision, whose builds want another torch; its optimizers need neither.
+	$(PARITY)/bin/python -m pip install --quiet --no-deps 'timm>=1.0.20'
 	@touch $@
 
 demo: $(VENV)/.done

@@ -41,6 +41,59 @@ def run_torch(
     return out
 
 
+def run_keras(
+    make: Callable[[Any], Any],
+    seed: int,
+    schedule: Schedule | None = None,
+    kinds: tuple[str, ...] = KINDS,
+    shapes: dict[str, Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """Run ``make(keras.optimizers)`` on every stream, in float64 on the torch backend."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        out = {}
+        for kind in kinds:
+            x, gradients = stream(seed, kind, shapes=shapes)
+            p = {k: keras.Variable(v) for k, v in x.items()}
+            o = make(keras.optimizers)
+            o.build(list(p.values()))
+            base = float(o.learning_rate)
+
+            def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
+                o.learning_rate = base * (schedule(t) if schedule else 1.0)
+                o.apply([keras.ops.convert_to_tensor(g[k]) for k in p], list(p.values()))
+                return {k: v.value.detach().numpy().copy() for k, v in p.items()}
+
+            out[kind] = trajectory(advance, x, gradients)
+        return out
+    finally:
+        keras.config.set_floatx(before)
+
+
+def timm_optimizer(module: str, name: str) -> Any:
+    """Return a class of ``timm.optim`` without importing timm itself, which needs torchvision."""
+    import importlib
+    import importlib.util
+    import pathlib
+    import sys
+    import types
+
+    if "timm" not in sys.modules:
+        root = importlib.util.find_spec("timm")
+        assert root is not None and root.origin is not None
+        for package, folder in (("timm", ""), ("timm.optim", "optim")):
+            stub = types.ModuleType(package)
+            stub.__path__ = [str(pathlib.Path(root.origin).parent / folder)]
+            sys.modules[package] = stub
+    return getattr(importlib.import_module(f"timm.optim.{module}"), name)
+
+
 def run_optax(
     make: Callable[[Any], Any],
     seed: int,

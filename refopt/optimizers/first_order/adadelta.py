@@ -37,6 +37,11 @@ ZEILER = Source(
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adadelta-keras]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.Adadelta with low rho, large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adadelta-torch]",
         ),

@@ -40,6 +40,11 @@ DUCHI = Source(
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adagrad-keras]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.Adagrad with lr_decay, start 0.2, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adagrad-torch]",
         ),

@@ -68,6 +68,11 @@ class AdamFamily(ElementwiseDecay):
     },
     evidence=(
         Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adam-keras]",
+        ),
+        Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
             "tests/identities/test_keras_dialects.py::test_keras",
@@ -187,6 +192,11 @@ class Adam(AdamFamily):
         "keras": Dialect({"lr": 1e-3, "eps": 1e-7, "decay": "decoupled"}, "Keras 3 Adamax"),
     },
     evidence=(
+        Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adamax-keras]",
+        ),
         Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",

@@ -55,6 +55,11 @@ def normalized_weight_decay(strength: float, batch_size: int, examples: int, epo
     },
     evidence=(
         Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adamw-keras]",
+        ),
+        Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
             "tests/identities/test_keras_dialects.py::test_keras",
@@ -142,6 +147,11 @@ class AdamW(Adam):
         "timm": Dialect({"rate_inside": False, "full_first": True, "decay": "decoupled"}, "timm sgdw"),
     },
     evidence=(
+        Evidence(
+            "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sgdw-timm]",
+        ),
         Evidence(
             "claim",
             "Proposition 1: without momentum, decoupled decay lambda is an L2 penalty lambda / alpha, to 1e-14",

@@ -111,6 +111,11 @@ class OnlineAdam(ElementwiseDecay):
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[amsgrad-keras]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.Adam(amsgrad=True) with low beta2, large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[amsgrad-torch]",
         ),

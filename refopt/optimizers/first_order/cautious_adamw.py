@@ -72,6 +72,11 @@ def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
     evidence=(
         Evidence(
             "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[cautious-adamw-timm]",
+        ),
+        Evidence(
+            "parity",
             "the authors' code (foreach=False) with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[cautious-adamw-official]",
         ),

@@ -33,6 +33,11 @@ from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
     },
     evidence=(
         Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sgd-keras]",
+        ),
+        Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
             "tests/identities/test_keras_dialects.py::test_keras",
@@ -152,6 +157,11 @@ class Velocity(ElementwiseDecay):
     },
     evidence=(
         Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[momentum-keras]",
+        ),
+        Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",
             "tests/identities/test_keras_dialects.py::test_keras",
@@ -244,6 +254,11 @@ class Momentum(Velocity):
         "keras": Dialect({"look_ahead": False, "decay": "decoupled"}, "Keras 3 SGD(nesterov=True)"),
     },
     evidence=(
+        Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[nesterov-keras]",
+        ),
         Evidence(
             "identity",
             "Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to 1e-12",

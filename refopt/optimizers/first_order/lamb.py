@@ -49,6 +49,11 @@ YOU_LAMB = Source(
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lamb-keras]",
+        ),
+        Evidence(
+            "parity",
             "optax.lamb with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[lamb-optax]",
         ),

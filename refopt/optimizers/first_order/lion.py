@@ -35,6 +35,11 @@ CHEN = Source(
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lion-keras]",
+        ),
+        Evidence(
+            "parity",
             "optax.lion with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[lion-optax]",
         ),

@@ -43,6 +43,11 @@ DEFAZIO = Source(
     evidence=(
         Evidence(
             "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[madgrad-timm]",
+        ),
+        Evidence(
+            "parity",
             "the authors' MADGRAD with coupled decay under a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[madgrad-official]",
         ),

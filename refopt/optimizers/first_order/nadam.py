@@ -59,6 +59,11 @@ DOZAT = Source(
     evidence=(
         Evidence(
             "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[nadam-keras]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.NAdam with low betas, large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[nadam-torch]",
         ),

@@ -45,6 +45,11 @@ WEN = Source(
     evidence=(
         Evidence(
             "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[nadamw-timm]",
+        ),
+        Evidence(
+            "parity",
             "optax.nadamw with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[nadamw-optax]",
         ),

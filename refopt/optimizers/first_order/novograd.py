@@ -44,6 +44,11 @@ GINSBURG = Source(
     evidence=(
         Evidence(
             "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[novograd-timm]",
+        ),
+        Evidence(
+            "parity",
             "optax.novograd with large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[novograd-optax]",
         ),

@@ -53,6 +53,16 @@ GRAVES = Source(
     evidence=(
         Evidence(
             "parity",
+            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[rmsprop-timm]",
+        ),
+        Evidence(
+            "parity",
+            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[rmsprop-keras]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.RMSprop, centered, with momentum, large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[rmsprop-torch]",
         ),
