@@ -1,4 +1,4 @@
-"""Keras's choices, transcribed from keras/src/optimizers (Keras 3): it is not a peer that installs lightly.
+"""Keras's choices, transcribed from keras/src/optimizers (Keras 3), beside the live peer of tests/parity.
 
 Every Keras optimizer decays x by x * (1 - lr * weight_decay) before its step.
 """

@@ -40,6 +40,7 @@ ADAM = {"betas": (0.8, 0.6), "eps": 1e-2}
 CASES = [
     _case("sgdw", {"momentum": 0.8, "dampening": 0.3}, "sgdw", "SGDW", momentum=0.8, dampening=0.3),
     _case("nadamw", {**BETAS}, "nadamw", "NAdamW", **ADAM),
+    _case("nadam", {**BETAS}, "nadamw", "NAdamW", **ADAM),
     _case(
         "rmsprop",
         {"beta2": 0.8, "momentum": 0.5, "eps": 1e-2},
