@@ -47,6 +47,7 @@ BERNSTEIN = Source(
             "tests/claims/test_steepest_descent.py::test_guaranteed_descent",
         ),
     ),
+    calm_problem=("quadratic", {"n": 12}),
 )
 @dataclass(frozen=True, kw_only=True)
 class SteepestDescent(GradientMethod):
