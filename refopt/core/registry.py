@@ -169,8 +169,11 @@ def register(
 
     def add(obj: T) -> T:
         old = _entries.get(name)
-        if old is not None and getattr(old.obj, "__qualname__", None) != getattr(obj, "__qualname__", ""):
-            raise ArgumentError(f"name: {name!r} is registered already, by {old.obj!r}")
+        place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
+        if old is not None and place != (old.obj.__module__, old.obj.__qualname__):
+            raise ArgumentError(
+                f"name: {name!r} is registered already, by {old.obj.__module__}.{old.obj.__qualname__}"
+            )
         _entries[name] = Entry(
             name, kind, obj, source, where, needs, MappingProxyType(every), evidence, also,
             MappingProxyType(extra),

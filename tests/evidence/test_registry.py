@@ -79,3 +79,14 @@ def test_name(method: Entry) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", method.name)
     path = pathlib.Path(inspect.getsourcefile(method.obj) or "")
     assert len(path.read_text().splitlines()) <= 420, path
+
+
+def test_a_name_is_registered_once() -> None:
+    """A second owner of a name is an error at import, not a silent replacement."""
+    from refopt.core.registry import register
+
+    with pytest.raises(refopt.errors.ArgumentError, match="registered already"):
+
+        @register("adam", kind="optimizer", source=METHODS[0].source, where="nowhere")
+        class Adam:
+            pass
