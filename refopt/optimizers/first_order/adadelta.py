@@ -46,6 +46,11 @@ ZEILER = Source(
             "tests/parity/test_tapes.py::test_tape[adadelta-optax]",
         ),
         Evidence(
+            "parity",
+            "Keras 3.16's Adadelta with large eps, decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adadelta-keras]",
+        ),
+        Evidence(
             "claim",
             "in other units of x (and of each eps) the run is the same run, to 1e-12",
             "tests/claims/test_adaptive.py::test_adadelta_units",

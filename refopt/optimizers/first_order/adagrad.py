@@ -49,6 +49,11 @@ DUCHI = Source(
             "tests/parity/test_tapes.py::test_tape[adagrad-optax]",
         ),
         Evidence(
+            "parity",
+            "Keras 3.16's Adagrad with large eps, decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adagrad-keras]",
+        ),
+        Evidence(
             "claim",
             "under a constant gradient the way made in t steps is lr sum k^(-1/2), to 1e-13",
             "tests/claims/test_adaptive.py::test_adagrad_constant_gradient",

@@ -125,6 +125,11 @@ class OnlineAdam(ElementwiseDecay):
             "tests/parity/test_tapes.py::test_tape[amsgrad-optax-paper]",
         ),
         Evidence(
+            "parity",
+            "Keras 3.16's Adam(amsgrad=True) with large eps, decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[amsgrad-keras]",
+        ),
+        Evidence(
             "identity",
             "equals Algorithm 2 transcribed line by line, with falling beta1 and a box, to 1e-13",
             "tests/identities/test_online.py::test_amsgrad_line_by_line",

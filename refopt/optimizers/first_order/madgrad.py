@@ -62,6 +62,11 @@ DEFAZIO = Source(
             "tests/parity/test_tapes.py::test_tape[madgrad-optax]",
         ),
         Evidence(
+            "parity",
+            "timm's MADGRAD with decoupled decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[madgrad-timm]",
+        ),
+        Evidence(
             "identity",
             "equals Algorithm 1 transcribed line by line with Python floats, to 1e-13",
             "tests/identities/test_scaled.py::test_madgrad_line_by_line",

@@ -53,6 +53,11 @@ GINSBURG = Source(
             "tests/parity/test_tapes.py::test_tape[novograd-kozistr]",
         ),
         Evidence(
+            "parity",
+            "timm's NvNovoGrad with averaged gradients, decay and a schedule, 200 steps, to 2e-8 for its float32 norm",
+            "tests/parity/test_tapes.py::test_tape[novograd-timm]",
+        ),
+        Evidence(
             "identity",
             "equals the algorithm and Jasper's form, transcribed line by line, to 1e-13",
             "tests/identities/test_scaled.py::test_novograd_line_by_line",

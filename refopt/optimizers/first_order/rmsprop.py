@@ -67,6 +67,16 @@ GRAVES = Source(
             "tests/parity/test_tapes.py::test_tape[rmsprop-optax-centered]",
         ),
         Evidence(
+            "parity",
+            "Keras 3.16's RMSprop, centered, with momentum, decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[rmsprop-keras]",
+        ),
+        Evidence(
+            "parity",
+            "timm's RMSpropTF with momentum, decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[rmsprop-timm]",
+        ),
+        Evidence(
             "identity",
             "with bias correction and eps beside the root it is Adam with beta1 = 0, to 1e-13",
             "tests/identities/test_adaptive.py::test_rmsprop_with_bias_correction_is_adam_without_momentum",
