@@ -27,7 +27,7 @@ def follow(name: str, theirs: Any, **kwargs: Any) -> None:
 
 
 def test_adagrad_line_by_line() -> None:
-    """Equation (8) of the overview, and Keras's start."""
+    """The overview's rule, and Keras's start."""
 
     def overview(x: float, g: float, t: int, memory: dict[str, float], start: float = 0.0) -> float:
         memory["G"] = memory.get("G", start) + g * g
@@ -150,3 +150,19 @@ def test_nadam_with_a_finished_momentum_schedule_is_optax() -> None:
         refopt.optimizer("nadam", dialect="optax", **given),
         1e-14,
     )
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_rmsprop_has_one_rule_on_both_engines(centered: bool, momentum: float) -> None:
+    """All four forms give NumPy's bits in the compiled loop."""
+    pytest.importorskip("numba")
+    x, gradients = stream(1, "random", steps=10)
+    given = {"centered": centered, "momentum": momentum, "nesterov": centered, "weight_decay": 0.1}
+    a, b = refopt.optimizer("rmsprop", **given), refopt.optimizer("rmsprop", engine="numba", **given)
+    y, sa, sb = x, a.init(x), b.init(x)
+    for g in gradients:
+        x, sa = a.update(x, g, sa)
+        y, sb = b.update(y, g, sb)
+    for k in x:
+        np.testing.assert_array_equal(x[k], y[k])

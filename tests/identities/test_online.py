@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import refopt
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 
 from tests.identities.test_adaptive import follow, same_run
 from tests.streams import schedule, stream
@@ -161,3 +162,14 @@ def test_unbounded_stream_is_kept_finite() -> None:
         for k in x:
             assert np.all(np.isfinite(y[k]))
             assert y[k].flat[0] == x[k].flat[0]
+
+
+def test_bad_boxes_and_weights() -> None:
+    """Errors name the argument."""
+    with pytest.raises(ArgumentError, match="lower"):
+        refopt.optimizer("amsgrad", lower=1.0, upper=0.0)
+    with pytest.raises(ArgumentTypeError, match="beta2"):
+        refopt.optimizer("adamnc", beta2=0.999)
+    o, x = refopt.optimizer("adamnc", beta2=lambda t: 1.5), np.ones(2)
+    with pytest.raises(ArgumentError, match="beta2"):
+        o.update(x, x, o.init(x))

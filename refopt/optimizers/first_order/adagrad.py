@@ -26,7 +26,7 @@ DUCHI = Source(
     "adagrad",
     kind="optimizer",
     source=RUDER,
-    where="section 4.3, equation (8)",
+    where="section 4.3",
     also=(DUCHI,),
     dialects={
         "torch": Dialect(
@@ -62,6 +62,11 @@ DUCHI = Source(
             "claim",
             "with eps = 0 rescaling the gradients coordinate by coordinate changes no bit",
             "tests/claims/test_adaptive.py::test_adagrad_invariant_to_diagonal_rescaling",
+        ),
+        Evidence(
+            "identity",
+            "is AdamNC with beta1 = 0, to 1e-13",
+            "tests/identities/test_online.py::test_adamnc_without_momentum_is_adagrad",
         ),
     ),
     state_copies=1,

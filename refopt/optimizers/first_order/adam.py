@@ -68,6 +68,11 @@ class AdamFamily(ElementwiseDecay):
     },
     evidence=(
         Evidence(
+            "claim",
+            "on the counterexample of Reddi et al. it ends at the worst point, 0.994, where AMSGrad and AdamNC turn to -1",
+            "tests/claims/test_online.py::test_adam_diverges_and_the_others_converge",
+        ),
+        Evidence(
             "parity",
             "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adam-keras]",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from refopt.core.arrays import Namespace
-from refopt.core.errors import ArgumentTypeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
@@ -51,6 +51,14 @@ class OnlineAdam(ElementwiseDecay):
     lower: float = hyper(-math.inf, "[-inf, inf]")
     upper: float = hyper(math.inf, "[-inf, inf]")
 
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        if self.lower > self.upper:
+            raise ArgumentError(
+                f"{self.registered_name}: lower: wanted a number up to upper = {self.upper!r}, got {self.lower!r}"
+            )
+
     def fall(self, t: int) -> float:
         """Return the factor of the rate at step `t`: 1 / sqrt(t), or 1."""
         return 1.0 / math.sqrt(t) if self.rate_root else 1.0
@@ -86,7 +94,7 @@ class OnlineAdam(ElementwiseDecay):
     source=REDDI,
     where="Algorithm 2",
     dialects={
-        "overview": Dialect({"rate_root": False, "eps": 1e-8}, "Ruder's overview, section 4.9"),
+        "overview": Dialect({"rate_root": False, "eps": 1e-8}, "Ruder's overview, the edition on his pages"),
         "torch": Dialect(
             {"rate_root": False, "eps": 1e-8, "bias_correction": True, "decay": "coupled"},
             "torch 2.13 optim.Adam(amsgrad=True)",

@@ -73,6 +73,11 @@ DOZAT = Source(
             "tests/parity/test_tapes.py::test_tape[nadam-optax]",
         ),
         Evidence(
+            "parity",
+            "timm's NAdamW with decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[nadam-timm]",
+        ),
+        Evidence(
             "identity",
             "the overview's form and Dozat's, transcribed line by line with Python floats, to 1e-13",
             "tests/identities/test_adaptive.py::test_nadam_line_by_line",
