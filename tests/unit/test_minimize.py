@@ -213,3 +213,11 @@ def test_from_functions_with_batches() -> None:
     )  # fmt: skip
     r = refopt.minimize(p, "svrg", lr=0.5, steps=40, batch_size=1)
     np.testing.assert_allclose(r.x, 3.5, rtol=1e-6)
+
+
+def test_progress_bar_does_not_change_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """progress=True shows a bar and gives the same point."""
+    pytest.importorskip("rich")
+    a = refopt.minimize(quadratic(), "adam", lr=0.1, steps=30, progress=True)
+    b = refopt.minimize(quadratic(), "adam", lr=0.1, steps=30)
+    np.testing.assert_array_equal(a.x, b.x)
