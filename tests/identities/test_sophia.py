@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import refopt
+from refopt.core.errors import CapabilityError
 from refopt.core.oracle import Oracle
 from refopt.core.params import flatten, unflatten
 from refopt.core.rng import generator
@@ -74,5 +75,5 @@ def test_gnb_runs_and_asks_for_layers() -> None:
     r = refopt.minimize(p, "sophia", estimator="gnb", gamma=0.05, lr=0.01, steps=20)
     assert dict(r.calls) == {"grad": 20, "layers": 2}
     assert r.fun < p.value(p.start(0))
-    with pytest.raises(refopt.core.errors.CapabilityError):
+    with pytest.raises(CapabilityError):
         refopt.minimize(refopt.problem("quadratic"), "sophia", estimator="gnb", steps=1)

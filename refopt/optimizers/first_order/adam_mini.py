@@ -54,7 +54,7 @@ def count_blocks(name: str, leaf: Array, blocks: Any) -> int:
     "adam-mini",
     kind="optimizer",
     source=ZHANG_MINI,
-    where="Algorithm 1, with Algorithm 3's partition as a setting",
+    where="Algorithm 1, with the partition as a setting",
     evidence=(
         Evidence(
             "parity",

@@ -51,7 +51,7 @@ def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
     "cautious-adamw",
     kind="optimizer",
     source=LIANG,
-    where="Algorithm 1, C-AdamW",
+    where="the algorithm C-AdamW",
     dialects={
         "official": Dialect(
             {"normalizer": "floor", "eps_corrected": False},
@@ -124,7 +124,7 @@ class CautiousAdamW(Decay):
 
     References
     ----------
-    K. Liang, L. Chen, B. Liu, Q. Liu 2024, arXiv:2411.16085, Algorithm 1.
+    K. Liang, L. Chen, B. Liu, Q. Liu 2024, arXiv:2411.16085.
 
     Examples
     --------

@@ -55,7 +55,7 @@ class PhaseSpace(ElementwiseDecay):
     "inna",
     kind="optimizer",
     source=CASTERA,
-    where="Algorithm 1, equation (11)",
+    where="the discrete algorithm INNA",
     dialects={
         "official": Dialect(
             {"lr": 0.1, "power": 0.0, "decay": "decoupled"},
@@ -173,7 +173,7 @@ class INNA(PhaseSpace):
     "innaprop",
     kind="optimizer",
     source=BOLTE,
-    where="Algorithm 1",
+    where="the algorithm INNAprop",
     also=(CASTERA,),
     dialects={"official": Dialect({}, "innaprop/innaprop innaprop.py")},
     evidence=(
@@ -184,7 +184,7 @@ class INNA(PhaseSpace):
         ),
         Evidence(
             "identity",
-            "equals Algorithm 1, in which theta's line uses the new psi, transcribed with Python floats, to 1e-12",
+            "equals the paper's listing, in which theta's line uses the new psi, transcribed with Python floats, to 1e-12",
             "tests/identities/test_inna.py::test_innaprop_algorithm_1",
         ),
         Evidence(
@@ -229,12 +229,12 @@ class INNAprop(PhaseSpace):
 
     Notes
     -----
-    Algorithm 1 writes the last line with the new ψ, which divides by β - γ; the form above is the same
+    The paper's listing writes the last line with the new ψ, which divides by β - γ; the form above is the same
     step (a line of algebra) and stays defined at γ = β.
 
     References
     ----------
-    J. Bolte, R. Boustany, E. Pauwels, A. Purica 2024, arXiv:2410.05871, Algorithm 1.
+    J. Bolte, R. Boustany, E. Pauwels, A. Purica 2024, arXiv:2410.05871.
 
     Examples
     --------

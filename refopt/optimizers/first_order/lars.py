@@ -25,7 +25,7 @@ YOU = Source(
     "lars",
     kind="optimizer",
     source=YOU,
-    where="Algorithm 1",
+    where="the layer-wise update with local rates",
     dialects={
         "optax": Dialect(
             {"weight_decay": 0.0, "joint": True, "rate_without_ratio": True},
@@ -51,7 +51,7 @@ YOU = Source(
         ),
         Evidence(
             "identity",
-            "equals Algorithm 1 transcribed line by line with Python floats, to 1e-13",
+            "equals the update transcribed line by line with Python floats, to 1e-13",
             "tests/identities/test_lars.py::test_lars_algorithm_1",
         ),
         Evidence(
@@ -95,7 +95,7 @@ class LARS(LeafRule):
 
     References
     ----------
-    Y. You, I. Gitman, B. Ginsburg 2017, arXiv:1708.03888, Algorithm 1.
+    Y. You, I. Gitman, B. Ginsburg 2017, arXiv:1708.03888.
 
     Examples
     --------

@@ -25,7 +25,7 @@ CHEN = Source(
     "lion",
     kind="optimizer",
     source=CHEN,
-    where="the algorithm named Lion (program 1 of the paper)",
+    where="the discovered algorithm, Lion",
     dialects={
         "official": Dialect({}, "google/automl lion/lion_pytorch.py"),
         "optax": Dialect({"weight_decay": 1e-3}, "optax 0.2.8 lion"),

@@ -180,7 +180,7 @@ class MARSAdamW(MarsFamily):
 
     References
     ----------
-    H. Yuan, Y. Liu, S. Wu, X. Zhou, Q. Gu 2024, arXiv:2411.10438, Algorithms 1 and 2.
+    H. Yuan, Y. Liu, S. Wu, X. Zhou, Q. Gu 2024, arXiv:2411.10438, Algorithm 2.
 
     Examples
     --------

@@ -103,7 +103,7 @@ class NAdamW(AdamFamily):
 
     References
     ----------
-    T. Dozat 2016, Incorporating Nesterov Momentum into Adam, Algorithm 2; K. Wen et al. 2025,
+    T. Dozat 2016, Incorporating Nesterov Momentum into Adam; K. Wen et al. 2025,
     arXiv:2509.02046.
 
     Examples

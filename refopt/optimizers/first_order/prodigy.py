@@ -30,7 +30,7 @@ def sum_abs(x: Params) -> float:
     "prodigy",
     kind="optimizer",
     source=MISHCHENKO,
-    where="Algorithm 4 (the Adam version of Prodigy)",
+    where="the Adam version of Prodigy",
     dialects={
         "official": Dialect(
             {}, "konstmish/prodigy 1.1.2", "its branch for beta1 = 0 is faulty and not followed"

@@ -35,7 +35,7 @@ def _over(a: Array, size: Array, eps: float) -> Array:
     "scion",
     kind="optimizer",
     source=PETHICK,
-    where="Algorithms 1 and 2",
+    where="the unconstrained and the constrained algorithm",
     dialects={
         "official": Dialect(
             {"factor": "newton-schulz", "eps": 1e-8}, "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16"
@@ -114,7 +114,7 @@ class Scion(Grouped):
 
     References
     ----------
-    T. Pethick et al. 2025, arXiv:2502.07529, Algorithms 1 and 2.
+    T. Pethick et al. 2025, arXiv:2502.07529.
 
     Examples
     --------

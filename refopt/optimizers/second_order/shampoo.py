@@ -44,7 +44,7 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
     "shampoo",
     kind="optimizer",
     source=GUPTA,
-    where="Algorithm 2 (Algorithm 1 for matrices)",
+    where="Algorithm 2, for tensors of any order",
     dialects={
         "kozistr": Dialect({"lr": 1e-3, "eps": 1e-6, "decay": "coupled"}, "pytorch_optimizer 4.1 Shampoo"),
         "jettify": Dialect(
@@ -76,7 +76,7 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
         ),
         Evidence(
             "claim",
-            "Lemma 8: eps I + (1/r) sum of vec(G) vec(G)^T is below the Kronecker product of the square roots of L and R",
+            "eps I + (1/r) sum of vec(G) vec(G)^T is below the Kronecker product of the square roots of L and R",
             "tests/claims/test_shampoo.py::test_preconditioner_is_an_upper_bound",
         ),
     ),
@@ -112,7 +112,7 @@ class Shampoo(Decay):
 
     References
     ----------
-    V. Gupta, T. Koren, Y. Singer 2018, arXiv:1802.09568, Algorithms 1 and 2.
+    V. Gupta, T. Koren, Y. Singer 2018, arXiv:1802.09568, Algorithm 2.
 
     Examples
     --------

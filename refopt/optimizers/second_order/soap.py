@@ -31,7 +31,7 @@ def eigenbasis(H: Array) -> Array:
 
 
 def power_step(H: Array, Q: Array) -> Array:
-    """Return the orthonormal basis of ``H Q``: one power iteration, and QR (Algorithm 4)."""
+    """Return the orthonormal basis of ``H Q``: one power iteration, and QR."""
     return namespace(H).linalg.qr(H @ Q)[0]
 
 
@@ -46,7 +46,7 @@ def rotate(G: Array, bases: Modes, axes: tuple[int, ...], *, back: bool = False)
     "soap",
     kind="optimizer",
     source=VYAS,
-    where="Algorithms 3 and 4",
+    where="the single step of SOAP and its power-iteration refresh",
     also=(GUPTA,),
     dialects={
         "official": Dialect(
@@ -68,7 +68,7 @@ def rotate(G: Array, bases: Modes, axes: tuple[int, ...], *, back: bool = False)
         ),
         Evidence(
             "identity",
-            "equals Algorithm 3 transcribed with the unrotated average, to 1e-11",
+            "equals the listing transcribed with the unrotated average, to 1e-11",
             "tests/identities/test_soap.py::test_algorithm_3",
         ),
         Evidence(
@@ -126,7 +126,7 @@ class SOAP(Decay):
 
     References
     ----------
-    N. Vyas et al. 2024, arXiv:2409.11321, Algorithms 3 and 4.
+    N. Vyas et al. 2024, arXiv:2409.11321.
 
     Examples
     --------

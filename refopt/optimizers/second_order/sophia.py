@@ -26,7 +26,7 @@ LIU_SOPHIA = Source(
 
 
 def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
-    """Return ``B ĝ ⊙ ĝ``, ĝ the gradient of the mean loss with labels drawn from the model (Algorithm 2).
+    """Return ``B ĝ ⊙ ĝ``, ĝ the gradient of the mean loss with labels drawn from the model.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
     "sophia",
     kind="optimizer",
     source=LIU_SOPHIA,
-    where="Algorithm 3, with Algorithm 1 (Hutchinson) or 2 (Gauss-Newton-Bartlett)",
+    where="Algorithm 3, with the Hutchinson or the Gauss-Newton-Bartlett estimator",
     needs=("grad", "hvp"),
     dialects={
         "official": Dialect(
@@ -157,7 +157,7 @@ class Sophia(ElementwiseDecay):
 
     References
     ----------
-    H. Liu, Z. Li, D. Hall, P. Liang, T. Ma 2023, arXiv:2305.14342, Algorithms 1 to 3.
+    H. Liu, Z. Li, D. Hall, P. Liang, T. Ma 2023, arXiv:2305.14342, Algorithm 3.
 
     Examples
     --------
