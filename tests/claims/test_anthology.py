@@ -15,6 +15,7 @@ def size(w: np.ndarray, norm: str) -> float:
         "spectral": lambda: np.linalg.norm(w, 2),
         "rms-rms": lambda: np.sqrt(into / out) * np.linalg.norm(w, 2),
         "l1-rms": lambda: np.linalg.norm(w, axis=0).max() / np.sqrt(out),
+        "l2-max": lambda: np.linalg.norm(w, axis=1).max(),
         "frobenius": lambda: np.linalg.norm(w),
     }[norm]()
 
@@ -43,7 +44,7 @@ def test_descent(norm: str) -> None:
     out, into = 4, 6
     target, w = rng.standard_normal((out, into)), np.zeros((out, into))
     constant = {"max": out * into, "spectral": min(out, into), "frobenius": 1.0}
-    constant |= {"rms-rms": constant["spectral"] * out / into, "l1-rms": out * into}
+    constant |= {"rms-rms": constant["spectral"] * out / into, "l1-rms": out * into, "l2-max": out}
     o = refopt.optimizer("steepest-descent", norm=norm, lr=1 / constant[norm])
     s = o.init(w)
     for _ in range(10):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,15 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_like, check_start, leaves, rebuild
 from refopt.core.registry import Evidence, Source, register
+from refopt.optimizers.common.lmo import (
+    as_matrix,
+    column_direction,
+    frobenius_direction,
+    max_direction,
+    rms_direction,
+    row_direction,
+    spectral_direction,
+)
 
 BERNSTEIN = Source(
     key="bernstein-2024-old",
@@ -21,13 +31,14 @@ BERNSTEIN = Source(
     arxiv="2409.20325",
 )
 
-NORMS = ("max", "spectral", "rms-rms", "l1-rms", "frobenius")
-
-
-def as_matrix(g: Array) -> Array:
-    """Return `g` as (outputs, inputs): vectors are columns, kernels are flattened behind the first axis."""
-    xp = namespace(g)
-    return xp.reshape(g, (g.shape[0] if g.ndim else 1, -1))
+NORMS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "max": max_direction,
+    "spectral": spectral_direction,
+    "rms-rms": rms_direction,
+    "l1-rms": column_direction,
+    "l2-max": row_direction,
+    "frobenius": frobenius_direction,
+}
 
 
 def dual(g: Array, norm: str) -> tuple[Array, float]:
@@ -36,10 +47,12 @@ def dual(g: Array, norm: str) -> tuple[Array, float]:
     Parameters
     ----------
     g : array
-        Seen as a matrix W of (outputs, inputs), acting on the left (`as_matrix`).
-    norm : {"max", "spectral", "rms-rms", "l1-rms", "frobenius"}
+        Seen as a matrix W of (outputs, inputs), acting on the left: vectors are columns, kernels are
+        flattened behind the first axis.
+    norm : {"max", "spectral", "rms-rms", "l1-rms", "l2-max", "frobenius"}
         Largest entry (l1 to l∞); largest singular value (l2 to l2); the same times
-        ``sqrt(inputs / outputs)``; largest column's 2-norm over ``sqrt(outputs)``; Frobenius.
+        ``sqrt(inputs / outputs)``; largest column's 2-norm over ``sqrt(outputs)``; largest row's
+        2-norm (l2 to l∞); Frobenius.
 
     Returns
     -------
@@ -47,25 +60,8 @@ def dual(g: Array, norm: str) -> tuple[Array, float]:
         Zero where G is; for singular values of zero the thin factor's choice, 0.
     dual_norm : float
     """
-    xp = namespace(g)
-    w = as_matrix(g)
-    out, into = w.shape
-    if norm == "max":
-        d, size = xp.sign(w), xp.sum(xp.abs(w))
-    elif norm == "frobenius":
-        size = xp.sqrt(xp.sum(w * w))
-        d = w / xp.where(size > 0, size, xp.ones_like(size))
-    elif norm == "l1-rms":
-        columns = xp.sqrt(xp.sum(w * w, axis=0, keepdims=True))
-        d = math.sqrt(out) * w / xp.where(columns > 0, columns, xp.ones_like(columns))
-        size = math.sqrt(out) * xp.sum(columns)
-    else:
-        u, s, vt = xp.linalg.svd(w, full_matrices=False)
-        keep = s > max(out, into) * xp.finfo(w.dtype).eps * s[0]
-        factor = math.sqrt(out / into) if norm == "rms-rms" else 1.0
-        d = factor * ((u * xp.astype(keep, w.dtype)) @ vt)
-        size = factor * xp.sum(s)
-    return xp.reshape(d, g.shape), float(size)
+    direction, size = NORMS[norm](as_matrix(g))
+    return namespace(g).reshape(direction, g.shape), float(size)
 
 
 @register(
@@ -86,7 +82,7 @@ def dual(g: Array, norm: str) -> tuple[Array, float]:
         ),
         Evidence(
             "claim",
-            "|D(G)| = 1 and <G, D(G)> is the dual norm, in all five norms; no matrix of the unit ball does better (1e-12)",
+            "|D(G)| = 1 and <G, D(G)> is the dual norm, in all six norms; no matrix of the unit ball does better (1e-12)",
             "tests/claims/test_anthology.py::test_duality",
         ),
         Evidence(
@@ -109,7 +105,7 @@ class SteepestDescent(GradientMethod):
     ----------
     lr : float or callable, range [0, inf)
         η₀ (the inverse of the sharpness λ), or η itself without `dual_scaled`.
-    norm : {"spectral", "rms-rms", "l1-rms", "max", "frobenius"} or dict
+    norm : {"spectral", "rms-rms", "l1-rms", "l2-max", "max", "frobenius"} or dict
         Of every leaf, or by the leaf's name; see `dual`.
     scales : dict of str to float, optional
         s_l by the leaf's name; 1 where it has none.
