@@ -35,6 +35,16 @@ WANG = Source(
     },
     evidence=(
         Evidence(
+            "parity",
+            "the authors' Conda with its float32 cast taken out, tall, wide and square matrices, 200 steps on two streams with decay and a schedule, to 1e-11 (measured 3e-14)",
+            "tests/parity/test_tapes.py::test_tape[conda-authors]",
+        ),
+        Evidence(
+            "parity",
+            "pytorch_optimizer.Conda with its float32 cast taken out, 200 steps on two streams with decay and a schedule, to 1e-11 (measured 5e-14)",
+            "tests/parity/test_tapes.py::test_tape[conda-kozistr]",
+        ),
+        Evidence(
             "identity",
             "60 steps of tall, wide and square matrices over three bases equal the algorithm written out, to 1e-10",
             "tests/identities/test_conda.py::test_written_out",
