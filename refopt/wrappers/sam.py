@@ -43,6 +43,16 @@ KWON = Source(
     },
     evidence=(
         Evidence(
+            "parity",
+            "davda54's SAM around torch's SGD with momentum and decay, vector, matrix and kernel, 40 steps on a nonlinear function under a schedule, to 1e-12 (measured 2e-16)",
+            "tests/parity/test_tapes.py::test_tape[sam-davda54]",
+        ),
+        Evidence(
+            "parity",
+            "davda54's SAM(adaptive=True), likewise, to 1e-12 (measured 2e-16)",
+            "tests/parity/test_tapes.py::test_tape[sam-davda54-adaptive]",
+        ),
+        Evidence(
             "claim",
             "on H = h I with gradient descent it ends in a 2-cycle of amplitude lr h rho / (2 - lr h), to 1e-12",
             "tests/claims/test_sam.py::test_two_cycle",

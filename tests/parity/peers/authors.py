@@ -1,0 +1,239 @@
+"""Methods beside their authors' own code: recorded tapes, and pytorch_optimizer where it is the sound reading.
+
+The authors' code was run in float64 on the same streams; its casts to bfloat16 and float32 were taken out,
+and it was handed the random masks and signs that refopt draws.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import refopt
+from refopt.core.oracle import Oracle
+
+from tests.parity.case import Arrays, Case
+from tests.parity.makers import TWO, Side, ours, torch_side
+from tests.streams import run_refopt, schedule
+
+# A transformer in small: SCALE treats each of the four in another way.
+MODEL = {"embed_tokens": (4, 3), "hidden": (3, 5), "norm": (5,), "head": (2, 6)}
+MATRICES = {"tall": (5, 3), "wide": (2, 6), "square": (3, 3)}
+# A kernel of square sides and fewer rows than columns when flattened: the code's κ (of the sides) is 1, as here.
+LAYERS = {"tall": (5, 3), "kernel": (3, 2, 2, 2), "bias": (4,)}
+PAIR = (0.8, 0.6)
+BETAS = {"beta1": 0.8, "beta2": 0.6}
+POINT = {"bias": (3,), "kernel": (2, 2, 2, 3), "matrix": (2, 3)}
+PROBLEM_STEPS = 40
+PROBLEM_KEPT = (1, 2, 3, 5, 10, 20, 30, 40)
+SVD = "singular vectors of the momentum amplify rounding by the inverse of the gaps of its singular values"
+
+
+class Quartic:
+    """f(x) = xᵀ A x / 2 + sum x⁴ / 4 over all leaves at once: indefinite, every pair coupled."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng([seed, 7])
+        n = sum(int(np.prod(s)) for s in POINT.values())
+        a = rng.standard_normal((n, n)) / n**0.5
+        self.a = (a + a.T) / 2
+        self.start = self.split(rng.standard_normal(n))
+
+    @staticmethod
+    def split(v: np.ndarray) -> dict[str, np.ndarray]:
+        ends = np.cumsum([int(np.prod(s)) for s in POINT.values()])
+        return {k: part.reshape(s) for (k, s), part in zip(POINT.items(), np.split(v, ends[:-1]))}
+
+    @staticmethod
+    def join(x: Any) -> np.ndarray:
+        return np.concatenate([x[k].ravel() for k in POINT])
+
+    def value(self, x: Any) -> float:
+        v = self.join(x)
+        return float(0.5 * v @ self.a @ v + np.sum(v**4) / 4)
+
+    def grad(self, x: Any) -> dict[str, np.ndarray]:
+        v = self.join(x)
+        return self.split(self.a @ v + v**3)
+
+    def hvp(self, x: Any, z: Any) -> dict[str, np.ndarray]:
+        v, w = self.join(x), self.join(z)
+        return self.split(self.a @ w + 3 * v**2 * w)
+
+
+def _on_quartic(name: str, **kwargs: Any) -> Side:
+    """A method that needs more than one gradient a step, under the tests' schedule."""
+
+    def side(seed: int) -> Arrays:
+        problem = Quartic(seed)
+        x, oracle = problem.start, Oracle(problem, seed)
+        method = refopt.optimizer(name, **kwargs)
+        s, rows = method.init(x), []
+        for t in range(1, PROBLEM_STEPS + 1):
+            oracle.begin(t)
+            x, s = method.step(x, s, oracle)
+            if t in PROBLEM_KEPT:
+                rows.append(problem.join(x))
+        return {"x": np.stack(rows)}
+
+    return side
+
+
+def _base(name: str, **kwargs: Any) -> Any:
+    return refopt.optimizer(name, schedule=schedule, **kwargs)
+
+
+def _adahessian(dialect: str) -> Side:
+    return _on_quartic(
+        "adahessian", dialect=dialect, lr=0.05, eps=1e-2, weight_decay=0.1, hessian_power=0.7,
+        schedule=schedule, **BETAS,
+    )  # fmt: skip
+
+
+def _xgrad(base: Any) -> Side:
+    return lambda seed: _on_quartic("xgrad", base=base(), steps_ahead=2.0)(seed)
+
+
+def _sam(adaptive: bool) -> Side:
+    def side(seed: int) -> Arrays:
+        base = _base("momentum", dialect="torch", lr=0.02, momentum=0.8, weight_decay=0.1)
+        return _on_quartic("sam", dialect="davda54", base=base, rho=0.1, adaptive=adaptive)(seed)
+
+    return side
+
+
+def _scale(seed: int) -> Arrays:
+    others = _base(
+        "adamw", decay="decoupled", lr=0.02, eps=1e-2, eps_corrected=False, weight_decay=0.1, **BETAS
+    )
+    return ours(
+        "scale", shapes=MODEL, dialect="official", lr=0.05, momentum=0.8, weight_decay=0.1, others=others
+    )(seed)
+
+
+def _muon(seed: int) -> Arrays:
+    others = _base("adamw", decay="decoupled", lr=0.02, eps=1e-2, weight_decay=0.1, **BETAS)
+    return ours(
+        "muon", shapes=LAYERS, dialect="official", lr=0.03, momentum=0.9, weight_decay=0.1, others=others
+    )(seed)
+
+
+CONDA = {"lr": 0.03, "eps": 1e-2, "weight_decay": 0.1, "update_every": 7, "scale": 0.7, **BETAS}
+SPAM = {"lr": 0.03, "eps": 1e-2, "threshold": 1.5, "reset_every": 50, "warmup": 15, "clip_after": 10, **BETAS}
+STABLE = {"lr": 0.03, "eps": 1e-2, "weight_decay": 0.1}
+STABLE_OURS = {**STABLE, **BETAS, "gamma1": 0.6, "gamma2": 0.7, "gamma3": 0.9}
+
+
+def _kozistr_conda(seed: int) -> Arrays:
+    import torch
+
+    # GaLoreProjector casts to float32 before its SVD; without the cast the rest is exact.
+    cast = torch.Tensor.float
+    torch.Tensor.float = lambda self: self  # type: ignore[method-assign,assignment]
+    try:
+        return torch_side(
+            "Conda",
+            shapes=MATRICES,
+            lr=0.03,
+            betas=PAIR,
+            eps=1e-2,
+            weight_decay=0.1,
+            update_proj_gap=7,
+            scale=0.7,
+        )(seed)
+    finally:
+        torch.Tensor.float = cast  # type: ignore[method-assign]
+
+
+CASES = [
+    Case("scale", "official", "OptimAI-Lab/Minimalist_LLM_Pretraining@f5bd4e7", _scale, None),
+    Case(
+        "conda",
+        "authors",
+        "jie040109/Conda@449af71",
+        ours("conda", shapes=MATRICES, **CONDA),
+        None,
+        rtol=1e-11,
+        why=SVD,
+    ),
+    Case(
+        "conda",
+        "kozistr",
+        "pytorch-optimizer",
+        ours("conda", shapes=MATRICES, dialect="kozistr", **CONDA),
+        _kozistr_conda,
+        rtol=1e-11,
+        why=SVD,
+    ),
+    Case(
+        "spam",
+        "authors",
+        "TianjinYellow/SPAM-Optimizer@e8185fb",
+        ours("spam", weight_decay=0.1, **SPAM),
+        None,
+    ),
+    Case(
+        "spam",
+        "authors-sparse",
+        "TianjinYellow/SPAM-Optimizer@e8185fb",
+        lambda seed: run_refopt("spam", seed, TWO, MATRICES, density=0.6, schedule=schedule, **SPAM),
+        None,
+    ),
+    Case(
+        "stable-spam",
+        "authors",
+        "TianjinYellow/StableSPAM@6a66da1",
+        ours("stable-spam", reset_every=10**9, total_steps=300, anneal_to=0.3, **STABLE_OURS),
+        None,
+    ),
+    Case(
+        "stable-spam",
+        "kozistr",
+        "pytorch-optimizer",
+        ours("stable-spam", reset_every=50, **STABLE_OURS),
+        torch_side("StableSPAM", betas=PAIR, gamma1=0.6, gamma2=0.7, theta=0.9, update_proj_gap=50, **STABLE),
+    ),
+    Case(
+        "sgd-sai",
+        "official",
+        "AnonymousAlethiometer/SGD_SaI@e213080",
+        ours("sgd-sai", dialect="official", lr=0.01, momentum=0.8, eps=1e-2, weight_decay=0.1),
+        None,
+    ),
+    Case(
+        "xgrad",
+        "authors-sgdm",
+        "guanleics/XGrad@7597c57",
+        _xgrad(
+            lambda: _base(
+                "momentum",
+                dialect="torch",
+                full_first=False,
+                lr=0.02,
+                momentum=0.8,
+                dampening=0.3,
+                weight_decay=0.1,
+            )
+        ),
+        None,
+    ),
+    Case(
+        "xgrad",
+        "authors-adam",
+        "guanleics/XGrad@7597c57",
+        _xgrad(lambda: _base("adam", lr=0.03, eps=1e-2, **BETAS)),
+        None,
+    ),
+    Case(
+        "xgrad",
+        "authors-adamw",
+        "guanleics/XGrad@7597c57",
+        _xgrad(lambda: _base("adamw", decay="decoupled", lr=0.03, eps=1e-2, weight_decay=0.1, **BETAS)),
+        None,
+    ),
+    Case("adahessian", "official", "amirgholami/adahessian@85ebc00", _adahessian("official"), None),
+    Case("adahessian", "instruction", "amirgholami/adahessian@85ebc00", _adahessian("instruction"), None),
+    Case("muon", "official", "KellerJordan/Muon@857d1ad", _muon, None),
+    Case("sam", "davda54", "davda54/sam@3c3afdb", _sam(False), None),
+    Case("sam", "davda54-adaptive", "davda54/sam@3c3afdb", _sam(True), None),
+]
