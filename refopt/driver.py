@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import numbers
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
+from refopt.core.arguments import Intermediate, describe, non_negative, takes_intermediate_result, whole
 from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
@@ -32,29 +31,6 @@ from refopt.core.problem import offers, require
 from refopt.core.result import Result
 
 COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds")
-
-
-@dataclass(frozen=True)
-class Intermediate:
-    """What a callback with the parameter ``intermediate_result`` is given after each step.
-
-    Attributes
-    ----------
-    x : array or dict of arrays
-    nit : int
-    gradient_equivalents, seconds : float
-    """
-
-    x: Params
-    nit: int
-    gradient_equivalents: float
-    seconds: float
-    problem: Any
-
-    @property
-    def fun(self) -> float:
-        """The whole objective at `x`, evaluated when it is asked for and not counted."""
-        return objective(self.problem, self.x)
 
 
 def minimize(
@@ -149,17 +125,17 @@ def minimize(
         problem,
         _method(method, dialect, hyperparameters),
         x0,
-        steps=_whole(steps, "steps", 0),
-        tol=_positive(tol, "tol"),
+        steps=whole(steps, "steps", 0),
+        tol=non_negative(tol, "tol"),
         max_calls=max_calls,
-        max_seconds=_positive(max_seconds, "max_seconds"),
+        max_seconds=non_negative(max_seconds, "max_seconds"),
         batch_size=batch_size,
         sampling=sampling,
         seed=seed,
         callback=callback,
         record_every=record_every,
         checkpoint=checkpoint,
-        checkpoint_every=_whole(checkpoint_every, "checkpoint_every", 1),
+        checkpoint_every=whole(checkpoint_every, "checkpoint_every", 1),
         resume=resume,
     )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -185,39 +161,6 @@ def _method(method: Any, dialect: str, hyperparameters: dict[str, Any]) -> Metho
     return method
 
 
-def _whole(value: Any, name: str, low: int) -> int:
-    check_number(value, f"int [{low}, inf)", name)
-    return int(value)
-
-
-def _positive(value: Any, name: str) -> float | None:
-    if value is None:
-        return None
-    check_number(value, "[0, inf]", name)
-    return float(value)
-
-
-def _takes_intermediate_result(callback: Callable[..., Any]) -> bool:
-    try:
-        return set(inspect.signature(callback).parameters) == {"intermediate_result"}
-    except (TypeError, ValueError):
-        return False
-
-
-def _describe(method: Method) -> dict[str, Any]:
-    """Name a method's hyperparameters so that a resumed run can be held to them."""
-
-    def text(value: Any) -> Any:
-        if isinstance(value, Method):
-            return _describe(value)
-        return getattr(value, "__qualname__", None) or repr(value)
-
-    return {
-        "class": type(method).__qualname__,
-        **{f.name: text(getattr(method, f.name)) for f in fields(method)},
-    }
-
-
 class _Run:
     """One run: what does not change (checked in __init__) and what does (the loop)."""
 
@@ -237,9 +180,9 @@ class _Run:
         self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
         self.budget = self._budget(max_calls)
         every = max(1, steps // 100) if record_every is None else record_every
-        self.record_every = _whole(every, "record_every", 1)
+        self.record_every = whole(every, "record_every", 1)
         self.callback = callback
-        self.intermediate = callback is not None and _takes_intermediate_result(callback)
+        self.intermediate = callback is not None and takes_intermediate_result(callback)
         self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
@@ -287,13 +230,13 @@ class _Run:
         if max_calls is None:
             return lambda oracle: False
         if isinstance(max_calls, Mapping):
-            limits = {k: _whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
+            limits = {k: whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
             return lambda oracle: any(oracle.counts.calls.get(k, 0) >= v for k, v in limits.items())
         if not isinstance(max_calls, numbers.Real):
             raise ArgumentTypeError(
                 f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}"
             )
-        limit = _positive(max_calls, "max_calls") or 0.0
+        limit = non_negative(max_calls, "max_calls") or 0.0
         return lambda oracle: oracle.counts.equivalents >= limit
 
     def go(self, tick: Callable[[int], None]) -> Result:
@@ -409,7 +352,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         sampler = self.sampler
         return {
-            "method": _describe(self.method),
+            "method": describe(self.method),
             "problem": type(self.problem).__qualname__,
             "seed": self.seed,
             "batches": [sampler.n, sampler.size, sampler.sampling] if sampler else None,
