@@ -64,7 +64,7 @@ KWON = Source(
         ),
         Evidence(
             "identity",
-            "on a quadratic the gradient is H (x + rho H x / |H x|), to 1e-14",
+            "on a quadratic the gradient is H (x + rho H x / |H x|), to 1e-13",
             "tests/identities/test_sam.py::test_quadratic_closed_form",
         ),
         Evidence(

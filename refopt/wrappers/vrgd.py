@@ -65,7 +65,7 @@ def signal_to_noise(groups: list[Array], floor: float) -> Array:
     evidence=(
         Evidence(
             "identity",
-            "gamma = 1: the base on the mean gradient, with and without smoothing, to 1e-13",
+            "gamma = 1: the base on the mean gradient, with and without smoothing, to 1e-11",
             "tests/identities/test_vrgd.py::test_gamma_one_is_the_base",
         ),
         Evidence(

@@ -36,8 +36,8 @@ def test_exact_for_one_linear_layer() -> None:
     new = {k: x[k] + step[k] for k in x}
     design = np.concatenate([p.inputs, np.ones((40, 1))], axis=1)
     want = np.linalg.lstsq(design, p.targets, rcond=None)[0].T
-    np.testing.assert_allclose(new["W1"], want[:, :-1], rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(new["b1"], want[:, -1], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(new["W1"], want[:, :-1], rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(new["b1"], want[:, -1], rtol=1e-10, atol=1e-11)
     # A x Gamma with Gamma = I against the Gauss-Newton matrix, column by column.
     for name in x:
         for index in np.ndindex(x[name].shape):

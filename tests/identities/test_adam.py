@@ -66,5 +66,5 @@ def test_adamax_is_the_limit_of_p_norms() -> None:
         x, s = o.update(x, np.array([g]), s)
         top = max(b2 * u, g)
         u = top * ((b2 * u / top) ** p + (1 - b2**p) * (g / top) ** p) ** (1 / p)
-        # (1/p) log 2 bounds the distance of a p-norm of two numbers from their maximum.
-        assert abs(float(s["u"][0]) - u) <= u * math.log(2) / p * 30
+        # Two numbers whose ratio is not within about log(2) / p of one: their p-norm is the larger one.
+        assert abs(float(s["u"][0]) - u) <= 1e-6 * u

@@ -113,6 +113,9 @@ def _compile(
     key = hashlib.sha256(
         f"{source}|{_describe(rule)}|{numba.__version__}|{np.__version__}|{sys.version_info[:2]}".encode()
     ).hexdigest()[:32]
+    kept = _compiled.get((key, dtype, parallel))
+    if kept is not None:
+        return kept
     path = _write_once(source, key)
     # Numba looks the module up by name when it loads a kept loop.
     module = types.ModuleType(f"refopt_loop_{key}")
@@ -133,9 +136,13 @@ def _compile(
         nogil=True,
         boundscheck=False,
     )
-    return jit(scope["parallel" if parallel else "serial"])
+    compiled = _compiled[key, dtype, parallel] = jit(scope["parallel" if parallel else "serial"])
+    return compiled
 
 
+# By what went into a loop, so that methods which differ in their numbers alone share one; and by the
+# method, which is what a step has at hand.
+_compiled: dict[Any, Any] = {}
 _loops: dict[Any, Any] = {}
 
 

@@ -44,7 +44,7 @@ GARRIGOS = Source(
             "tests/identities/test_proximal_gradient.py::test_limits",
         ),
         Evidence(
-            "parity",
+            "identity",
             "reaches the lasso solution of scikit-learn's coordinate descent, to 1e-9",
             "tests/identities/test_proximal_gradient.py::test_lasso_solution",
         ),

@@ -99,7 +99,7 @@ class AdamFamily(ElementwiseDecay):
         ),
         Evidence(
             "claim",
-            "no step exceeds 7.270 lr, the supremum for the default betas, and 7.20 lr is reached",
+            "no step exceeds 7.270 lr, the supremum for the default betas, and more than 7.15 lr is reached",
             "tests/claims/test_adam.py::test_step_bound",
         ),
         Evidence(
@@ -219,7 +219,7 @@ class Adam(AdamFamily):
         ),
         Evidence(
             "identity",
-            "u is the limit p -> infinity of the p-norm recursion (p = 2000: to 1e-3)",
+            "u is the limit p -> infinity of the p-norm recursion (p = 2000: to 1e-6)",
             "tests/identities/test_adam.py::test_adamax_is_the_limit_of_p_norms",
         ),
         Evidence(

@@ -81,7 +81,7 @@ def normalized_weight_decay(strength: float, batch_size: int, examples: int, epo
         ),
         Evidence(
             "claim",
-            "Proposition 3: with a fixed preconditioner, decoupled decay is a scaled L2 penalty, to 1e-14",
+            "Proposition 3: with a fixed preconditioner, decoupled decay is a scaled L2 penalty, to 1e-12",
             "tests/claims/test_adamw.py::test_proposition_3",
         ),
         Evidence(
@@ -154,7 +154,7 @@ class AdamW(Adam):
         ),
         Evidence(
             "claim",
-            "Proposition 1: without momentum, decoupled decay lambda is an L2 penalty lambda / alpha, to 1e-14",
+            "Proposition 1: without momentum, decoupled decay lambda is an L2 penalty lambda / alpha, to 1e-13",
             "tests/claims/test_adamw.py::test_proposition_1",
         ),
         Evidence(

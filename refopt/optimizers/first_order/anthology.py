@@ -72,7 +72,7 @@ def dual(g: Array, norm: str) -> tuple[Array, float]:
     evidence=(
         Evidence(
             "identity",
-            "under the max norm it is Adam without averages (beta1 = beta2 = eps = 0), bit for bit",
+            "under the max norm it is Adam without averages (beta1 = beta2 = eps = 0), to 1e-14",
             "tests/identities/test_anthology.py::test_max_norm_is_adam_without_averages",
         ),
         Evidence(

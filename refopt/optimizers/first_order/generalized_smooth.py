@@ -40,7 +40,7 @@ FANG = Source(
         ),
         Evidence(
             "claim",
-            "beta = 1: every step has length lr; f scaled by c scales a step by c^(1 - beta), to 1e-14",
+            "beta = 1: every step has length lr; f scaled by c scales a step by c^(1 - beta), to 1e-13",
             "tests/claims/test_generalized_smooth.py::test_step_lengths",
         ),
         Evidence(

@@ -78,7 +78,7 @@ def damped_inverses(a: Array, g: Array, gamma: float) -> tuple[Array, Array]:
         ),
         Evidence(
             "claim",
-            "Corollary 3: the undamped step does not change under an affine map of the network's inputs (1e-8)",
+            "the undamped step does not change under an affine map of the network's inputs (1e-8)",
             "tests/claims/test_kfac.py::test_invariant_to_affine_inputs",
         ),
         Evidence(

@@ -42,7 +42,7 @@ JOHNSON = Source(
         ),
         Evidence(
             "identity",
-            "equals a literal transcription of the procedure (options I and II) with the same indices, to 1e-13",
+            "equals a literal transcription of the procedure (options I and II) with the same indices, to 1e-12",
             "tests/identities/test_svrg.py::test_procedure",
         ),
     ),
