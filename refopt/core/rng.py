@@ -11,7 +11,7 @@ import numpy as np
 from refopt.core.arrays import Array, like
 from refopt.core.params import Params, leaves, rebuild
 
-STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3}
+STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3, "tape": 4}
 
 
 def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
@@ -21,7 +21,7 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     ----------
     seed : int
         In [0, 2**64).
-    stream : {"batch", "method", "start", "problem"}
+    stream : {"batch", "method", "start", "problem", "tape"}
     step : int
         In [0, 2**64).
     """

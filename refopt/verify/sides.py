@@ -1,0 +1,56 @@
+"""What a comparison asks of the other implementation, whatever library it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Leaves = dict[str, np.ndarray]
+Schedule = Callable[[int], float]
+
+
+class Run:
+    """One run of an implementation, fed with gradients."""
+
+    def step(self, g: Leaves, t: int) -> Leaves:
+        """Make step ``t = 1, 2, …`` with the gradient `g`; return the new point, in memory of its own."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Leaves]:
+        """Return the state arrays that it shows, by name and leaf; empty if it shows none."""
+        return {}
+
+    def close(self) -> None:
+        """Give back what the run holds (a process)."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """An implementation, ready to be run from any start.
+
+    Parameters
+    ----------
+    name : str
+        What a report calls it.
+    begin : callable
+        ``begin(x0, hyper, schedule) -> Run``: `x0` a dict of NumPy arrays (its dtype is the run's),
+        `hyper` reference names and values, all of them in `takes`; `schedule` the rate's multiplier
+        at step 1, 2, …, None if constant (always None where not `schedulable`).
+    takes : frozenset of str
+        Hyperparameters, by the reference's names, that it can be given.
+    known : dict
+        Those that it has by itself, by the reference's names, as far as they can be read.
+    schedulable : bool
+    together : bool
+        It takes several leaves at once. False: every leaf is a run of its own.
+    """
+
+    name: str
+    begin: Callable[[Leaves, Mapping[str, Any], Schedule | None], Run]
+    takes: frozenset[str] = frozenset()
+    known: Mapping[str, Any] = field(default_factory=dict)
+    schedulable: bool = False
+    together: bool = True
