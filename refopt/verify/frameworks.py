@@ -1,0 +1,279 @@
+"""torch, optax and Keras optimizers as sides of a comparison; none is imported before it is met."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from refopt.core.errors import ArgumentTypeError
+from refopt.verify.names import parameters, places, read, write
+from refopt.verify.sides import Leaves, Run, Schedule, Side
+
+
+def ancestors(value: Any) -> set[tuple[str, str]]:
+    """Return (top-level module, class name) of a class or an instance's class and of its bases."""
+    cls = value if isinstance(value, type) else type(value)
+    return {(c.__module__.partition(".")[0], c.__name__) for c in cls.__mro__}
+
+
+def unwrap(other: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what a `functools.partial` holds, and its keywords."""
+    kept: dict[str, Any] = {}
+    while isinstance(other, functools.partial) and not other.args:
+        kept, other = {**other.keywords, **kept}, other.func
+    return other, kept
+
+
+@contextlib.contextmanager
+def torch_default(dtype: np.dtype[Any]) -> Iterator[None]:
+    """Make `dtype` torch's default, so that an optimizer's own numbers have the run's precision."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32 if dtype == np.float32 else torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class TorchRun(Run):
+    """A torch optimizer, its gradients written into ``.grad``."""
+
+    def __init__(self, make: Callable[[list[Any]], Any], x0: Leaves, schedule: Schedule | None) -> None:
+        import torch
+
+        self.dtype = next(iter(x0.values())).dtype
+        self.p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x0.items()}
+        with torch_default(self.dtype):
+            self.optimizer = make(list(self.p.values()))
+        self.schedule = schedule
+        self.base = [group["lr"] for group in self.optimizer.param_groups] if schedule else []
+
+    def step(self, g: Leaves, t: int) -> Leaves:
+        """Write the gradient and step."""
+        import torch
+
+        for group, lr in zip(self.optimizer.param_groups, self.base):
+            group["lr"] = lr * self.schedule(t)  # type: ignore[misc]
+        for name, p in self.p.items():
+            p.grad = torch.tensor(g[name])
+        with torch_default(self.dtype):
+            self.optimizer.step()
+        return {k: p.detach().numpy().copy() for k, p in self.p.items()}
+
+    def state(self) -> dict[str, Leaves]:
+        """Return the tensors of the optimizer's state that are shaped like their parameter."""
+        import torch
+
+        out: dict[str, Leaves] = {}
+        for name, p in self.p.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                if torch.is_tensor(value) and value.shape == p.shape and value.is_floating_point():
+                    out.setdefault(str(key), {})[name] = value.detach().numpy().copy()
+        return out
+
+
+def torch_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+    """Return the side of a torch optimizer: a class, an instance, or a function of the parameters.
+
+    An instance is taken as its class with its settings; its own parameters and state are not touched.
+    """
+    import torch
+
+    def settings(optimizer: Any) -> dict[str, Any]:
+        return {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+
+    takes: dict[str, Any] = {}
+    known: dict[str, Any]
+    if isinstance(other, type):
+        takes = {k: v for k, v in parameters(other).items() if k not in kept and k not in ("params", "self")}
+        known = {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}
+        factory = other
+    elif ("torch", "Optimizer") in ancestors(other):
+        names = parameters(type(other))
+        kept = {k: v for k, v in {**other.defaults, **settings(other)}.items() if k in names}
+        known, factory = dict(kept), type(other)
+    else:
+        known, factory = settings(other([torch.nn.Parameter(torch.zeros(2))])), other
+
+    def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:
+        given = {**kept, **write(cls, takes, hyper)}
+        return TorchRun(lambda p: factory(p, **given), x0, schedule)
+
+    return Side(
+        name=label,
+        begin=begin,
+        takes=frozenset(places(cls, takes)),
+        known=read(cls, known),
+        schedulable="lr" in known or "lr" in takes,
+    )
+
+
+@contextlib.contextmanager
+def jax_precision(dtype: np.dtype[Any]) -> Iterator[None]:
+    """Let JAX compute in the run's precision, inside the block only."""
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", bool(dtype == np.float64))
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+class OptaxRun(Run):
+    """A gradient transformation, under ``jax.jit``."""
+
+    def __init__(self, transformation: Any, update: Callable[..., Any], x0: Leaves) -> None:
+        import jax
+
+        self.dtype = next(iter(x0.values())).dtype
+        self.update = update
+        with jax_precision(self.dtype):
+            self.x = {k: jax.numpy.asarray(v) for k, v in x0.items()}
+            self.s = transformation.init(self.x)
+
+    def step(self, g: Leaves, t: int) -> Leaves:
+        """Transform the gradient and add it."""
+        import jax
+
+        with jax_precision(self.dtype):
+            steps, self.s = self.update({k: jax.numpy.asarray(v) for k, v in g.items()}, self.s, self.x)
+            self.x = {k: (v + steps[k]).astype(v.dtype) for k, v in self.x.items()}
+            return {k: np.array(v) for k, v in self.x.items()}
+
+    def state(self) -> dict[str, Leaves]:
+        """Return every dict of arrays in the state that has the parameters' names."""
+        found: dict[str, Leaves] = {}
+
+        def visit(node: Any) -> None:
+            fields = getattr(node, "_fields", None)
+            for key, value in zip(fields or range(len(node)), node):
+                if isinstance(value, dict) and value.keys() == self.x.keys():
+                    if all(getattr(v, "shape", None) == self.x[k].shape for k, v in value.items()):
+                        found.setdefault(str(key), {k: np.array(v) for k, v in value.items()})
+                elif isinstance(value, tuple):
+                    visit(value)
+
+        if isinstance(self.s, tuple):
+            visit(self.s)
+        return found
+
+
+def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+    """Return the side of an optax transformation, or of a function that makes one."""
+    made: dict[Any, tuple[Any, Callable[..., Any]]] = {}
+
+    def run(key: Any, make: Callable[[], Any], x0: Leaves) -> Run:
+        # One compilation serves every tape.
+        dtype = next(iter(x0.values())).dtype
+        if (key, dtype) not in made:
+            import jax
+
+            with jax_precision(dtype):
+                transformation = make()
+                made[key, dtype] = transformation, jax.jit(transformation.update)
+        return OptaxRun(*made[key, dtype], x0)
+
+    if isinstance(other, tuple):
+        return Side(name=label, begin=lambda x0, hyper, schedule: run(None, lambda: other, x0))
+    takes = {k: v for k, v in parameters(other).items() if k not in kept}
+    rate = places(cls, takes).get("lr", ("", None))[0]
+
+    def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:
+        given = {**kept, **write(cls, takes, hyper)}
+        if schedule is not None:
+            import jax.numpy as jnp
+
+            lr = given[rate]
+            # optax counts from zero; a table, since the count is traced.
+            given[rate] = lambda n: lr * jnp.asarray([schedule(k) for k in range(1, 1001)])[n]
+        key = (repr(sorted(write(cls, takes, hyper).items())), schedule)
+        return run(key, lambda: other(**given), x0)
+
+    return Side(
+        name=label,
+        begin=begin,
+        takes=frozenset(places(cls, takes)),
+        known=read(cls, {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}),
+        schedulable=bool(rate),
+    )
+
+
+@contextlib.contextmanager
+def keras_floatx(dtype: np.dtype[Any]) -> Iterator[None]:
+    """Make `dtype` Keras's float, inside the block only."""
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx(str(dtype))
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
+
+
+class KerasRun(Run):
+    """A Keras 3 optimizer on any backend."""
+
+    def __init__(self, make: Callable[[], Any], x0: Leaves, schedule: Schedule | None) -> None:
+        import keras
+
+        self.dtype = next(iter(x0.values())).dtype
+        with keras_floatx(self.dtype):
+            self.p = {k: keras.Variable(v.copy(), dtype=str(self.dtype), name=k) for k, v in x0.items()}
+            self.optimizer = make()
+            self.optimizer.build(list(self.p.values()))
+            self.schedule = schedule
+            self.base = float(self.optimizer.learning_rate) if schedule else 0.0
+
+    def step(self, g: Leaves, t: int) -> Leaves:
+        """Apply the gradient."""
+        import keras
+
+        with keras_floatx(self.dtype):
+            if self.schedule is not None:
+                self.optimizer.learning_rate = self.base * self.schedule(t)
+            given = [keras.ops.convert_to_tensor(g[k], dtype=str(self.dtype)) for k in self.p]
+            self.optimizer.apply(given, list(self.p.values()))
+            return {k: np.array(keras.ops.convert_to_numpy(v.value)) for k, v in self.p.items()}
+
+
+def keras_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+    """Return the side of a Keras 3 optimizer: a class, or an instance as its class with its settings."""
+    factory = other if isinstance(other, type) else type(other)
+    if not isinstance(other, type):
+        names = parameters(factory)
+        kept = {k: v for k, v in other.get_config().items() if k in names or k == "learning_rate"}
+        if isinstance(kept.get("learning_rate"), dict):
+            raise ArgumentTypeError(
+                "other: has a learning-rate schedule of its own; wanted a constant learning rate"
+            )
+    takes = {k: v for k, v in parameters(factory).items() if k not in kept and k != "name"}
+
+    def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:
+        given = {**kept, **write(cls, takes, hyper)}
+        return KerasRun(lambda: factory(**given), x0, schedule)
+
+    return Side(
+        name=label,
+        begin=begin,
+        takes=frozenset(places(cls, takes)),
+        known=read(cls, {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}),
+        schedulable=True,
+    )
+
+
+def _missing() -> Any:
+    import inspect
+
+    return inspect.Parameter.empty
+
+
+_MISSING = _missing()
