@@ -144,11 +144,11 @@ def perturbed(value: Any, rng: np.random.Generator, eps: float) -> Any:
     """Return numbers and arrays, in nested containers, each changed by one unit of rounding or less."""
     if isinstance(value, dict):
         return {k: perturbed(v, rng, eps) for k, v in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
+    if isinstance(value, (np.ndarray, np.floating)):
         if value.dtype.kind != "f":
             return value
         # Arithmetic on a 0-d array gives a NumPy scalar.
-        return np.asarray(value * (1.0 + eps * rng.integers(-1, 2, size=value.shape)))
+        return np.asarray(np.asarray(value) * (1.0 + eps * rng.integers(-1, 2, size=value.shape)))
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral):
         return value
     return float(value) * (1.0 + eps * float(rng.integers(-1, 2)))
@@ -265,7 +265,11 @@ def bound(method: Any, tape: Tape, reference: Trajectory, eps: float, *, togethe
         rng = generator(run, "tape", 1000)
         # The spread is multiplied by the operations; a hyperparameter is rounded once.
         noisy = noisy_method(method, run, HYPERPARAMETER_UNITS * eps / count)
-        other = follow(noisy, tape, together=together, noise=lambda v, rng=rng: perturbed(v, rng, eps))
+
+        def noise(value: Any, rng: np.random.Generator = rng) -> Any:
+            return perturbed(value, rng, eps)
+
+        other = follow(noisy, tape, together=together, noise=noise)
         for k, v in other.points.items():
             gap = np.abs(v - reference.points[k])
             # Not finite here and there: nothing is known of that entry.

@@ -1,0 +1,113 @@
+"""Faults in hyperparameters: ignored, negated, swapped, or read for something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refopt.verify.deviations import altered, deviation, fields
+
+
+def _replace(name: str, value: Any) -> Any:
+    return lambda method: altered(method, **{name: value}) if fields(method).get(name) else None
+
+
+deviation("weight-decay-ignored", "without its weight decay", stage="settings")(_replace("weight_decay", 0.0))
+deviation("eps-ignored", "without eps", stage="settings")(_replace("eps", 0.0))
+deviation("momentum-ignored", "without momentum", stage="settings")(_replace("momentum", 0.0))
+deviation("beta1-ignored", "without its first average (beta1 = 0)", stage="settings")(_replace("beta1", 0.0))
+
+
+def _negated(name: str) -> Any:
+    def change(method: Any) -> Any:
+        value = fields(method).get(name)
+        return altered(method, **{name: -value}) if isinstance(value, float) and value else None
+
+    return change
+
+
+deviation("weight-decay-negated", "with the weight decay's sign turned", stage="settings")(
+    _negated("weight_decay")
+)
+deviation(
+    "eps-subtracted", "with eps subtracted, not added", stage="settings",
+    seen=("keras 2.12.0 legacy NonFusedAdam (fixed in 2.13.1)",),
+)(_negated("eps"))  # fmt: skip
+
+
+@deviation("betas-swapped", "with beta1 and beta2 exchanged", stage="settings")
+def _(method: Any) -> Any:
+    have = fields(method)
+    if "beta1" not in have or "beta2" not in have:
+        return None
+    return altered(method, beta1=have["beta2"], beta2=have["beta1"])
+
+
+@deviation("beta1-complement", "with 1 - beta1 in beta1's place", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("beta1")
+    return altered(method, beta1=1.0 - value) if isinstance(value, float) else None
+
+
+@deviation("beta2-complement", "with 1 - beta2 in beta2's place", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("beta2")
+    return altered(method, beta2=1.0 - value) if isinstance(value, float) else None
+
+
+@deviation("momentum-complement", "with 1 - momentum in momentum's place", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("momentum")
+    return altered(method, momentum=1.0 - value) if isinstance(value, float) else None
+
+
+@deviation("eps-squared", "with eps squared", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("eps")
+    return altered(method, eps=value * value) if isinstance(value, float) and value else None
+
+
+@deviation("eps-root-of", "with the root of eps in eps's place", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("eps")
+    return altered(method, eps=value**0.5) if isinstance(value, float) and value > 0 else None
+
+
+@deviation("weight-decay-halved", "with half the weight decay", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("weight_decay")
+    return altered(method, weight_decay=0.5 * value) if value else None
+
+
+@deviation("weight-decay-doubled", "with twice the weight decay", stage="settings")
+def _(method: Any) -> Any:
+    value = fields(method).get("weight_decay")
+    return altered(method, weight_decay=2.0 * value) if value else None
+
+
+@deviation(
+    "weight-decay-times-rate-twice",
+    "with the weight decay multiplied by the rate once more",
+    stage="settings",
+)
+def _(method: Any) -> Any:
+    have = fields(method)
+    if not have.get("weight_decay") or not isinstance(have.get("lr"), float):
+        return None
+    return altered(method, weight_decay=have["weight_decay"] * have["lr"])
+
+
+@deviation("schedule-ignored", "with a constant rate, whatever the schedule", stage="settings")
+def _(method: Any) -> Any:
+    return altered(method, schedule=None) if fields(method).get("schedule") is not None else None
+
+
+def _shifted(by: int) -> Any:
+    def change(method: Any) -> Any:
+        schedule = fields(method).get("schedule")
+        return altered(method, schedule=lambda t: schedule(max(t + by, 1))) if schedule is not None else None
+
+    return change
+
+
+deviation("schedule-late", "with the schedule's value of the step before", stage="settings")(_shifted(-1))
+deviation("schedule-early", "with the schedule's value of the step after", stage="settings")(_shifted(1))

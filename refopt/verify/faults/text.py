@@ -1,0 +1,213 @@
+"""Faults in a rule's text: averages, bias corrections, roots and eps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from refopt.optimizers.common import averages
+from refopt.verify.deviations import deviation, fields, patched, rewritten, with_namespace, with_shared
+
+# --- bias correction -------------------------------------------------------------------------------
+
+
+def _corrections(make: Callable[[Any], Callable[[float, int], float]]) -> Callable[[Any], Any]:
+    return lambda method: with_shared(method, "correction", make)
+
+
+def _except(name: str) -> Callable[[Any], Callable[[float, int], float]]:
+    def make(method: Any) -> Callable[[float, int], float]:
+        beta = fields(method).get(name)
+        return lambda b, t: 1.0 if b == beta else averages.correction(b, t)
+
+    return make
+
+
+deviation("no-bias-correction", "without bias correction", stage="text")(
+    _corrections(lambda method: lambda beta, t: 1.0)
+)
+deviation("no-first-bias-correction", "with bias correction of the second average alone", stage="text")(
+    _corrections(_except("beta1"))
+)
+deviation("no-second-bias-correction", "with bias correction of the first average alone", stage="text")(
+    _corrections(_except("beta2"))
+)
+deviation(
+    "bias-correction-of-step-1", "with 1 - beta in place of 1 - beta^t", stage="text",
+    seen=("pytorch-optimizer 3.4.2 ScheduleFreeRAdam (fixed in 3.5.0), inverted",),
+)(_corrections(lambda method: lambda beta, t: 1.0 - beta))  # fmt: skip
+deviation(
+    "bias-correction-complement", "with 1 - (1 - beta^t) = beta^t in place of 1 - beta^t", stage="text",
+    seen=("pytorch-optimizer 3.3.0 AdamG (fixed in 3.3.1)",),
+)(_corrections(lambda method: lambda beta, t: beta**t))  # fmt: skip
+deviation(
+    "bias-correction-one-step-ahead", "with bias correction one step ahead (1 - beta^(t+1))", stage="text"
+)(_corrections(lambda method: lambda beta, t: averages.correction(beta, t + 1)))
+deviation("bias-correction-inverted", "multiplied by the bias correction in place of divided", stage="text")(
+    _corrections(lambda method: lambda beta, t: 1.0 / averages.correction(beta, t))
+)
+deviation("bias-correction-squared", "with the bias correction applied twice", stage="text")(
+    _corrections(lambda method: lambda beta, t: averages.correction(beta, t) ** 2)
+)
+deviation("bias-correction-rooted", "with the root of the bias correction", stage="text")(
+    _corrections(lambda method: lambda beta, t: averages.correction(beta, t) ** 0.5)
+)
+
+
+# --- averages --------------------------------------------------------------------------------------
+
+Average = Callable[..., Any]
+
+
+def nth(which: int | None, changed: Average, calls: int) -> Average:
+    """Return an average whose `which`-th call of every `calls` is `changed`; None: every call."""
+    count = [0]
+
+    def ema(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+        place = count[0] % calls
+        count[0] += 1
+        return (changed if which in (None, place) else averages.ema)(average, new, beta, complement)
+
+    return ema
+
+
+def count_averages(method: Any) -> int:
+    """Return how many exponential averages the rule of `method` takes of one leaf; 0 if it has none."""
+    import numpy as np
+
+    count = [0]
+
+    def counting(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+        count[0] += 1
+        return averages.ema(average, new, beta, complement)
+
+    changed = with_shared(method, "ema", lambda m: counting)
+    if changed is None:
+        return 0
+    with np.errstate(all="ignore"):
+        x = np.ones((2, 2))
+        changed.update(x, 0.5 * x, changed.init(x))
+    return count[0]
+
+
+def _averages(which: int | None, changed: Average) -> Callable[[Any], Any]:
+    def change(method: Any) -> Any:
+        calls = count_averages(method)
+        if calls == 0 or (which is not None and (which >= calls or calls == 1)):
+            return None
+        return with_shared(method, "ema", lambda m: nth(which, changed, calls))
+
+    return change
+
+
+def _undamped(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+    return beta * average + new
+
+
+def _swapped(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+    return complement * average + beta * new
+
+
+def _negated(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+    return beta * average - complement * new
+
+
+def _newest(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+    return new
+
+
+PLACES = {None: "averages", 0: "first average", 1: "second average"}
+for _which, _words in PLACES.items():
+    _tail = "" if _which is None else f"-{('first', 'second')[_which]}"
+    deviation(f"undamped{_tail}", f"with sums in place of its {_words}: (1 - beta) is missing", stage="text")(
+        _averages(_which, _undamped)
+    )
+    deviation(
+        f"average-weights-swapped{_tail}", f"with beta and 1 - beta exchanged in its {_words}", stage="text"
+    )(_averages(_which, _swapped))
+    deviation(f"average-negated{_tail}", f"with the new term of its {_words} subtracted", stage="text")(
+        _averages(_which, _negated)
+    )
+    deviation(f"not-averaged{_tail}", f"with the newest value in place of its {_words}", stage="text")(
+        _averages(_which, _newest)
+    )
+
+
+def _stale(which: int) -> Callable[[Any], Any]:
+    """Use an average before it takes in the new gradient; store it after."""
+
+    def change(method: Any) -> Any:
+        calls = count_averages(method)
+        if which >= calls:
+            return None
+        cls = type(method)
+
+        def update(self: Any, x: Any, grad: Any, s: Any, *, donate: bool = False) -> Any:
+            _, after = cls.update(self, x, grad, s)
+            with patched(cls, "ema", nth(which, lambda average, new, beta, complement: average, calls)):
+                moved, _ = cls.update(self, x, grad, s)
+            return moved, after
+
+        return rewritten(method, update=update)
+
+    return change
+
+
+deviation("stale-first-average", "with the first average of the step before", stage="text")(_stale(0))
+deviation("stale-second-average", "with the second average of the step before", stage="text")(_stale(1))
+
+
+# --- roots and eps ---------------------------------------------------------------------------------
+
+
+def _rooted(
+    make: Callable[[Any, Any, float, float], Callable[[Any], Any]], *, drop_eps: bool
+) -> Callable[[Any], Any]:
+    """Change the root of a rule: ``make(method, xp, eps, root)`` with the correction `root` of this step."""
+
+    def change(method: Any) -> Any:
+        eps = fields(method).get("eps")
+        if drop_eps and not eps:
+            return None
+        if not hasattr(method, "scalars"):
+            return None
+        cls, now = type(method), [1.0]
+
+        def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
+            numbers = cls.scalars(self, t, carried)
+            now[0] = numbers.get("root", 1.0)
+            if drop_eps:
+                numbers = {
+                    k: 0.0 if k.startswith("eps") and k != "eps_root" else v for k, v in numbers.items()
+                }
+            return numbers
+
+        changed = with_namespace(method, lambda m, xp: {"sqrt": make(m, xp, eps or 0.0, now[0])})
+        return None if changed is None else rewritten(changed, scalars=scalars)
+
+    return change
+
+
+deviation("eps-inside-root", "with eps inside the root, beside the corrected average", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + eps / root**2), drop_eps=True)
+)
+deviation(
+    "eps-inside-root-uncorrected", "with eps inside the root, beside the uncorrected average", stage="text"
+)(_rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + eps), drop_eps=True))
+deviation("eps-beside-uncorrected-root", "with eps beside the uncorrected root", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v) + eps, drop_eps=True)
+)
+deviation("eps-as-floor", "with the larger of root and eps in place of their sum", stage="text")(
+    _rooted(
+        lambda m, xp, eps, root: lambda v: xp.maximum(xp.sqrt(v), xp.full_like(v, eps / root)), drop_eps=True
+    )
+)
+deviation("eps-squared-inside-root", "with eps² inside the root", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + (eps / root) ** 2), drop_eps=True)
+)
+deviation("no-root", "without the root", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: v, drop_eps=False)
+)
+deviation("cube-root", "with a cube root in place of the square root", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: v ** (1.0 / 3.0), drop_eps=False)
+)
