@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare."""
+"""The command line: list, show, run, compare, verify."""
 
 from __future__ import annotations
 
@@ -61,6 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
     )
+
+    verify = commands.add_parser(
+        "verify",
+        help="hold another implementation against the reference, and say why it differs",
+        epilog="Further options are hyperparameters by the reference's names (--lr 1e-2), and the other side's"
+        " own keywords (--other.nesterov True).",
+    )
+    verify.add_argument(
+        "other", help="module:name, file.py:name, or the command line of a program that speaks the protocol"
+    )
+    verify.add_argument("name", help="a registered name, such as adamw")
+    verify.add_argument("--dialect", help="the dialect to hold it to (default: whichever explains it)")
+    verify.add_argument("--steps", type=int, default=200)
+    verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    verify.add_argument("--seed", type=int, default=0)
+    verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")
+    verify.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
     return parser
 
 
@@ -101,6 +118,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
         return catalogue.show(options.name, options.json)
     if options.command == "run":
         return runs.run(options, rest)
+    if options.command == "verify":
+        from refopt.cli.verify import verify
+
+        return verify(options, rest)
     return runs.compare(options, rest)
 
 

@@ -5,31 +5,30 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# No module here may have the name of a function below: importing it would replace the function.
 _HOMES = {
-    "compare": "refopt.verify.compare",
+    "compare": "refopt.verify.comparison",
     "Report": "refopt.verify.report",
-    "diagnose": "refopt.verify.diagnose",
-    "Diagnosis": "refopt.verify.diagnose",
+    "diagnose": "refopt.verify.diagnosis",
+    "Diagnosis": "refopt.verify.diagnosis",
     "deviations": "refopt.verify.deviations",
-    "tapes": "refopt.verify.tapes",
     "Tape": "refopt.verify.tapes",
 }
 
-__all__ = ["Diagnosis", "Report", "Tape", "compare", "deviations", "diagnose", "tapes"]
+__all__ = ["Diagnosis", "Report", "Tape", "compare", "deviations", "diagnose"]
 
 if TYPE_CHECKING:
     from refopt.verify import deviations as deviations
-    from refopt.verify.compare import compare
-    from refopt.verify.diagnose import Diagnosis, diagnose
+    from refopt.verify.comparison import compare
+    from refopt.verify.diagnosis import Diagnosis, diagnose
     from refopt.verify.report import Report
-    from refopt.verify.tapes import Tape, tapes
+    from refopt.verify.tapes import Tape
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'refopt.verify' has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    # A function may have its module's name; the import has set the module as the attribute.
     value = module if name == "deviations" else getattr(module, name)
     globals()[name] = value
     return value

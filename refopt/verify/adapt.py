@@ -86,7 +86,7 @@ class FunctionRun(Run):
         return {
             str(k): {self.leaf: np.array(v)}
             for k, v in s.items()
-            if isinstance(v, np.ndarray) and v.shape == self.shape and v.dtype.kind == "f"
+            if isinstance(v, (np.ndarray, np.floating)) and v.shape == self.shape and v.dtype.kind == "f"
         }
 
 

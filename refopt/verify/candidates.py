@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from refopt.core.registry import Entry, methods
-from refopt.verify.compare import Profile
+from refopt.verify.comparison import Profile
 from refopt.verify.deviations import STAGES, Deviation, known
 
 # Numbers that somebody has as a default.

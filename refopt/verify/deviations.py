@@ -22,6 +22,8 @@ from typing import Any
 from refopt.core.method import LeafRule, Method
 from refopt.core.params import Params
 
+# In the order in which they are applied, and in that in which a user would rather hear of them.
+PLAIN = ("settings", "counter", "step", "text")
 STAGES = ("settings", "text", "counter", "step")
 
 
@@ -74,7 +76,7 @@ def deviation(
 
 
 def known(method: str | None = None) -> list[Deviation]:
-    """Return all deviations, or those that may concern one method, by stage.
+    """Return all deviations, or those that may concern one method, the plainest first.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def known(method: str | None = None) -> list[Deviation]:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"refopt.verify.faults.{module.name}")
     found = [d for d in _known.values() if method is None or not d.only or method in d.only]
-    return sorted(found, key=lambda d: STAGES.index(d.stage))
+    return sorted(found, key=lambda d: PLAIN.index(d.stage))
 
 
 # --- building blocks -------------------------------------------------------------------------------

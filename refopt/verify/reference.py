@@ -1,10 +1,11 @@
 """The reference's trajectory on a tape, and how far rounding alone may carry another one from it.
 
-The bound is measured, not guessed (Monte Carlo arithmetic; Parker 1997): the reference runs again with
-its point, state and gradients perturbed by one unit of rounding at every step, and the step's numbers
-computed from perturbed hyperparameters. The spread of these runs, cumulated over the steps and multiplied by the number of operations of a step, is
-what another correct implementation in that precision may show. An ill-conditioned method thus gets the
-room that it needs, and a well-conditioned one no more than a few units.
+The bound is measured, not guessed (Monte Carlo arithmetic, as Parker 1997 describes it): the reference
+runs again with its point, state and gradients moved by one unit of rounding at every step, and again
+with the step's numbers computed from hyperparameters that are off by a few units. The first spread,
+cumulated over the steps and multiplied by the number of operations of a step, plus the second, plus a
+few units of the point itself, is what another correct implementation in that precision may show. An
+ill-conditioned method thus gets the room that it needs, and a well-conditioned one a few units.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,9 @@ from refopt.verify.adapt import slots
 from refopt.verify.sides import Leaves
 from refopt.verify.tapes import Tape
 
-PERTURBED_RUNS = 4
+PERTURBED_RUNS = 3
+# Enough for any two of sixteen numbers to be rounded apart; see `noisy_method`.
+NUMBER_RUNS = 4
 # How many units of rounding a hyperparameter, and the numbers made of it, may be off by.
 HYPERPARAMETER_UNITS = 4.0
 # For rules of norms and products, whose operations are not counted.
@@ -141,17 +144,17 @@ def follow_one(
 
 
 def perturbed(value: Any, rng: np.random.Generator, eps: float) -> Any:
-    """Return numbers and arrays, in nested containers, each changed by one unit of rounding or less."""
+    """Return numbers and arrays, in nested containers, each moved up or down by one unit of rounding."""
     if isinstance(value, dict):
         return {k: perturbed(v, rng, eps) for k, v in value.items()}
     if isinstance(value, (np.ndarray, np.floating)):
         if value.dtype.kind != "f":
             return value
         # Arithmetic on a 0-d array gives a NumPy scalar.
-        return np.asarray(np.asarray(value) * (1.0 + eps * rng.integers(-1, 2, size=value.shape)))
+        return np.asarray(np.asarray(value) * (1.0 + eps * (2 * rng.integers(0, 2, size=value.shape) - 1)))
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral):
         return value
-    return float(value) * (1.0 + eps * float(rng.integers(-1, 2)))
+    return float(value) * (1.0 + eps * float(2 * rng.integers(0, 2) - 1))
 
 
 def shaken(method: Any, size: float) -> Any:
@@ -260,25 +263,31 @@ def bound(method: Any, tape: Tape, reference: Trajectory, eps: float, *, togethe
         As in `follow`.
     """
     count = operations(method)
-    spread = {k: np.zeros_like(v) for k, v in reference.points.items()}
-    for run in range(PERTURBED_RUNS):
+
+    def spread(runs: Iterable[Trajectory]) -> Leaves:
+        out = {k: np.zeros_like(v) for k, v in reference.points.items()}
+        for run in runs:
+            for k, v in run.points.items():
+                gap = np.abs(v - reference.points[k])
+                # Not finite here and there: nothing is known of that entry.
+                out[k] = np.maximum(out[k], np.where(np.isfinite(gap), gap, np.inf))
+        return {k: np.maximum.accumulate(v, axis=0) for k, v in out.items()}
+
+    def noisy(run: int) -> Trajectory:
         rng = generator(run, "tape", 1000)
-        # The spread is multiplied by the operations; a hyperparameter is rounded once.
-        noisy = noisy_method(method, run, HYPERPARAMETER_UNITS * eps / count)
+        return follow(method, tape, together=together, noise=lambda value: perturbed(value, rng, eps))
 
-        def noise(value: Any, rng: np.random.Generator = rng) -> Any:
-            return perturbed(value, rng, eps)
-
-        other = follow(noisy, tape, together=together, noise=noise)
-        for k, v in other.points.items():
-            gap = np.abs(v - reference.points[k])
-            # Not finite here and there: nothing is known of that entry.
-            spread[k] = np.maximum(spread[k], np.where(np.isfinite(gap), gap, np.inf))
+    values = spread(noisy(run) for run in range(PERTURBED_RUNS))
+    numbers_ = spread(
+        follow(noisy_method(method, run, HYPERPARAMETER_UNITS * eps), tape, together=together)
+        for run in range(NUMBER_RUNS)
+    )
     allowed = {}
-    for k, v in spread.items():
-        # An entry whose runs happen to coincide shares the room of its leaf's typical entry.
-        size = np.maximum.accumulate(np.abs(reference.points[k]), axis=0)
-        allowed[k] = count * np.maximum.accumulate(v, axis=0) + 8 * eps * size
+    for k in reference.points:
+        # A sum is rounded in units of the largest of its terms: the entry before or after the step.
+        points = np.concatenate([tape.x0[k][None], reference.points[k]])
+        size = np.maximum.accumulate(np.abs(points), axis=0)[1:]
+        allowed[k] = count * values[k] + numbers_[k] + 8 * eps * size
     return Bound(allowed, eps, count)
 
 

@@ -59,15 +59,22 @@ def examine(
     theirs: np.ndarray,
     allowed: np.ndarray,
     dtype: str,
+    undefined: np.ndarray | None = None,
 ) -> Finding:
     """Compare two trajectories (steps, *shape) of one leaf.
 
-    Two entries that are both not finite count as equal; one that alone is, as different.
+    Two entries that are both not finite count as equal; one that alone is, as different, but where the
+    rule is undefined (`undefined`: every gradient so far was zero, so that it asks for 0/0) and where
+    rounding explains a difference as large as the values.
     """
     theirs = theirs.astype(np.float64)
-    both = ~np.isfinite(ours) & ~np.isfinite(theirs)
+    lost = ~np.isfinite(theirs)
+    excused = lost & (~np.isfinite(ours) | (allowed >= np.abs(ours)))
+    if undefined is not None:
+        # What is lost there stays lost.
+        excused |= np.maximum.accumulate(lost & undefined, axis=0)
     with np.errstate(all="ignore"):
-        gap = np.where(both, 0.0, np.abs(theirs - ours))
+        gap = np.where(excused, 0.0, np.abs(theirs - ours))
     gap = np.where(np.isnan(gap), np.inf, gap)
     steps = ours.shape[0]
     flat, bad = gap.reshape(steps, -1), (gap > allowed).reshape(steps, -1)
@@ -80,14 +87,15 @@ def examine(
     excess = np.where(bad[row], flat[row], -1.0) if first is not None else flat[row]
     place = int(np.argmax(excess))
     mine, yours = float(ours.reshape(steps, -1)[row, place]), float(theirs.reshape(steps, -1)[row, place])
-    unit = float(np.spacing(np.dtype(dtype).type(abs(mine)))) if math.isfinite(mine) else math.nan
+    with np.errstate(all="ignore"):
+        ulps = np.float64(flat[row, place]) / np.spacing(np.dtype(dtype).type(abs(mine)))
     return Finding(
         profile=profile, tape=tape, leaf=leaf,
         step=None if first is None else first + 1,
         index=tuple(int(i) for i in np.unravel_index(place, ours.shape[1:])),
         ours=mine, theirs=yours,
         error=float(flat[row, place] / scale[row]),
-        ulps=float(flat[row, place] / unit) if unit > 0 else math.nan,
+        ulps=float(ulps),
         allowed=float(allowed.reshape(steps, -1)[row, place] / scale[row]),
         growth=growth,
     )  # fmt: skip
@@ -186,7 +194,7 @@ class Report:
         if self.agrees:
             lines.append(
                 f"  Largest relative difference {self.error:.2g}; rounding explains {_most(self.findings):.2g}"
-                f" (spread of perturbed runs times {self.operations} operations a step)."
+                f" (measured on perturbed runs, {self.operations} operations a step)."
             )
         else:
             at = f"[{', '.join(map(str, w.index))}]" if w.index else ""

@@ -70,6 +70,15 @@ class Tape:
         """Return the tape's first `steps` steps."""
         return Tape(self.name, self.x0, self.gradients[:steps])
 
+    def idle(self) -> Leaves:
+        """Tell where every gradient so far was zero, of the entry or of the whole leaf: (steps, *shape)."""
+        out = {}
+        for k in self.x0:
+            zero = np.stack([g[k] == 0 for g in self.gradients])
+            whole = zero.reshape(len(self), -1).all(axis=1).reshape((len(self),) + (1,) * self.x0[k].ndim)
+            out[k] = np.minimum.accumulate(zero, axis=0) | np.minimum.accumulate(whole, axis=0)
+        return out
+
 
 def _rounded(values: np.ndarray) -> np.ndarray:
     """Round to float32's values, so that one tape serves both precisions."""

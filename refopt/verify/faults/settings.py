@@ -84,18 +84,6 @@ def _(method: Any) -> Any:
     return altered(method, weight_decay=2.0 * value) if value else None
 
 
-@deviation(
-    "weight-decay-times-rate-twice",
-    "with the weight decay multiplied by the rate once more",
-    stage="settings",
-)
-def _(method: Any) -> Any:
-    have = fields(method)
-    if not have.get("weight_decay") or not isinstance(have.get("lr"), float):
-        return None
-    return altered(method, weight_decay=have["weight_decay"] * have["lr"])
-
-
 @deviation("schedule-ignored", "with a constant rate, whatever the schedule", stage="settings")
 def _(method: Any) -> Any:
     return altered(method, schedule=None) if fields(method).get("schedule") is not None else None

@@ -143,6 +143,21 @@ deviation("weight-decay-decoupled", "with decay beside the step, times the rate"
 )
 
 
+@deviation("weight-decay-times-rate-twice", "with the decay multiplied by the rate once more", stage="step")
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    strength = fields(inner).get("weight_decay")
+    if not strength or not hasattr(inner, "rate"):
+        return None
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            now = altered(inner, weight_decay=strength * inner.rate(s["t"] + 1))
+            return refit(self.method, now or inner).update(x, grad, s)
+
+    return Changed(method)
+
+
 @deviation("weight-decay-coupled", "with the decay added to the gradient", stage="step")
 def _(method: Any) -> Any:
     inner = innermost(method)
@@ -165,15 +180,6 @@ class FirstSkipped(Around):
         """Stay at x in step 1."""
         new, after = self.method.update(x, grad, s)
         return (x if s.get("t", 0) == 0 else new), after
-
-
-@deviation("state-forgotten", "with a fresh state at every step", stage="step")
-class Forgetful(Around):
-    """Start anew at every step."""
-
-    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-        """Update from the start's state."""
-        return self.method.update(x, grad, self.method.init(x))
 
 
 @deviation("step-doubled", "with the step made twice", stage="step")
@@ -216,17 +222,22 @@ class FirstGradient(Around):
 # --- the counter -----------------------------------------------------------------------------------
 
 
+def _scheduled_apart(method: Any) -> tuple[Any, list[int]]:
+    """Return `method` with its schedule read at a number of our own, whatever its state's counter says."""
+    inner, now = innermost(method), [1]
+    schedule = fields(inner).get("schedule")
+    if schedule is not None:
+        inner = altered(inner, schedule=lambda t: schedule(now[0]))
+    return refit(method, inner), now
+
+
 def _counted(number: Callable[[int], int]) -> Callable[[Any], Any]:
     """Let the rule see ``number(t)`` in place of t = 1, 2, …; the schedule still sees t."""
 
     def change(method: Any) -> Any:
-        inner = innermost(method)
-        if not hasattr(inner, "rate"):
+        if not hasattr(innermost(method), "rate"):
             return None
-        now = [1]
-        schedule = fields(inner).get("schedule")
-        if schedule is not None:
-            inner = altered(inner, schedule=lambda t: schedule(now[0]))
+        method, now = _scheduled_apart(method)
 
         class Changed(Around):
             def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
@@ -234,7 +245,7 @@ def _counted(number: Callable[[int], int]) -> Callable[[Any], Any]:
                 new, after = self.method.update(x, grad, {**s, "t": number(now[0]) - 1})
                 return new, {**after, "t": now[0]}
 
-        return Changed(refit(method, inner))
+        return Changed(method)
 
     return change
 
@@ -255,13 +266,9 @@ deviation("counter-twice-odd", "with the step counted twice a call (1, 3, 5, …
 
 @deviation("counter-per-leaf", "with one step counter that every leaf advances", stage="counter")
 def _(method: Any) -> Any:
-    inner = innermost(method)
-    if not hasattr(inner, "rate"):
+    if not hasattr(innermost(method), "rate"):
         return None
-    now = [1]
-    schedule = fields(inner).get("schedule")
-    if schedule is not None:
-        inner = altered(inner, schedule=lambda t: schedule(now[0]))
+    method, now = _scheduled_apart(method)
 
     class Changed(Around):
         def init(self, x: Params) -> Any:
@@ -278,4 +285,17 @@ def _(method: Any) -> Any:
                 new[k] = moved[k]
             return rebuild(x, new), {"t": now[0], "leaves": states}
 
-    return Changed(refit(method, inner))
+    return Changed(method)
+
+
+@deviation("state-forgotten", "with a fresh state at every step", stage="counter")
+def _(method: Any) -> Any:
+    method, now = _scheduled_apart(method)
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            now[0] = s["t"] + 1
+            new, after = self.method.update(x, grad, self.method.init(x))
+            return new, {**after, "t": now[0]}
+
+    return Changed(method)

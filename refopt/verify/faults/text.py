@@ -206,7 +206,7 @@ deviation("eps-squared-inside-root", "with eps² inside the root", stage="text")
     _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + (eps / root) ** 2), drop_eps=True)
 )
 deviation("no-root", "without the root", stage="text")(
-    _rooted(lambda m, xp, eps, root: lambda v: v, drop_eps=False)
+    _rooted(lambda m, xp, eps, root: lambda v: v * root, drop_eps=False)
 )
 deviation("cube-root", "with a cube root in place of the square root", stage="text")(
     _rooted(lambda m, xp, eps, root: lambda v: v ** (1.0 / 3.0), drop_eps=False)

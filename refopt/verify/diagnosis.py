@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from refopt.core.errors import RefoptError
+from refopt.core.registry import entry
 from refopt.verify.candidates import Candidate, dialects, faults, numbers, relatives, switches
-from refopt.verify.compare import Observations, Observed, Profile, hold, observe
+from refopt.verify.comparison import FUNCTIONS, Observations, Observed, Profile, hold, observe
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
 from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
@@ -145,7 +146,7 @@ def diagnose(
     other : object
         As in `compare`.
     name : str
-        A registered optimizer that needs gradients alone.
+        A registered optimizer that needs gradients alone, or a function as `compare` takes it.
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
     seed : int
@@ -156,7 +157,7 @@ def diagnose(
 
     Returns
     -------
-    Diagnosis
+    Diagnosis (of a function: FunctionDiagnosis)
         ``explained_by``, and ``str(diagnosis)``: one sentence.
 
     Raises
@@ -171,6 +172,10 @@ def diagnose(
     >>> refopt.verify.diagnose(mine, "sgd").explained_by
     ('gradient-negated',)
     """
+    if entry(name).kind in FUNCTIONS:
+        from refopt.verify.functions import diagnose_function
+
+        return diagnose_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
     observed = observe(other, name, steps=steps, dtype=dtype, seed=seed, **hyperparameters)
     search = _Search(observed)
     until = time.monotonic() + patience

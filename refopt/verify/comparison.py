@@ -20,6 +20,8 @@ from refopt.verify.report import Finding, Report, examine
 from refopt.verify.sides import Leaves, Side
 from refopt.verify.tapes import SHAPES, Tape, tapes
 
+# Kinds whose members are functions of arrays; `refopt.verify.functions` compares them.
+FUNCTIONS = ("matfun", "solver", "transport")
 # Values that show what the defaults hide; applied where both sides can be given them.
 SHARP: Mapping[str, float] = {"beta1": 0.8, "beta2": 0.6, "beta3": 0.7, "eps": 1e-2, "momentum": 0.7}
 DECAY = 0.1
@@ -109,7 +111,9 @@ def compare(
         further parameters are hyperparameters), a pair ``(init, update)``, an object with such members,
         or a program's command line as a list of str. `functools.partial` may bind keywords.
     name : str
-        The reference: a registered optimizer that needs gradients alone.
+        The reference: a registered optimizer that needs gradients alone, or a matrix function, linear
+        solver or transport solver; then `other` is a function of the same positional arguments, and the
+        arguments below but `seed` do not apply (see `refopt.verify.functions`).
     dialect : str
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
@@ -126,7 +130,7 @@ def compare(
 
     Returns
     -------
-    Report
+    Report (of a function: FunctionReport)
         ``agrees``, ``step``, ``leaf``, ``index``, ``error``, ``ulps``; ``str(report)`` in words.
 
     Raises
@@ -144,6 +148,10 @@ def compare(
     >>> report.agrees
     True
     """
+    if entry(name).kind in FUNCTIONS:
+        from refopt.verify.functions import compare_function
+
+        return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
     seen = observe(
         other, name, dialect=dialect, steps=steps, dtype=dtype, seed=seed, shapes=shapes,
         extra_tapes=extra_tapes, **hyperparameters,
@@ -175,8 +183,18 @@ def compare(
 
 def hold(run: Observed, ours: Trajectory, limit: Bound, dtype: str) -> list[Finding]:
     """Return one finding a leaf."""
+    idle = run.tape.idle()
     return [
-        examine(run.profile.name, run.tape.name, k, ours.points[k], run.theirs[k], limit.allowed[k], dtype)
+        examine(
+            run.profile.name,
+            run.tape.name,
+            k,
+            ours.points[k],
+            run.theirs[k],
+            limit.allowed[k],
+            dtype,
+            idle[k],
+        )
         for k in run.theirs
     ]
 
@@ -217,6 +235,9 @@ def observe(
         for tape in [*own, *(extra_tapes if full else ())]:
             points, states = _run(it, as_dtype(tape, dtype), profile, together=it.together)
             runs.append(Observed(profile, tape, points, states))
+    zero = [r for r in runs if any(np.any(~np.isfinite(v) & r.tape.idle()[k]) for k, v in r.theirs.items())]
+    if zero:
+        notes.append("It is not finite where every gradient so far was zero (0/0); left out there.")
     if not it.schedulable:
         notes.append("Not tried: a schedule; it has no rate that can be set.")
     if not it.takes:

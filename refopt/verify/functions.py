@@ -1,0 +1,360 @@
+"""Matrix functions, linear solvers and transport: `compare` and `diagnose` for functions of arrays.
+
+A comparison calls both sides on the same inputs and compares what they answer, within the spread of
+the reference's answers to inputs perturbed by one unit of rounding, times a factor for the operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import to_numpy
+from refopt.core.errors import ArgumentTypeError, CapabilityError, RefoptError
+from refopt.core.registry import entry, get
+from refopt.core.rng import generator
+from refopt.verify.adapt import label_of
+from refopt.verify.names import parameters
+from refopt.verify.reference import perturbed
+
+RUNS = 4
+# Operations behind an entry of a product of matrices as small as the cases', in units of rounding.
+OPERATIONS = 512.0
+# A relative difference that no rounding explains: its bound is not measured.
+HOPELESS = 0.05
+
+Reference = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call: a name, the arguments, and the keywords that both sides get where they take them.
+
+    Parameters
+    ----------
+    name : str
+    args : tuple
+    options : dict
+        By the reference's names.
+    symmetric : bool
+        The first argument stays symmetric when it is perturbed.
+    needs : tuple of str
+        Options that the other side must take, or the case is left out.
+    slack : float
+        A relative difference that the stop of an iteration explains.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    symmetric: bool = False
+    needs: tuple[str, ...] = ()
+    slack: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A known way in which implementations of a function differ.
+
+    Parameters
+    ----------
+    name, what : str
+        As of `refopt.verify.deviations.Deviation`.
+    change : callable
+        ``change(reference)`` returns the changed function of the same arguments.
+    """
+
+    name: str
+    what: str
+    change: Callable[[Reference], Reference]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What comparing one kind of function takes: cases, faults, and how to read an answer."""
+
+    cases: Callable[[str, int], list[Case]]
+    faults: Sequence[Fault]
+    read: Callable[[Any], np.ndarray]
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One case's outcome: relative difference, what is allowed, and the message of an error."""
+
+    case: str
+    error: float
+    allowed: float
+    problem: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding (and the stop's tolerance) explains the difference."""
+        return not self.problem and self.error <= self.allowed
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionReport:
+    """The answer of `compare` for a function; ``str(report)`` says it in words.
+
+    Parameters
+    ----------
+    agrees : bool
+    other, method : str
+    answers : tuple of Answer
+    left_out : tuple of str
+        Cases that the other side cannot be given.
+    """
+
+    agrees: bool
+    other: str
+    method: str
+    answers: tuple[Answer, ...]
+    left_out: tuple[str, ...] = ()
+
+    step: None = None
+    index: None = None
+
+    @property
+    def worst(self) -> Answer:
+        """The case that differs most, of those that differ if any does."""
+        return max(self.answers, key=lambda a: (not a.agrees, a.error))
+
+    @property
+    def leaf(self) -> str | None:
+        """The case that differs most; None if all agree."""
+        return None if self.agrees else self.worst.case
+
+    @property
+    def error(self) -> float:
+        """Its relative difference."""
+        return self.worst.error
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+    def __str__(self) -> str:
+        w = self.worst
+        cases = f"{len(self.answers)} case{'s' * (len(self.answers) > 1)}"
+        if self.agrees:
+            text = (
+                f"{self.other} agrees with {self.method} in {cases}; largest relative difference"
+                f" {w.error:.2g} (allowed there {w.allowed:.2g})."
+            )
+        else:
+            bad = [a.case for a in self.answers if not a.agrees]
+            what = w.problem or f"relative difference {w.error:.2g}, allowed {w.allowed:.2g}"
+            text = (
+                f"{self.other} differs from {self.method} in {len(bad)} of {cases}: {', '.join(bad)}."
+                f"\n  Most in {w.case!r}: {what}."
+            )
+        if self.left_out:
+            text += f"\n  Not tried, since it cannot be given what they need: {', '.join(self.left_out)}."
+        return text
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionDiagnosis:
+    """The answer of `diagnose` for a function; as `refopt.verify.diagnosis.Diagnosis`."""
+
+    explained_by: tuple[str, ...]
+    other: str
+    method: str
+    sentence: str
+    nearest: tuple[str, ...]
+    error: float
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def kind_of(name: str) -> Kind:
+    """Return how functions like `name` are compared.
+
+    Raises
+    ------
+    CapabilityError
+        No cases for it.
+    """
+    from refopt.verify.function_cases import KINDS
+
+    found = entry(name)
+    kind = KINDS.get(name) or KINDS.get(found.kind)
+    if kind is None:
+        raise CapabilityError(f"name: there are no comparisons for {name!r}, a {found.kind}")
+    return kind
+
+
+def compare_function(other: Any, name: str, *, seed: int = 0, **options: Any) -> FunctionReport:
+    """Hold a function against a registered matrix function, solver or transport solver.
+
+    Parameters
+    ----------
+    other : callable
+        With the reference's positional arguments. A solver may answer x, ``(x, ...)`` or an object with
+        ``x``; transport the plan, ``(plan, ...)`` or an object with ``plan``.
+    name : str
+    seed : int
+    options
+        Keywords of both sides, by the reference's names.
+
+    Raises
+    ------
+    ArgumentTypeError, CapabilityError, UnknownNameError
+    """
+    kind, reference = kind_of(name), _reference(name)
+    call, takes = _other(other)
+    answers, left = [], []
+    for case in _cases(kind, name, seed, options):
+        if all(_spelled(k, kind, takes) for k in case.needs):
+            compared = _compared(reference, kind, case, _call(call, kind, case, takes))
+            answers.append(Answer(case.name, *compared))
+        else:
+            left.append(case.name)
+    return FunctionReport(all(a.agrees for a in answers), label_of(other), name, tuple(answers), tuple(left))
+
+
+def diagnose_function(other: Any, name: str, *, seed: int = 0, **options: Any) -> FunctionDiagnosis:
+    """Say which known fault, alone or with another, reproduces a function's answers; see `compare_function`."""
+    kind, reference, label = kind_of(name), _reference(name), label_of(other)
+    call, takes = _other(other)
+    cases = [c for c in _cases(kind, name, seed, options) if all(_spelled(k, kind, takes) for k in c.needs)]
+    theirs = [_call(call, kind, c, takes) for c in cases]
+
+    def tried(change: Sequence[Fault]) -> float:
+        own = reference
+        for fault in change:
+            own = fault.change(own)
+        return _excess(own, kind, cases, theirs)
+
+    single = [(f,) for f in kind.faults]
+    pairs = [(f, g) for i, f in enumerate(kind.faults) for g in kind.faults[i + 1 :]]
+    best: tuple[float, tuple[Fault, ...]] = (math.inf, ())
+    for change in [(), *single, *pairs]:
+        excess = tried(change)
+        if excess <= 1.0:
+            names = tuple(f.name for f in change) or ("paper",)
+            words = " and ".join(f.what for f in change) or "as the reference has it"
+            sentence = f"{label} is {name} {words}: all {len(cases)} cases agree to rounding."
+            return FunctionDiagnosis(names, label, name, sentence, names, excess)
+        best = min(best, (excess, change), key=lambda pair: pair[0])
+    close = tuple(f.name for f in best[1])
+    nearest = " and ".join(f.what for f in best[1]) or "the reference itself"
+    off = f"{best[0]:.2g} times what rounding allows" if math.isfinite(best[0]) else "which fails on a case"
+    return FunctionDiagnosis(
+        (), label, name,
+        f"Nothing that was tried ({1 + len(single) + len(pairs)} variants of {name}) explains {label}; the"
+        f" nearest is {nearest}, off by {off}.",
+        close, best[0],
+    )  # fmt: skip
+
+
+def _reference(name: str) -> Reference:
+    fn = get(name)
+
+    def run(*args: Any, **options: Any) -> Any:
+        return fn(*args, **options)
+
+    return run
+
+
+def _other(other: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    if not callable(other):
+        raise ArgumentTypeError(f"other: wanted a function of arrays, got {type(other).__qualname__}")
+    return other, parameters(other)
+
+
+def _spelled(option: str, kind: Kind, takes: Mapping[str, Any]) -> str | None:
+    """Return the other side's name of an option, None if it has none."""
+    for alias in (option, *kind.aliases.get(option, ())):
+        if alias in takes:
+            return alias
+    return None
+
+
+def _cases(kind: Kind, name: str, seed: int, options: Mapping[str, Any]) -> list[Case]:
+    return [
+        Case(c.name, c.args, {**c.options, **options}, c.symmetric, c.needs, c.slack)
+        for c in kind.cases(name, seed)
+    ]
+
+
+def _call(call: Callable[..., Any], kind: Kind, case: Case, takes: Mapping[str, Any]) -> Any:
+    """Call the other side; return its answer as an array, or the exception."""
+    given = {s: v for k, v in case.options.items() if (s := _spelled(k, kind, takes)) is not None}
+    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in case.args]
+    try:
+        with np.errstate(all="ignore"):
+            return kind.read(call(*copies, **given))
+    except Exception as error:
+        return error
+
+
+def _ours(reference: Reference, kind: Kind, case: Case, args: Sequence[Any]) -> Any:
+    try:
+        with np.errstate(all="ignore"):
+            return kind.read(reference(*args, **case.options))
+    except RefoptError as error:
+        return error
+
+
+def _spread(reference: Reference, kind: Kind, case: Case, ours: np.ndarray) -> float:
+    """Return the largest change of the answer under perturbed arguments."""
+    eps, worst = float(np.finfo(np.float64).eps), 0.0
+    for run in range(RUNS):
+        rng = generator(run, "tape", 2000)
+        args = [perturbed(a, rng, eps) for a in case.args]
+        if case.symmetric:
+            args[0] = (args[0] + np.swapaxes(args[0], -1, -2)) / 2
+        other = _ours(reference, kind, case, args)
+        if isinstance(other, np.ndarray) and other.shape == ours.shape:
+            worst = max(worst, float(np.max(np.abs(other - ours), initial=0.0)))
+    return worst
+
+
+def _compared(reference: Reference, kind: Kind, case: Case, theirs: Any) -> tuple[float, float, str]:
+    """Return the relative difference, what is allowed, and why the two cannot be compared."""
+    ours = _ours(reference, kind, case, case.args)
+    if isinstance(ours, Exception) and isinstance(theirs, Exception):
+        return 0.0, 0.0, ""
+    if isinstance(theirs, Exception):
+        return math.inf, 0.0, f"it raised {type(theirs).__name__}: {(str(theirs).splitlines() or [''])[0]}"
+    if isinstance(ours, Exception):
+        return math.inf, 0.0, f"it answers where the reference raises: {ours}"
+    if theirs.shape != ours.shape:
+        return math.inf, 0.0, f"it answers with shape {theirs.shape}, the reference with {ours.shape}"
+    scale = float(np.max(np.abs(ours), initial=0.0)) or 1.0
+    gap = float(np.max(np.abs(theirs - ours), initial=0.0))
+    if not math.isfinite(gap):
+        return math.inf, 0.0, "its answer is not finite"
+    if gap / scale > HOPELESS + case.slack:
+        return gap / scale, case.slack, ""
+    eps = float(np.finfo(np.float64).eps)
+    allowed = OPERATIONS * (_spread(reference, kind, case, ours) / scale + eps / 8) + case.slack
+    return gap / scale, allowed, ""
+
+
+def _excess(reference: Reference, kind: Kind, cases: Sequence[Case], theirs: Sequence[Any]) -> float:
+    """Return the largest ratio of a difference to what is allowed."""
+    worst = 0.0
+    for case, answer in zip(cases, theirs):
+        try:
+            error, allowed, problem = _compared(reference, kind, case, answer)
+        except (ArithmeticError, ValueError, TypeError, np.linalg.LinAlgError):
+            return math.inf
+        if problem:
+            return math.inf
+        worst = max(worst, error / (allowed or 1e-16) if error else 0.0)
+        if error > HOPELESS + case.slack:
+            break
+    return worst
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Return an answer as a NumPy array."""
+    return np.asarray(to_numpy(value) if hasattr(value, "shape") else value, dtype=np.float64)
