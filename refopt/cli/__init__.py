@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare."""
+"""The command line: list, show, run, compare, vectors."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
     )
+    from refopt.cli import vectors
+
+    vectors.add_to(commands)
     return parser
 
 
@@ -90,15 +93,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dispatch(options: Any, rest: list[str]) -> int:
-    from refopt.cli import catalogue, runs
+    from refopt.cli import catalogue, runs, vectors
     from refopt.core.errors import ArgumentError
 
-    if options.command in ("list", "show") and rest:
+    if options.command in ("list", "show", "vectors") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
         return catalogue.list_methods(options.kind, options.json)
     if options.command == "show":
         return catalogue.show(options.name, options.json)
+    if options.command == "vectors":
+        return vectors.run(options)
     if options.command == "run":
         return runs.run(options, rest)
     return runs.compare(options, rest)
