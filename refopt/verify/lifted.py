@@ -181,7 +181,7 @@ class Lift:
 
     def method(self, method: Method) -> Any:
         """Return a method that computes in the context; its hyperparameters are exactly the given floats."""
-        out = object.__new__(self.cls(type(method)))
+        out: Any = object.__new__(self.cls(type(method)))
         for f in dataclasses.fields(method):
             object.__setattr__(out, f.name, self.number(getattr(method, f.name)))
         return out
@@ -221,6 +221,6 @@ def lift(method: Elementwise, ctx: Any, *, scalars: bool = True) -> Any:
     if not scalars:
         for name in ("start_numbers", "carry", "scalars"):
             setattr(Lifted, name, staticmethod(getattr(method, name)))
-    out = object.__new__(Lifted)
+    out: Any = object.__new__(Lifted)
     out.__dict__.update(how.method(method).__dict__)
     return out

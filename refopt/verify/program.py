@@ -23,7 +23,7 @@ import numpy as np
 
 from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError
-from refopt.core.hyper import check_number
+from refopt.core.hyper import check_known, check_number
 from refopt.core.registry import entry
 from refopt.verify.sides import Leaves, Run, Schedule, Side
 
@@ -357,13 +357,8 @@ def _described(told: Mapping[str, Any], label: str, method: str) -> tuple[frozen
         raise ProgramError(f"{label}: known: wanted an object of values, got {known!r}")
     known = {k: _WORDS.get(v, v) if isinstance(v, str) else v for k, v in known.items()}
     if method:
-        base = optimizer(method)
         try:
-            optimizer(
-                method,
-                **{k: getattr(base, k, None) for k in takes},
-                **{k: v for k, v in known.items() if k not in takes},
-            )
+            check_known(entry(method).obj, {**dict.fromkeys(takes), **known}, method)
             optimizer(method, **known)
         except RefoptError as error:
             raise ProgramError(f"{label}: it describes itself with: {error}") from None

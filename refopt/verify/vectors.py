@@ -203,8 +203,8 @@ def make_vectors(name: str, *, dialect: str = "paper") -> dict[str, Any]:
     --------
     >>> from refopt.verify.vectors import make_vectors
     >>> v = make_vectors("adam")
-    >>> v["profiles"][0]["runs"]["float64"]["trajectory"][0]["vector"][0]
-    '-0x1.34p-1'
+    >>> v["shapes"]["matrix"], v["profiles"][0]["hyper"]["beta1"]
+    ([3, 2], '0x1.ccccccccccccdp-1')
     """
     found = entry(name, ("optimizer",))
     if not gradient_only(found):
