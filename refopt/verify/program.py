@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import numbers
 import os
 import queue
 import shlex
@@ -39,8 +40,17 @@ def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(float(value))
 
 
-def _plain(value: Any) -> Any:
-    return _number(value) if isinstance(value, float) else value
+def _plain(value: Any, name: str) -> Any:
+    """Return a hyperparameter as JSON holds it."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return _number(float(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, name) for v in value]
+    raise ArgumentTypeError(f"hyper: {name}: {value!r} cannot be told to a program")
 
 
 def _flat(x: Leaves) -> dict[str, list[float | str]]:
@@ -216,7 +226,7 @@ class ProgramRun(Run):
             "do": "start",
             "method": method,
             "dtype": str(self._dtype),
-            "hyper": {k: _plain(v) for k, v in hyper.items()},
+            "hyper": {k: _plain(v, k) for k, v in hyper.items()},
             "shapes": {k: list(s) for k, s in self._shapes.items()},
             "x": _flat(x0),
         }

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError
-from refopt.verify.program import program_side
+from refopt.verify.program import Conversation, program_side
 from refopt.verify.sides import Side
 from refopt.verify.tapes import make
 
@@ -258,6 +258,31 @@ def test_refused_start_ends_the_process(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ProgramError, match="at the start it refused: float64 only"):
         begin(side)
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_hyperparameters_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function is no JSON; numbers of NumPy and tuples are. The process that had begun is ended."""
+    begun = []
+
+    class Seen(Conversation):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            begun.append(self._process)
+
+    monkeypatch.setattr("refopt.verify.program.Conversation", Seen)
+    side = program_side(
+        program("""
+        def start(m):
+            assert m["hyper"] == {"lr": 0.5, "n": 3, "betas": [0.9, "nan"]}, m
+            say({"ok": True})
+        """)
+    )
+    begin(side, lr=np.float32(0.5), n=np.int64(3), betas=(0.9, math.nan)).close()
+    with pytest.raises(ArgumentTypeError, match=r"hyper: lr: .* cannot be told to a program") as raised:
+        begin(side, lr=schedule)
+    assert len(begun) == 3
+    assert begun[-1].poll() is not None
+    del raised
 
 
 def test_a_silent_program_is_ended_with_its_children(tmp_path: pathlib.Path) -> None:
