@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint parity record docs clean
+.PHONY: help demo test lint parity record vectors docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
+	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make record  record the peers' trajectories anew"
 
 $(VENV)/.done: pyproject.toml
@@ -50,6 +51,9 @@ parity: $(PARITY)/.done
 
 record: $(PARITY)/.done
 	$(PARITY)/bin/python -m tests.parity.record
+
+vectors: $(VENV)/.done
+	$(BIN)/refopt vectors write --all -o docs/vectors
 
 docs: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

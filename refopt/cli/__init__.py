@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare, verify."""
+"""The command line: list, show, run, compare, verify, vectors."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0)
     verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")
     verify.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
+
+    from refopt.cli import vectors
+
+    vectors.add_to(commands)
     return parser
 
 
@@ -107,15 +111,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dispatch(options: Any, rest: list[str]) -> int:
-    from refopt.cli import catalogue, runs
+    from refopt.cli import catalogue, runs, vectors
     from refopt.core.errors import ArgumentError
 
-    if options.command in ("list", "show") and rest:
+    if options.command in ("list", "show", "vectors") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
         return catalogue.list_methods(options.kind, options.json)
     if options.command == "show":
         return catalogue.show(options.name, options.json)
+    if options.command == "vectors":
+        return vectors.run(options)
     if options.command == "run":
         return runs.run(options, rest)
     if options.command == "verify":

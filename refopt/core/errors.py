@@ -46,6 +46,14 @@ class CheckpointError(ArgumentError):
     """A checkpoint is missing, truncated, foreign or belongs to another run."""
 
 
+class VectorsError(ArgumentError):
+    """A file of test vectors is missing, is not of the format, or was changed since it was written."""
+
+
+class ProgramError(ArgumentError):
+    """A program that should be compared cannot start, died, was silent or answered what is not asked for."""
+
+
 class ConvergenceError(ArgumentError):
     """The input lies outside the region in which the iteration converges."""
 

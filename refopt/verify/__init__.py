@@ -13,16 +13,27 @@ _HOMES = {
     "Diagnosis": "refopt.verify.diagnosis",
     "deviations": "refopt.verify.deviations",
     "Tape": "refopt.verify.tapes",
+    "check_vectors": "refopt.verify.vectors",
+    "make_vectors": "refopt.verify.vectors",
+    "precision": "refopt.verify.exactness",
+    "program_side": "refopt.verify.program",
+    "write_vectors": "refopt.verify.vectors",
 }
 
-__all__ = ["Diagnosis", "Report", "Tape", "compare", "deviations", "diagnose"]
+__all__ = [
+    "Diagnosis", "Report", "Tape", "check_vectors", "compare", "deviations", "diagnose", "make_vectors",
+    "precision", "program_side", "write_vectors",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from refopt.verify import deviations as deviations
     from refopt.verify.comparison import compare
     from refopt.verify.diagnosis import Diagnosis, diagnose
+    from refopt.verify.exactness import precision
+    from refopt.verify.program import program_side
     from refopt.verify.report import Report
     from refopt.verify.tapes import Tape
+    from refopt.verify.vectors import check_vectors, make_vectors, write_vectors
 
 
 def __getattr__(name: str) -> Any:

@@ -176,7 +176,7 @@ def side(other: Any, cls: type) -> Side:
     if isinstance(other, (list, str)):
         from refopt.verify.program import program_side
 
-        return program_side(other)
+        return program_side(other, method=getattr(cls, "registered_name", ""))
     inner, kept = unwrap(other)
     label, kin = label_of(inner), ancestors(inner)
     if ("torch", "Optimizer") in kin:

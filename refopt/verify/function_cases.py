@@ -89,9 +89,9 @@ def solver_cases(name: str, seed: int) -> list[Case]:
     rng = generator(seed, "tape", 3100)
     out = []
     for label, a in (
-        ("well conditioned", spd(rng, 8, 10.0)),
-        ("condition 1e3", spd(rng, 10, 1e3)),
-        ("scaled by 1e4", 1e4 * spd(rng, 8, 30.0)),
+        ("well conditioned", spd(rng, 40, 10.0)),
+        ("condition 1e3", spd(rng, 40, 1e3)),
+        ("scaled by 1e4", 1e4 * spd(rng, 40, 30.0)),
     ):
         b = rng.standard_normal(a.shape[0]) * 10.0
         x0 = rng.standard_normal(a.shape[0])

@@ -16,10 +16,10 @@ from tests.verify.adam import FAULTS, adam
 @pytest.mark.parametrize("fault", FAULTS)
 def test_hand_written_adam(fault: str) -> None:
     """Each fault, put in by hand, is found; and a comparison with the paper's form sees it."""
-    why = refopt.verify.diagnose(adam(fault), "adam", patience=60)
+    why = refopt.verify.diagnose(adam(fault), "adam", steps=16, patience=60)
     # Another name for the same trajectory may come first.
     assert set(FAULTS[fault]) in [set(names) for names in (why.explained_by, *why.also)], str(why)
-    assert refopt.verify.compare(adam(fault), "adam", steps=40).agrees == (fault == "none")
+    assert refopt.verify.compare(adam(fault), "adam", steps=8).agrees == (fault == "none")
 
 
 def test_sentence() -> None:
@@ -84,7 +84,7 @@ def test_every_deviation_is_found(name: str, d: Any) -> None:
     base = refopt.optimizer(name, lr=0.02, weight_decay=0.1)
     if d.change(base) is None:
         pytest.skip(f"{d.name} does not apply to {name}")
-    why = refopt.verify.diagnose(Keywords(name, d.change), name, steps=12, patience=5)
+    why = refopt.verify.diagnose(Keywords(name, d.change), name, steps=6, patience=5)
     assert why.explained_by, str(why)
     assert len(why.explained_by) <= 3
 
