@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.method import Method
 from refopt.core.params import leaves, rebuild
+from refopt.verify.curvature import product
 from refopt.verify.frameworks import ancestors, keras_side, optax_side, torch_side, unwrap
 from refopt.verify.names import parameters, places, read, write
 from refopt.verify.sides import Leaves, Run, Schedule, Side
@@ -59,7 +60,22 @@ class FunctionRun(Run):
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Call the function with its own last x and state, and a gradient in fresh memory."""
-        answer = self.update(self.x, g[self.leaf].copy(), self.s, **self.keywords(t))
+        return self._read(self.update(self.x, g[self.leaf].copy(), self.s, **self.keywords(t)))
+
+    def curved_step(
+        self, g: Leaves, hessian: Leaves, t: int
+    ) -> tuple[Leaves, Mapping[str, Sequence[np.ndarray]]]:
+        """Call the function with ``hvp``, a function of v, besides; record what it is called with."""
+        drawn: list[np.ndarray] = []
+
+        def hvp(v: Any) -> np.ndarray:
+            drawn.append(np.array(v))
+            return product(hessian[self.leaf], v)
+
+        new = self._read(self.update(self.x, g[self.leaf].copy(), self.s, hvp=hvp, **self.keywords(t)))
+        return new, {self.leaf: drawn}
+
+    def _read(self, answer: Any) -> Leaves:
         if isinstance(answer, tuple) and len(answer) >= 2:
             self.x, self.s = answer[0], answer[1]
         else:
@@ -99,7 +115,7 @@ def function_side(
 ) -> Side:
     """Return the side of a function; its further parameters are hyperparameters that it can be given."""
     # The first three are x, g and state, whatever they are called.
-    takes = {k: v for k, v in list(parameters(update).items())[3:] if k not in kept}
+    takes = {k: v for k, v in list(parameters(update).items())[3:] if k not in kept and k != "hvp"}
     rate = places(cls, takes).get("lr", ("", None))[0]
 
     def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from refopt.core.registry import Entry, methods
-from refopt.verify.comparison import Profile
 from refopt.verify.deviations import STAGES, Deviation, known
+from refopt.verify.observation import Profile
 
 # Numbers that somebody has as a default.
 COMMON: Mapping[str, tuple[float, ...]] = MappingProxyType(

@@ -164,7 +164,11 @@ def with_shared(method: Any, name: str, make: Callable[[Any], Any]) -> Any:
         with patched(cls, name, replacement):
             return cls.init(self, x)
 
-    return rewritten(method, update=update, init=init)
+    def step(self: Any, x: Params, s: Any, oracle: Any) -> Any:
+        with patched(cls, name, replacement):
+            return cls.step(self, x, s, oracle)
+
+    return rewritten(method, update=update, init=init, step=step)
 
 
 class Namespace:

@@ -14,8 +14,9 @@ import numpy as np
 from refopt.core.errors import RefoptError
 from refopt.core.registry import entry
 from refopt.verify.candidates import Candidate, dialects, faults, numbers, relatives, switches
-from refopt.verify.comparison import FUNCTIONS, Observations, Observed, Profile, hold, observe
+from refopt.verify.comparison import FUNCTIONS, hold
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
+from refopt.verify.observation import Observations, Observed, Profile, observe
 from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
 
@@ -89,10 +90,11 @@ class _Search:
         out: list[Finding] = []
         for run in self.seen.runs:
             made = c.build(run.profile)
-            ours = follow(made, run.tape, together=self.seen.together)
+            ours = follow(run.drive(made), run.tape, together=self.seen.together)
             limit = bound(
-                made, run.tape, ours, eps or machine_epsilon(self.seen.dtype), together=self.seen.together
-            )
+                made, run.tape, ours, eps or machine_epsilon(self.seen.dtype), together=self.seen.together,
+                drive=run.drive,
+            )  # fmt: skip
             found = hold(run, ours, limit, self.seen.dtype)
             if not all(f.agrees for f in found):
                 return None
@@ -113,7 +115,7 @@ class _Search:
 
 def _first_steps(c: Candidate, run: Observed, together: bool) -> float:
     tape = run.tape.first(GLANCE)
-    ours = follow(c.build(run.profile), tape, together=together)
+    ours = follow(run.drive(c.build(run.profile)), tape, together=together)
     worst = 0.0
     for k, v in ours.points.items():
         theirs = run.theirs[k][:GLANCE]
@@ -226,7 +228,7 @@ def _rates(search: _Search, base: list[Candidate]) -> Iterable[Candidate]:
     run = search.seen.runs[0]
     for c in base:
         try:
-            ours = follow(c.build(run.profile), run.tape.first(1), together=search.seen.together)
+            ours = follow(run.drive(c.build(run.profile)), run.tape.first(1), together=search.seen.together)
         except (RefoptError, ArithmeticError, ValueError, TypeError):
             continue
         moves = [
@@ -298,7 +300,7 @@ def _trace(search: _Search, c: Candidate | None) -> np.ndarray | None:
 
 
 def _largest(findings: Iterable[Finding]) -> float:
-    return max(float(f.growth.max()) for f in findings)
+    return max(f.error for f in findings)
 
 
 def _told(seen: Observations, search: _Search, explained: list[tuple[Candidate, list[Finding]]]) -> Diagnosis:
@@ -312,8 +314,13 @@ def _told(seen: Observations, search: _Search, explained: list[tuple[Candidate, 
         sentence += f"; known from {'; '.join(releases)}"
     if also:
         sentence += f"; not to be told apart here: {', '.join(' with '.join(names) for names in also)}"
+    names = c.names
+    if seen.faults:
+        names = (*(n for n in names if n != "paper"), *seen.faults)
+        note = next(n for n in seen.notes if n.startswith("Its probe"))
+        sentence += f". But {note[0].lower()}{note[1:].removesuffix('.')}"
     return Diagnosis(
-        c.names, seen.side.name, seen.entry.name, sentence + ".", also, releases, c.names, error, search.tried
+        names, seen.side.name, seen.entry.name, sentence + ".", also, releases, names, error, search.tried
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,45 @@ class TorchRun(Run):
         with torch_default(self.dtype):
             self.optimizer.step()
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}
+
+    def curved_step(
+        self, g: Leaves, hessian: Leaves, t: int
+    ) -> tuple[Leaves, Mapping[str, Sequence[np.ndarray]]]:
+        """Differentiate a function whose gradient and Hessian are the given ones; record the probes."""
+        import torch
+
+        for group, lr in zip(self.optimizer.param_groups, self.base):
+            group["lr"] = lr * self.schedule(t)  # type: ignore[misc]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss: Any = 0.0
+        for name, p in self.p.items():
+            flat, matrix = p.reshape(-1), torch.tensor(hessian[name])
+            # The quadratic's gradient at the point itself is cancelled, to the bit.
+            bend = matrix @ (flat - flat.detach())
+            loss = loss + torch.sum(torch.tensor(g[name]).reshape(-1) * flat)
+            loss = loss + 0.5 * torch.sum(bend * (flat - flat.detach()))
+        for p, slope in zip(
+            self.p.values(), torch.autograd.grad(loss, list(self.p.values()), create_graph=True)
+        ):
+            p.grad = slope
+        drawn: dict[str, list[np.ndarray]] = {k: [] for k in self.p}
+        plain = torch.autograd.grad
+
+        def recording(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+            given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
+            for tensor, probe in zip(inputs if isinstance(inputs, (list, tuple)) else [inputs], given):
+                for name, p in self.p.items():
+                    if tensor is p and probe is not None:
+                        drawn[name].append(probe.detach().numpy().copy())
+            return plain(outputs, inputs, grad_outputs, *args, **kwargs)
+
+        torch.autograd.grad = recording
+        try:
+            with torch_default(self.dtype):
+                self.optimizer.step()
+        finally:
+            torch.autograd.grad = plain
+        return {k: p.detach().numpy().copy() for k, p in self.p.items()}, drawn
 
     def state(self) -> dict[str, Leaves]:
         """Return the tensors of the optimizer's state that are shaped like their parameter."""

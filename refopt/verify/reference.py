@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.rng import generator
 from refopt.verify.adapt import slots
+from refopt.verify.deviations import innermost, refit
 from refopt.verify.sides import Leaves
 from refopt.verify.tapes import Tape
 
@@ -125,12 +127,19 @@ def follow_one(
     noise: Callable[[Any], Any] | None,
 ) -> Trajectory:
     """Run along gradients; `single` names the leaf that is handed over as one array."""
+    driven = innermost(method)
+    if hasattr(driven, "at_leaf"):
+        driven = driven.at_leaf(single)
+        method = refit(method, driven)
     x: Any = {k: v.copy() for k, v in x0.items()} if single is None else x0[single].copy()
     s = method.init(x)
     points: dict[str, list[np.ndarray]] = {k: [] for k in x0}
     shown = []
     with np.errstate(all="ignore"):
-        for g in gradients:
+        for t, g in enumerate(gradients):
+            # A faulty counter does not change what the tape holds.
+            if hasattr(driven, "at_leaf"):
+                driven.now = t
             given: Any = g if single is None else g[single]
             if noise is not None:
                 x, s, given = noise(x), noise(s), noise(given)
@@ -248,7 +257,15 @@ class Bound:
     operations: int
 
 
-def bound(method: Any, tape: Tape, reference: Trajectory, eps: float, *, together: bool = True) -> Bound:
+def bound(
+    method: Any,
+    tape: Tape,
+    reference: Trajectory,
+    eps: float,
+    *,
+    together: bool = True,
+    drive: Callable[[Any], Any] = lambda method: method,
+) -> Bound:
     """Measure how far rounding carries runs of `method` from `reference`; see the module.
 
     Parameters
@@ -261,6 +278,8 @@ def bound(method: Any, tape: Tape, reference: Trajectory, eps: float, *, togethe
         Machine epsilon of the precision in which the other side runs.
     together : bool
         As in `follow`.
+    drive : callable
+        Makes a method ready to be followed.
     """
     count = operations(method)
 
@@ -275,11 +294,12 @@ def bound(method: Any, tape: Tape, reference: Trajectory, eps: float, *, togethe
 
     def noisy(run: int) -> Trajectory:
         rng = generator(run, "tape", 1000)
-        return follow(method, tape, together=together, noise=lambda value: perturbed(value, rng, eps))
+        noise = functools.partial(perturbed, rng=rng, eps=eps)
+        return follow(drive(method), tape, together=together, noise=noise)
 
     values = spread(noisy(run) for run in range(PERTURBED_RUNS))
     numbers_ = spread(
-        follow(noisy_method(method, run, HYPERPARAMETER_UNITS * eps), tape, together=together)
+        follow(drive(noisy_method(method, run, HYPERPARAMETER_UNITS * eps)), tape, together=together)
         for run in range(NUMBER_RUNS)
     )
     allowed = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ class Finding:
     index : tuple of int or None
         The entry that differs most at that step.
     ours, theirs : float
-        The values there (of the last step's worst entry where all agree).
+        The values there (where the difference is largest, if all agree).
     error : float
         ``|theirs - ours|`` there over the leaf's largest ``|ours|`` at that step; infinite if one
         side is not finite.
@@ -83,9 +82,10 @@ def examine(
     growth = flat.max(axis=1) / scale
     wrong = np.flatnonzero(bad.any(axis=1))
     first = int(wrong[0]) if wrong.size else None
-    row = first if first is not None else steps - 1
-    excess = np.where(bad[row], flat[row], -1.0) if first is not None else flat[row]
-    place = int(np.argmax(excess))
+    if first is not None:
+        row, place = first, int(np.argmax(np.where(bad[first], flat[first], -1.0)))
+    else:
+        row, place = (int(i) for i in np.unravel_index(np.argmax(flat / scale[:, None]), flat.shape))
     mine, yours = float(ours.reshape(steps, -1)[row, place]), float(theirs.reshape(steps, -1)[row, place])
     with np.errstate(all="ignore"):
         ulps = np.float64(flat[row, place]) / np.spacing(np.dtype(dtype).type(abs(mine)))
@@ -108,7 +108,8 @@ class Report:
     Parameters
     ----------
     agrees : bool
-        Every difference is within what rounding explains, in every finding.
+        Every difference is within what rounding explains, in every finding, and nothing is wrong beside
+        the trajectory (a note then says what).
     other, method, dialect : str
     hyperparameters : dict
         Of the reference, where they are not its defaults.
@@ -143,7 +144,7 @@ class Report:
         different = [f for f in self.findings if not f.agrees]
         if different:
             return min(different, key=lambda f: (f.step, -f.error))
-        return max(self.findings, key=lambda f: f.growth.max())
+        return max(self.findings, key=lambda f: f.error)
 
     @property
     def step(self) -> int | None:
@@ -153,17 +154,17 @@ class Report:
     @property
     def leaf(self) -> str | None:
         """The leaf in which the first difference shows; None if all agree."""
-        return None if self.agrees else self.worst.leaf
+        return None if self.worst.agrees else self.worst.leaf
 
     @property
     def index(self) -> tuple[int, ...] | None:
         """The entry of the first difference; None if all agree."""
-        return None if self.agrees else self.worst.index
+        return None if self.worst.agrees else self.worst.index
 
     @property
     def error(self) -> float:
         """The relative error of the first difference; the largest of all where all agree."""
-        return float(self.worst.growth.max()) if self.agrees else self.worst.error
+        return self.worst.error
 
     @property
     def ulps(self) -> float:
@@ -191,9 +192,9 @@ class Report:
             f" in {self.dtype}, {self._where()}."
         ]
         w = self.worst
-        if self.agrees:
+        if w.agrees:
             lines.append(
-                f"  Largest relative difference {self.error:.2g}; rounding explains {_most(self.findings):.2g}"
+                f"  Largest relative difference {w.error:.2g}; rounding explains {w.allowed:.2g} there"
                 f" (measured on perturbed runs, {self.operations} operations a step)."
             )
         else:
@@ -255,10 +256,6 @@ class Report:
         axes.set(xlabel="step", ylabel="largest relative difference", title=f"{self.other} and {self.method}")
         axes.legend(fontsize=6, ncols=2)
         figure.savefig(path, dpi=150)
-
-
-def _most(findings: tuple[Finding, ...]) -> float:
-    return max((f.allowed for f in findings if math.isfinite(f.allowed)), default=math.nan)
 
 
 def _state(found: tuple[str, float]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from refopt.core.errors import CapabilityError
 
 Leaves = dict[str, np.ndarray]
 Schedule = Callable[[int], float]
@@ -18,6 +20,15 @@ class Run:
     def step(self, g: Leaves, t: int) -> Leaves:
         """Make step ``t = 1, 2, …`` with the gradient `g`; return the new point, in memory of its own."""
         raise NotImplementedError
+
+    def curved_step(
+        self, g: Leaves, hessian: Leaves, t: int
+    ) -> tuple[Leaves, Mapping[str, Sequence[np.ndarray]]]:
+        """Make a step with a gradient and a Hessian (size, size) a leaf.
+
+        Return the new point, and by leaf the vectors that were multiplied with the Hessian.
+        """
+        raise CapabilityError("other: it cannot be given Hessian products")
 
     def state(self) -> dict[str, Leaves]:
         """Return the state arrays that it shows, by name and leaf; empty if it shows none."""
