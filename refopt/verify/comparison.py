@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.registry import entry
+from refopt.verify.distribution import compare_draws, draws
 from refopt.verify.observation import Observed, observe
 from refopt.verify.reference import Bound, Trajectory, bound, follow, machine_epsilon
 from refopt.verify.report import Finding, Report, examine
@@ -34,7 +35,9 @@ def compare(
 
     Both sides get the same start and the same gradients: eight kinds of tapes (`refopt.verify.tapes`),
     on a scalar, vectors, matrices and a 4-D leaf; where the other side can be given hyperparameters,
-    also with low beta2 and large eps, with weight decay, and under a schedule.
+    also with low beta2 and large eps, with weight decay, and under a schedule. Where the reference draws
+    random numbers (gravity, randomly-scaled-sgdm), the distributions of many runs are compared instead
+    (`refopt.verify.distribution`).
 
     Parameters
     ----------
@@ -89,6 +92,8 @@ def compare(
         from refopt.verify.functions import compare_function
 
         return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
+    if draws(name, dialect, hyperparameters):
+        return compare_draws(other, name, dialect, dtype, seed, **hyperparameters)
     seen = observe(
         other, name, dialect=dialect, steps=steps, dtype=dtype, seed=seed, shapes=shapes,
         extra_tapes=extra_tapes, **hyperparameters,

@@ -125,7 +125,7 @@ def observe(
         kinds = tapes(steps if full else min(steps, SHORT), seed=seed, shapes=chosen)
         own = [t.only(kept) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
-            runs.append(_run(it, tape, profile, dtype, curved))
+            runs.append(run_side(it, tape, profile, dtype, curved))
     zero = [r for r in runs if any(np.any(~np.isfinite(v) & r.tape.idle()[k]) for k, v in r.theirs.items())]
     if zero:
         notes.append("It is not finite where every gradient so far was zero (0/0); left out there.")
@@ -198,12 +198,12 @@ def _leaves(
 
 
 def _try(it: Side, found: Entry, dialect: str, profile: Profile, tape: Tape, curved: bool) -> None:
-    run = _run(it, tape, profile, str(next(iter(tape.x0.values())).dtype), curved)
+    run = run_side(it, tape, profile, str(next(iter(tape.x0.values())).dtype), curved)
     method = profile.method(found.name, dialect)
     follow(run.drive(method), as_dtype(tape, "float64"), together=it.together)
 
 
-def _run(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -> Observed:
+def run_side(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -> Observed:
     """Run the other side along a tape."""
     given = as_dtype(tape, dtype)
     groups = [list(tape.x0)] if it.together else [[k] for k in tape.x0]

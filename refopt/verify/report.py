@@ -199,12 +199,17 @@ class Report:
             )
         else:
             at = f"[{', '.join(map(str, w.index))}]" if w.index else ""
+            apart = (
+                f"    {w.error:.3g} standard errors apart in mean or spread; limit {w.allowed:.3g}."
+                if math.isnan(w.ulps)
+                else f"    relative error {w.error:.2g} ({w.ulps:.3g} ulp); rounding explains {w.allowed:.2g}."
+            )
             lines += [
                 f"  First at step {w.step}, leaf {w.leaf!r}{at}, tape {w.tape!r}, profile {w.profile!r}:",
                 f"    theirs {w.theirs:.17g}",
                 f"    ours   {w.ours:.17g}",
-                f"    relative error {w.error:.2g} ({w.ulps:.3g} ulp); rounding explains {w.allowed:.2g}.",
-                f"  {_growing(w)}",
+                apart,
+                *([] if math.isnan(w.ulps) else [f"  {_growing(w)}"]),
             ]
             lines += [f"  {s}" for s in self._split()]
         lines += [f"  Its {k} {_state(v)}." for k, v in self.state.items()]
