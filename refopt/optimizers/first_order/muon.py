@@ -15,6 +15,7 @@ from refopt.optimizers.common.averages import correction
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.first_order.adam import Adam
+from refopt.optimizers.first_order.adamw import AdamW
 
 JORDAN = Source(
     key="jordan-2024-muon",
@@ -79,7 +80,18 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "optax 0.2.8 contrib.muon",
         ),
         "moonlight": Dialect(
-            {"momentum_form": "sum", "scale": "match-rms", "weight_decay": 0.1}, "MoonshotAI/Moonlight"
+            {
+                "momentum_form": "sum",
+                "lr": 1e-3,
+                "scale": "match-rms",
+                "weight_decay": 0.1,
+                "group": "matrices",
+                "others": AdamW(
+                    lr=1e-3, beta2=0.95, eps_corrected=False, weight_decay=0.1, decay="decoupled"
+                ),
+            },
+            "MoonshotAI/Moonlight examples/toy_train.py",
+            "runs Newton-Schulz in bfloat16; takes matrices alone, AdamW at the same rate has the rest",
         ),
     },
     evidence=(
@@ -97,6 +109,11 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "parity",
             "optax.contrib.muon on matrices with decay and a schedule, 200 steps on four streams, to 1e-11",
             "tests/parity/test_tapes.py::test_tape[muon-optax]",
+        ),
+        Evidence(
+            "parity",
+            "Moonlight's Muon with its bfloat16 cast taken out and its AdamW, two matrices and a vector, 200 steps on two streams with decay and a schedule, to 1e-11",
+            "tests/parity/test_tapes.py::test_tape[muon-moonlight]",
         ),
         Evidence(
             "claim",

@@ -41,8 +41,15 @@ def _over(a: Array, size: Array, eps: float) -> Array:
             {"factor": "newton-schulz", "eps": 1e-8}, "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16"
         ),
         "kozistr": Dialect(
-            {"factor": "newton-schulz", "eps": 1e-8, "alpha": 0.1, "constrained": False},
+            {
+                "factor": "newton-schulz",
+                "ns_eps_rule": "clamp",
+                "eps": 1e-8,
+                "alpha": 0.1,
+                "constrained": False,
+            },
             "pytorch_optimizer 4.1 SCION",
+            "Newton-Schulz in bfloat16",
         ),
     },
     evidence=(
@@ -55,6 +62,11 @@ def _over(a: Array, size: Array, eps: float) -> Array:
             "parity",
             "the authors' column, row and sign norms on a matrix, 200 steps each, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[scion-official-norms]",
+        ),
+        Evidence(
+            "parity",
+            "pytorch_optimizer.SCION without its bfloat16 cast, matrix, kernel and vector, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[scion-kozistr]",
         ),
         Evidence(
             "identity",
@@ -99,6 +111,8 @@ class Scion(Grouped):
     factor : {"svd", "newton-schulz"}
         How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.
     ns_steps : int, range [1, inf)
+    ns_eps_rule : {"add", "clamp"}
+        For `refopt.matrix.polar.polar_newton_schulz`.
     eps : float, range [0, inf)
         Added to the lengths that column, row and bias divide by.
     group : str, sequence of str, or callable
@@ -136,6 +150,7 @@ class Scion(Grouped):
     at_least_one: bool = hyper(False, (True, False))
     factor: str = hyper("svd", ("svd", "newton-schulz"))
     ns_steps: int = hyper(5, "int [1, inf)")
+    ns_eps_rule: str = hyper("add", ("add", "clamp"))
     eps: float = hyper(0.0, "[0, inf)")
     group: Any = hyper("all")
 
@@ -149,7 +164,8 @@ class Scion(Grouped):
         M = xp.reshape(d, (d.shape[0], -1))
         if self.factor == "svd":
             return xp.reshape(polar_and_nuclear(M)[0], d.shape)
-        return xp.reshape(polar_newton_schulz(M, steps=self.ns_steps), d.shape)
+        factor = polar_newton_schulz(M, steps=self.ns_steps, eps_rule=self.ns_eps_rule)
+        return xp.reshape(factor, d.shape)
 
     def direction(self, d: Array) -> Array:
         """Return D(d)."""

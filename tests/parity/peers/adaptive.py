@@ -124,8 +124,8 @@ CASES = [
         optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2),
     ),
     Case(
-        "amsgrad", "optax-paper", "optax",
-        ours("amsgrad", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, rate_root=False),
+        "amsgrad", "overview", "optax",
+        ours("amsgrad", dialect="overview", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
         optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2, bias_correction_mu=False, bias_correction_nu=False),
     ),
     Case(
@@ -182,6 +182,10 @@ CASES = [
     Case(
         "adan", "official", "sail-sg/Adan@2c65bea",
         ours("adan", dialect="official", **ADAN), None,
+    ),
+    Case(
+        "adan", "official-clipped", "sail-sg/Adan@2c65bea",
+        ours("adan", dialect="official", decay="decoupled", max_grad_norm=7.0, **ADAN), None,
     ),
     Case(
         "adan", "kozistr", "pytorch-optimizer",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.case import Arrays, Case
-from tests.parity.makers import ours
+from tests.parity.makers import ours, torch_side
 
 SCION = "LIONS-EPFL/scion@f58a393"
 NORMS = ("column", "row", "sign")
@@ -29,6 +29,21 @@ def _norms(seed: int) -> Arrays:
     return out
 
 
+def _kozistr(seed: int) -> Arrays:
+    """pytorch_optimizer's SCION with its Newton-Schulz in float64 in place of bfloat16."""
+    import functools
+
+    import torch
+    from pytorch_optimizer.optimizer import scion
+
+    cast = scion.zero_power_via_newton_schulz_5
+    scion.zero_power_via_newton_schulz_5 = functools.partial(cast, dtype=torch.float64)
+    try:
+        return torch_side("SCION", lr=0.05, momentum=0.3, scale=3.0)(seed)
+    finally:
+        scion.zero_power_via_newton_schulz_5 = cast
+
+
 CASES = [
     Case(
         "adam-mini", "official", "zyushun/Adam-mini@402aadf",
@@ -39,4 +54,8 @@ CASES = [
         ours("scion", dialect="official", lr=0.05, alpha=0.3, radius=3.0, constrained=False), None,
     ),
     Case("scion", "official-norms", SCION, _norms, None),
+    Case(
+        "scion", "kozistr", "pytorch-optimizer",
+        ours("scion", dialect="kozistr", lr=0.05, alpha=0.3, radius=3.0), _kozistr,
+    ),
 ]  # fmt: skip
