@@ -44,7 +44,7 @@ XIE = Source(
         ),
         Evidence(
             "parity",
-            "the authors' Adan(max_grad_norm, no_prox), which clips at every other step or so, 200 steps on two streams, to 1e-12",
+            "the authors' Adan(max_grad_norm, no_prox), which clips 6 % of the steps of one stream and all of the other, 200 steps each, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adan-official-clipped]",
         ),
         Evidence(
@@ -64,7 +64,7 @@ XIE = Source(
         ),
         Evidence(
             "claim",
-            "Lemma 1: Nesterov's look-ahead points follow the gradient-difference form if g_{-1} = 0, to 1e-13",
+            "Lemma 1: Nesterov's look-ahead points follow the gradient-difference form if g_{-1} = 0, to 1e-12",
             "tests/claims/test_mixed.py::test_adan_lemma_1",
         ),
     ),

@@ -11,20 +11,12 @@ from refopt.core.arrays import Namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Evidence, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.projection import box
-
-REDDI = Source(
-    key="reddi-2018-convergence",
-    authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
-    year=2018,
-    title="On the Convergence of Adam and Beyond",
-    arxiv="1904.09237",
-    venue="International Conference on Learning Representations (ICLR)",
-)
+from refopt.problems.adam_counterexample import REDDI
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ DUBEY = Source(
         ),
         Evidence(
             "claim",
-            "where the gradient changes by much the step is Adam's",
+            "where the gradient changes by 30 or more the step is Adam's, to 1e-12",
             "tests/claims/test_scaled.py::test_diffgrad_with_large_changes_is_adam",
         ),
     ),

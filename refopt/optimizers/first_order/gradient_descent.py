@@ -49,12 +49,12 @@ from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
         ),
         Evidence(
             "claim",
-            "on a quadratic every eigencomponent of the error is multiplied by exactly 1 - lr h a step",
+            "on a quadratic every eigencomponent of the error is (1 - lr h)^t of its start, 50 steps to 200 units in the last place",
             "tests/claims/test_gradient_descent.py::test_error_by_eigenvalue",
         ),
         Evidence(
             "claim",
-            "rate 2 / (L + mu) gives the factor (k - 1) / (k + 1)",
+            "rate 2 / (L + mu) gives the factor (k - 1) / (k + 1), to 1e-10",
             "tests/claims/test_gradient_descent.py::test_best_constant_rate",
         ),
     ),
@@ -178,12 +178,12 @@ class Velocity(ElementwiseDecay):
         ),
         Evidence(
             "claim",
-            "on a quadratic Polyak's rate and momentum give the factor (sqrt k - 1) / (sqrt k + 1)",
+            "on a quadratic Polyak's rate and momentum give the factor (sqrt k - 1) / (sqrt k + 1), to 1 % over 125 steps",
             "tests/claims/test_gradient_descent.py::test_heavy_ball_rate",
         ),
         Evidence(
             "claim",
-            "under a constant gradient the step tends to lr g / (1 - momentum)",
+            "under a constant gradient the step tends to lr g / (1 - momentum), to 1e-12 after 200 steps",
             "tests/claims/test_gradient_descent.py::test_terminal_velocity",
         ),
     ),
@@ -276,12 +276,12 @@ class Momentum(Velocity):
         ),
         Evidence(
             "identity",
-            "torch's x is the overview's look-ahead point y (constant rate), Keras's at every schedule",
+            "torch's x is the overview's look-ahead point y (constant rate), Keras's under a schedule too, to 1e-12",
             "tests/identities/test_gradient_descent.py::test_shifted_form_is_look_ahead_point",
         ),
         Evidence(
             "claim",
-            "on a strongly convex quadratic the error contracts as (1 - 1 / sqrt k)^(1/2) a step or faster",
+            "on a strongly convex quadratic f - f* stays below (1 - 1 / sqrt k)^t (f_0 - f* + mu |x_0 - x*|² / 2) for 200 steps",
             "tests/claims/test_gradient_descent.py::test_nesterov_rate",
         ),
     ),

@@ -122,7 +122,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
         ),
         Evidence(
             "identity",
-            "with the exact polar factor a first step is -lr U V^T of the gradient's SVD, to 1e-12",
+            "with Newton-Schulz run to convergence a first step is -lr kappa U V^T of the gradient's SVD, matrices and a kernel, to 1e-12",
             "tests/identities/test_muon.py::test_first_step_is_the_polar_factor",
         ),
     ),

@@ -80,7 +80,7 @@ DOZAT = Source(
         ),
         Evidence(
             "parity",
-            "timm's NAdamW with decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "timm's NAdamW with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[nadam-timm]",
         ),
         Evidence(
@@ -95,7 +95,7 @@ DOZAT = Source(
         ),
         Evidence(
             "identity",
-            "with beta1 = 0 all forms are Adam with beta1 = 0 (but for Dozat's extra factor), to 1e-13",
+            "with beta1 = 0 the forms of overview, torch, optax and Keras are Adam with beta1 = 0, to 1e-13",
             "tests/identities/test_adaptive.py::test_nadam_without_momentum_is_adam",
         ),
         Evidence(

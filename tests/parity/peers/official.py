@@ -167,6 +167,10 @@ CASES = [
     _fadam("v2", "7e8dd2a", eps=1e-2, eps_gradient=0.5),
     _fadam("v3", "93666b5", eps=1e-2),
     Case("muon", "moonlight", "MoonshotAI/Moonlight@c2ad5b2", _moonlight, None, rtol=1e-11, why=WHY),
+    Case(
+        "randomly-scaled-sgdm", "authors", "ZQZCalin/jaxoptimizers@badf728",
+        _side("randomly-scaled-sgdm", "authors", lr=0.003, beta=0.8, mu=2.0), None,
+    ),
     Case("sophia", "official", "Liuhong99/Sophia@a7e1572", _sophia, None),
     Case("sam", "official", "google-research/sam@dae9904", _sam, None),
 ]  # fmt: skip
