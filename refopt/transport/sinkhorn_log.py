@@ -48,7 +48,7 @@ PEYRE = Source(
     evidence=(
         Evidence(
             "parity",
-            "plan of POT's sinkhorn_log after 25 passes at reg 1e-3 of the largest cost to 2e-11",
+            "plan of POT's sinkhorn_log after 25 passes at reg 1e-3 of the largest cost to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sinkhorn-log-pot]",
         ),
         Evidence(

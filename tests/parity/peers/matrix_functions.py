@@ -327,7 +327,5 @@ CASES = [
         "pytorch_optimizer",
         _root_ours,
         _root_pytorch_optimizer,
-        rtol=1e-11,
-        why="rounding of a dozen steps, times the condition number of the matrix (about 30)",
     ),
 ]
