@@ -114,7 +114,7 @@ class Velocity(ElementwiseDecay):
     momentum : float, range [0, 1)
         γ.
     dampening : float, range [0, 1]
-        The share τ of a new gradient that is left out of the velocity.
+        The share τ of a new gradient that is left out of the velocity; without momentum, nothing.
     rate_inside : bool
         The velocity holds rates times gradients (the overview) or gradients alone.
     full_first : bool
@@ -130,7 +130,8 @@ class Velocity(ElementwiseDecay):
 
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return momentum, the weight of the gradient in the velocity, and of the velocity in x."""
-        weight = 1.0 if self.full_first and t == 1 else 1.0 - self.dampening
+        whole = self.momentum == 0.0 or (self.full_first and t == 1)
+        weight = 1.0 if whole else 1.0 - self.dampening
         inside, outside = (self.rate(t), 1.0) if self.rate_inside else (1.0, self.rate(t))
         return {
             "gamma": self.momentum,

@@ -118,7 +118,7 @@ class LARS(LeafRule):
     trust_clip : bool
         ``min(λ / γ, 1)`` in place of λ, so that γ bounds the local rate (LARC).
     dampening : float, range [0, 1]
-        The velocity takes 1 - dampening of the new term,
+        The velocity takes 1 - dampening of the new term (without momentum, all of it),
     full_first : bool
         but all of it at the first step (True).
     nesterov : bool
@@ -163,7 +163,8 @@ class LARS(LeafRule):
         """Return momentum, and the rate inside and outside the velocity."""
         rate = self.rate(t)
         inside, outside = (rate, 1.0) if self.rate_inside else (1.0, rate)
-        fresh = 1.0 if t == 1 and self.full_first else 1.0 - self.dampening
+        whole = self.momentum == 0.0 or (self.full_first and t == 1)
+        fresh = 1.0 if whole else 1.0 - self.dampening
         return {"rate": rate, "mu": self.momentum, "fresh": fresh, "inside": inside, "out": outside}
 
     def _local(self, w: Array, g: Array, u: Array, rate: float) -> Array:

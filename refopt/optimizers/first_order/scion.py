@@ -38,7 +38,9 @@ def _over(a: Array, size: Array, eps: float) -> Array:
     where="the unconstrained and the constrained algorithm",
     dialects={
         "official": Dialect(
-            {"factor": "newton-schulz", "eps": 1e-8}, "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16"
+            {"factor": "newton-schulz", "eps": 1e-8, "taps": "power"},
+            "LIONS-EPFL/scion scion.py",
+            "Newton-Schulz in bfloat16",
         ),
         "kozistr": Dialect(
             {
@@ -57,6 +59,11 @@ def _over(a: Array, size: Array, eps: float) -> Array:
             "parity",
             "the authors' code (Auto) without its bfloat16 cast, with averaging and a schedule, 200 steps, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[scion-official]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' code on kernels that are not square and of three axes, unconstrained, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[scion-official-kernels]",
         ),
         Evidence(
             "parity",
@@ -106,6 +113,9 @@ class Scion(Grouped):
         the number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.
     normalized : bool
         False: without the factors of d_in, and ``sqrt(d_out) U V^T`` (for input layers).
+    taps : {"product", "power"}
+        A kernel's number of taps: the product of its sides, or a power of the first side (the authors'
+        code; the same for square kernels).
     at_least_one : bool
         The spectral norm's factor is at least 1.
     factor : {"svd", "newton-schulz"}
@@ -147,6 +157,7 @@ class Scion(Grouped):
     constrained: bool = hyper(True, (True, False))
     norm: str = hyper("auto", NORMS)
     normalized: bool = hyper(True, (True, False))
+    taps: str = hyper("product", ("product", "power"))
     at_least_one: bool = hyper(False, (True, False))
     factor: str = hyper("svd", ("svd", "newton-schulz"))
     ns_steps: int = hyper(5, "int [1, inf)")
@@ -180,7 +191,8 @@ class Scion(Grouped):
             return _over(d, xp.sqrt(xp.mean(d * d)), self.eps)
         out, into = d.shape[:2]
         if norm == "spectral-conv":
-            return self._factor(d) * (math.sqrt(out / into) / math.prod(d.shape[2:]))
+            taps = math.prod(d.shape[2:]) if self.taps == "product" else d.shape[2] ** (d.ndim - 2)
+            return self._factor(d) * (math.sqrt(out / into) / taps)
         if norm == "spectral":
             scale = math.sqrt(out / into) if self.normalized else math.sqrt(out)
             return self._factor(d) * (max(1.0, scale) if self.at_least_one else scale)

@@ -175,9 +175,8 @@ CASES = [
     ),
     Case(
         "diffgrad", "kozistr", "pytorch-optimizer",
-        ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
-        torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
-                  weight_decay=0.1),
+        ours("diffgrad", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("DiffGrad", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1),
     ),
     Case(
         "adan", "official", "sail-sg/Adan@2c65bea",

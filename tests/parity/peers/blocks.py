@@ -11,6 +11,7 @@ from tests.parity.makers import ours, torch_side
 
 SCION = "LIONS-EPFL/scion@f58a393"
 NORMS = ("column", "row", "sign")
+KERNELS = {"wide": (4, 2, 3, 1), "tall": (9, 2, 1, 2), "line": (3, 2, 5)}
 
 
 def partition(name: str, leaf: Any) -> str | int:
@@ -54,6 +55,10 @@ CASES = [
         ours("scion", dialect="official", lr=0.05, alpha=0.3, radius=3.0, constrained=False), None,
     ),
     Case("scion", "official-norms", SCION, _norms, None),
+    Case(
+        "scion", "official-kernels", SCION,
+        ours("scion", shapes=KERNELS, dialect="official", lr=0.05, alpha=0.3, radius=3.0, constrained=False), None,
+    ),
     Case(
         "scion", "kozistr", "pytorch-optimizer",
         ours("scion", dialect="kozistr", lr=0.05, alpha=0.3, radius=3.0), _kozistr,

@@ -189,5 +189,15 @@ CASES = [
         eps=1e-2,
         decoupled_decay=True,
     ),
+    _case(
+        "madgrad",
+        {"momentum": 0.0, "eps": 1e-2},
+        "madgrad",
+        "MADGRAD",
+        "timm-plain",
+        momentum=0.0,
+        eps=1e-2,
+        decoupled_decay=True,
+    ),
     _case("cautious-adamw", {**BETAS}, "adamw", "AdamWLegacy", **ADAM, caution=True),
 ]
