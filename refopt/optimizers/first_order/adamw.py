@@ -66,6 +66,11 @@ def normalized_weight_decay(strength: float, batch_size: int, examples: int, epo
         ),
         Evidence(
             "parity",
+            "the authors' adam.lua, over tables in place of Torch's tensors, low betas, large eps, decay and schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adamw-official]",
+        ),
+        Evidence(
+            "parity",
             "torch.optim.AdamW with low beta2 and large eps under a schedule, 200 steps on four streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adamw-torch]",
         ),
@@ -152,7 +157,7 @@ class AdamW(Adam):
         "official": Dialect(
             {"rate_inside": False, "full_first": True},
             "loshchil/AdamW-and-SGDW sgd.lua",
-            "rate outside the velocity",
+            "rate outside the velocity; its dampening is the momentum unless it is given",
         ),
         "timm": Dialect({"rate_inside": False, "full_first": True, "decay": "decoupled"}, "timm sgdw"),
     },
@@ -161,6 +166,11 @@ class AdamW(Adam):
             "parity",
             "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sgdw-timm]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' sgd.lua, over tables in place of Torch's tensors, with dampening, decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sgdw-official]",
         ),
         Evidence(
             "claim",

@@ -129,9 +129,9 @@ class DiffGrad(AdamFamily):
         """Return the step."""
         divisor = nonzero(xp)
 
-        def diffgrad(
+        def diffgrad(  # type: ignore[no-untyped-def]
             x, g, m, v, previous, beta1, k1, beta2, k2, step, root, eps, inside, l2, keep, zero, one
-        ):  # type: ignore[no-untyped-def]
+        ):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
             friction = one / (one + xp.exp(-xp.abs(previous - g)))

@@ -146,6 +146,14 @@ def _side(name: str, dialect: str, **kwargs: Any) -> Side:
 
 
 CASES = [
+    Case(
+        "adamw", "official", "loshchil/AdamW-and-SGDW@0ae5185",
+        _side("adamw", "official", lr=0.03, eps=1e-2, weight_decay=0.02, **BETAS), None,
+    ),
+    Case(
+        "sgdw", "official", "loshchil/AdamW-and-SGDW@0ae5185",
+        _side("sgdw", "official", lr=0.03, momentum=0.8, dampening=0.3, weight_decay=0.02), None,
+    ),
     Case("lion", "official", "google/automl@6a54c87", _side("lion", "official", lr=0.03, weight_decay=0.1, **BETAS), None),
     Case("lamb", "official", "google-research/albert@b772393", _side("lamb", "official", **COMMON, **BETAS), None),
     Case(
