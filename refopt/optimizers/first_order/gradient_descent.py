@@ -48,6 +48,11 @@ from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
             "tests/parity/test_tapes.py::test_tape[sgd-torch]",
         ),
         Evidence(
+            "parity",
+            "optax.sgd under a schedule, 200 steps on four streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sgd-optax]",
+        ),
+        Evidence(
             "claim",
             "on a quadratic every eigencomponent of the error is (1 - lr h)^t of its start, 50 steps to 200 units in the last place",
             "tests/claims/test_gradient_descent.py::test_error_by_eigenvalue",

@@ -245,6 +245,10 @@ CASES = [
         ours("gravity", lr=0.03, alpha=0.0), None,
     ),
     Case(
+        "gravity", "official-keras", "dariush-bahrami/gravity.optimizer@9c12068",
+        ours("gravity", dialect="official-keras", lr=0.03, alpha=0.0, beta=0.8), None,
+    ),
+    Case(
         "gravity", "kozistr", "pytorch-optimizer",
         ours("gravity", dialect="kozistr", alpha=0.0, beta=0.5),
         torch_run("Gravity", "pytorch_optimizer", alpha=0.0, beta=0.5),
