@@ -41,6 +41,11 @@ POT = Dialect({"first": "columns"}, "POT 0.9.7", "columns first and rows last, s
             "tests/parity/test_tapes.py::test_tape[sinkhorn-pot]",
         ),
         Evidence(
+            "parity",
+            "OTT's Sinkhorn at convergence: plan, potentials and cost, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sinkhorn-ott]",
+        ),
+        Evidence(
             "claim",
             "contracts in Hilbert's metric by at least ((sqrt(t) - 1) / (sqrt(t) + 1))^2 a pass",
             "tests/claims/test_sinkhorn.py::test_hilbert_contraction",

@@ -121,6 +121,11 @@ def _pull(
             "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-pot]",
         ),
         Evidence(
+            "parity",
+            "OTT's sinkhorn_divergence with unequal masses, value and gradient, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-ott]",
+        ),
+        Evidence(
             "identity",
             "gradients of both forms by central differences to 1e-6; 0 for equal clouds, to 1e-9",
             "tests/identities/test_sinkhorn_layers.py::test_divergence_gradients",

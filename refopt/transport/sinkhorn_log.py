@@ -52,6 +52,11 @@ PEYRE = Source(
             "tests/parity/test_tapes.py::test_tape[sinkhorn-log-pot]",
         ),
         Evidence(
+            "parity",
+            "OTT's Sinkhorn at convergence, reg 0.005 of the largest cost: plan, potentials and cost, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sinkhorn-log-ott]",
+        ),
+        Evidence(
             "identity",
             "equals the plain log-sum-exp iteration and, where that is finite, sinkhorn, pass by pass"
             " to rounding over reg; finite at reg 1e-4 of the largest cost",
