@@ -48,6 +48,11 @@ DONATELLA = Source(
     },
     evidence=(
         Evidence(
+            "parity",
+            "thermox's solve with the same normal numbers, a diagonal A, 200 samples, both starts, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[thermodynamic-thermox]",
+        ),
+        Evidence(
             "claim",
             "mean squared error of the average within 15 % of 2 tr(A^-2) / (beta T) over 300 runs",
             "tests/claims/test_linear_stationary.py::test_thermal_error",

@@ -207,7 +207,8 @@ def power_vectors(
     where="Algorithm 1, the power iteration",
     also=(DELATTRE_2023,),
     dialects={
-        "lip4conv": Dialect({"steps": 50, "distribution": "uniform"}, "blaisedelattre/lip4conv@7d11545"),
+        "lip4conv": Dialect({"steps": 50, "distribution": "uniform"}, "blaisedelattre/lip4conv@7d11545",
+                            "unverified: no run of it was recorded"),
         "torch": Dialect({"steps": 16, "eps": 1e-12}, "torch 2.13",
                          "15 warm-up steps and one a forward pass; norms are clamped at eps"),
     },

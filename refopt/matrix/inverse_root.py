@@ -135,6 +135,12 @@ def _check(A: Array, p: int, ridge: float, rule: str, floor: float) -> Array:
     evidence=(
         Evidence("parity", "pytorch_optimizer's compute_power_schur_newton in float64, to 1e-12",
                  "tests/parity/test_tapes.py::test_tape[inverse-pth-root-pytorch-optimizer]"),
+        Evidence("parity", "google-research's Shampoo with its own ridge, to 1e-9",
+                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-official]"),
+        Evidence("parity", "Meta's coupled Newton root, p = 1, 2, 4, 6, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-meta-newton]"),
+        Evidence("parity", "Meta's root by eigendecomposition, p = 1, 2, 4, 6, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-meta-eigen]"),
         Evidence("parity", "google-research/precondition's own root, its ridge included, to 1e-9",
                  "tests/parity/test_tapes.py::test_tape[inverse-pth-root-precondition]"),
         Evidence("identity", "H^p D = I to 1e-9 for p = 1, 2, 3, 4, 6, 8 at condition number 1e3",

@@ -65,6 +65,8 @@ def _divisor(A: Array, factor: float, eps: float, eps_rule: str) -> Array:
     evidence=(
         Evidence("parity", "optax's orthogonalization in float64, five steps, to 1e-12 of the largest entry",
                  "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-optax]"),
+        Evidence("parity", "torch's function without its cast to bfloat16, matrices below eps too, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-torch]"),
         Evidence("parity", "pytorch_optimizer's two schedules with the clamped norm in float64, to 1e-12",
                  "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-pytorch-optimizer]"),
         Evidence("claim", "singular values in [0.01, 1] land in [0.6818, 1.1344] after five steps",
