@@ -15,17 +15,20 @@ EXPERIMENTS = {"experiment": (1010.0, -10.0, 101), "stochastic-experiment": (101
 THEOREMS = {"theorem-1": 3.0, "theorem-2": 204.0}  # with the default C
 
 
+REDDI = Source(
+    key="reddi-2018-convergence",
+    authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
+    year=2018,
+    title="On the Convergence of Adam and Beyond",
+    arxiv="1904.09237",
+    venue="International Conference on Learning Representations (ICLR)",
+)
+
+
 @register(
     "adam-counterexample",
     kind="problem",
-    source=Source(
-        key="reddi-2018-convergence",
-        authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
-        year=2018,
-        title="On the Convergence of Adam and Beyond",
-        arxiv="1904.09237",
-        venue="International Conference on Learning Representations (ICLR)",
-    ),
+    source=REDDI,
     where="Theorems 1, 2 and 3; the synthetic experiment of section 5",
     evidence=(
         Evidence(

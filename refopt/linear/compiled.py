@@ -17,6 +17,7 @@ from refopt.core.errors import missing_extra
 
 Vector = Any
 
+CHUNK = 512  # rows that stay in the innermost cache while the bands pass over them
 BLOCK = 4096  # rows summed together: the partial sums, and so the bits, do not depend on the threads
 prange: Any = range  # numba.prange once `kernels` has run: importing this module must not need Numba
 
@@ -55,6 +56,47 @@ def csr_product(data: Vector, indices: Vector, indptr: Vector, p: Vector, q: Vec
             out[i] = total
             share += np.conj(own[i]) * total
         partial[block] = share
+
+
+def band_product(bands: Vector, offsets: Vector, p: Vector, q: Vector, partial: Vector) -> None:
+    """Write ``q = A p`` and the blocks' shares of ``p^H q`` for a Hermitian A given by `refopt.linear.bands`.
+
+    A row's terms are added in the order of their columns, as in `csr_product`.
+    """
+    n, count = p.size, offsets.size
+    for block in prange(partial.size):
+        end = min(n, (block + 1) * BLOCK)
+        # Four sums: one alone would wait for itself.
+        s0 = s1 = s2 = s3 = bands.dtype.type(0)
+        for low in range(block * BLOCK, end, CHUNK):
+            high = min(end, low + CHUNK)
+            out, own, main = q[low:high], p[low:high], bands[0, low:high]
+            for i in range(out.size):
+                out[i] = 0
+            for k in range(count - 1, 0, -1):
+                first = max(low, offsets[k])
+                if first < high:
+                    left, there = bands[k, first - offsets[k] : high - offsets[k]], q[first:high]
+                    other = p[first - offsets[k] : high - offsets[k]]
+                    for i in range(other.size):
+                        there[i] += np.conj(left[i]) * other[i]
+            for i in range(out.size):
+                out[i] += main[i] * own[i]
+            for k in range(1, count):
+                last = min(high, n - offsets[k])
+                if last > low:
+                    right, other = bands[k, low:last], p[low + offsets[k] : last + offsets[k]]
+                    for i in range(other.size):
+                        out[i] += right[i] * other[i]
+            fours = out.size // 4 * 4
+            for i in range(0, fours, 4):
+                s0 += np.conj(own[i]) * out[i]
+                s1 += np.conj(own[i + 1]) * out[i + 1]
+                s2 += np.conj(own[i + 2]) * out[i + 2]
+                s3 += np.conj(own[i + 3]) * out[i + 3]
+            for i in range(fours, out.size):
+                s0 += np.conj(own[i]) * out[i]
+        partial[block] = (s0 + s1) + (s2 + s3)
 
 
 def unsigned(indices: np.ndarray) -> np.ndarray:
@@ -190,7 +232,7 @@ def kernels(parallel: bool = False) -> SimpleNamespace:
     prange = numba.prange
     for rule in (advance, reduce_residual, next_direction, relax):
         numba.extending.register_jitable(rule)
-    blocks = (csr_product, residual_pass, inner_pass, direction_pass)
+    blocks = (csr_product, band_product, residual_pass, inner_pass, direction_pass)
     serial = (solve_factor, sweep, ic0_rows)
     return SimpleNamespace(
         **{f.__name__: compile_loop(f, parallel) for f in blocks},

@@ -77,7 +77,11 @@ def draw_sketch(
     where="the randomized iterative sketching solver",
     also=(GOWER,),
     dialects={
-        "official": Dialect({"sketch": "kaczmarz"}, "IlgeeHong/AdaSketch-Newton", "rows drawn uniformly")
+        "official": Dialect(
+            {"sketch": "kaczmarz"},
+            "IlgeeHong/AdaSketch-Newton",
+            "unverified by a run (Julia): rows drawn uniformly",
+        )
     },
     evidence=(
         Evidence(

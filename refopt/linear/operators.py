@@ -233,5 +233,10 @@ def numpy_only(engine: str, operator: Operator, b: Array) -> bool:
 
 def csr_parts(matrix: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``data, indices, indptr`` of a matrix for a compiled loop."""
-    csr = scipy.sparse.csr_array(matrix)
+    csr = as_csr(matrix)
     return csr.data, csr.indices, csr.indptr
+
+
+def as_csr(matrix: Any) -> Any:
+    """Return a NumPy or SciPy sparse matrix in CSR."""
+    return scipy.sparse.csr_array(matrix)

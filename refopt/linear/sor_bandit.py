@@ -225,7 +225,7 @@ class BanditResult:
         "official": Dialect(
             {"normaliser": "official"},
             "mkhodak/learning-to-relax at f553efa",
-            "20 Newton steps from -1, which miss the normalisation later on",
+            "unverified by a run (MATLAB): 20 Newton steps from -1, which miss the normalisation later on",
         )
     },
     evidence=(

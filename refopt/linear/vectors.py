@@ -9,8 +9,9 @@ import numpy as np
 
 from refopt.core.arrays import Array
 from refopt.linear import compiled
+from refopt.linear.bands import bands_of
 from refopt.linear.compiled import advance, next_direction, reduce_residual
-from refopt.linear.operators import Operator, csr_parts, inner, real_part, vector_norm
+from refopt.linear.operators import Operator, as_csr, inner, real_part, vector_norm
 from refopt.linear.preconditioners import Factored, Preconditioner
 
 
@@ -61,8 +62,14 @@ class CompiledVectors(Vectors):
         self.partial = np.empty(-(-r.size // compiled.BLOCK), dtype=r.dtype)
         self.real = r.real.dtype.type
         self.q = np.empty_like(r)
-        data, indices, indptr = csr_parts(self.operator.matrix)
-        self.matrix = (data, compiled.unsigned(indices), compiled.unsigned(indptr))
+        csr = as_csr(self.operator.matrix)
+        bands = bands_of(csr)
+        self.matrix: tuple[np.ndarray, ...]
+        if bands is None:
+            self.matrix = (csr.data, compiled.unsigned(csr.indices), compiled.unsigned(csr.indptr))
+            self.multiply = self.kernels.csr_product
+        else:
+            self.matrix, self.multiply = bands, self.kernels.band_product
         self.factor = self.preconditioner.csr() if isinstance(self.preconditioner, Factored) else None
         self.z = np.empty_like(r)
         r = r.copy()
@@ -82,7 +89,7 @@ class CompiledVectors(Vectors):
 
     def product(self, p: Array) -> tuple[Array, float]:
         """Return ``A p`` and the curvature ``p^H A p`` from one pass over A."""
-        self.kernels.csr_product(*self.matrix, p, self.q, self.partial)
+        self.multiply(*self.matrix, p, self.q, self.partial)
         return self.q, float(np.sum(self.partial).real)
 
     def reduce_residual(self, r: Array, q: Array, alpha: float) -> tuple[Array, float]:

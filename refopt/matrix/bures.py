@@ -54,7 +54,7 @@ def two_roots(A: Array, name: str = "A") -> tuple[Array, Array]:
     evidence=(
         Evidence("parity", "POT's bures_distance, to 1e-12",
                  "tests/parity/test_tapes.py::test_tape[bures-wasserstein-distance-pot]"),
-        Evidence("identity", "its square is tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}, to 1e-13",
+        Evidence("identity", "its square is tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}, to 1e-12",
                  "tests/identities/test_bures.py::test_distance_formulas"),
         Evidence("claim", "rank-r minimisers leave sum_{i>r} (sqrt(l_i) - sqrt(tau))^2, to 1e-12",
                  "tests/claims/test_bures.py::test_low_rank_minimisers"),

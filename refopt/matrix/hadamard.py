@@ -180,7 +180,7 @@ def fit_hadamard(X: Array, *, fallback: str = "error", seed: int = 0) -> Standar
                  "tests/parity/test_tapes.py::test_tape[hadamard-standardize-official]"),
         Evidence("identity", "W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; it inverts; to 1e-12",
                  "tests/identities/test_hadamard.py::test_standardised"),
-        Evidence("claim", "errors come back scaled by phi exactly, alike in every direction",
+        Evidence("claim", "errors come back scaled by phi, alike in every direction, to 1e-12",
                  "tests/claims/test_hadamard.py::test_isotropic_error"),
         Evidence("identity", "Hadamard matrices: H H^T = n I, powers of 2 are scipy.linalg.hadamard's",
                  "tests/identities/test_hadamard.py::test_hadamard_matrices"),

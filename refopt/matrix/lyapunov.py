@@ -55,7 +55,7 @@ SONG_2022_INVERSE = Source(
                  "tests/identities/test_roots.py::test_lyapunov_closed_form"),
         Evidence("identity", "converged, it is scipy.linalg.solve_continuous_lyapunov's solution, to 1e-12",
                  "tests/identities/test_roots.py::test_lyapunov_scipy"),
-        Evidence("claim", "quadratic at the end: the error of B squares, times 3/2, at every step",
+        Evidence("claim", "the error of B obeys e <- e^2 (3 - e) / 2 at every step, to 1e-13",
                  "tests/claims/test_roots.py::test_lyapunov_quadratic"),
         Evidence("parity", "the authors' backward pass, eight steps, to 1e-12",
                  "tests/parity/test_tapes.py::test_tape[sqrtm-pade-official]"),

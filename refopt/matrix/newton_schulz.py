@@ -35,12 +35,6 @@ ISQRT = Source(
     arxiv="1712.01034",
     venue="CVPR 2018",
 )
-_DIALECTS = {
-    "official": Dialect(
-        {"steps": 5, "scaling": "trace"},
-        "the iSQRT-COV layer in KingJamesSong/FastDifferentiableMatSqrt",
-    )
-}
 
 
 def _scaled(A: Array, scaling: str, steps: int | None, strict: bool) -> tuple[Array, Array, Array]:
@@ -93,13 +87,20 @@ def coupled_iteration(Y: Array, steps: int | None) -> tuple[Array, Array]:
     source=ISQRT,
     where="the coupled iteration of its Newton-Schulz layer",
     also=(HIGHAM_1997,),
-    dialects=_DIALECTS,
+    dialects={
+        "official": Dialect(
+            {"steps": 5, "scaling": "trace"},
+            "the iSQRT-COV layer in KingJamesSong/FastDifferentiableMatSqrt",
+        )
+    },
     evidence=(
+        Evidence("parity", "the authors' layer, 2, 3, 5 and 7 steps, its backward pass too, to 1e-12",
+                 "tests/parity/test_tapes.py::test_tape[sqrtm-newton-schulz-official]"),
         Evidence("identity", "after N steps it is sqrt(lambda) h_N on the eigenvalues, to 1e-12",
                  "tests/identities/test_roots.py::test_newton_schulz_scalar"),
         Evidence("identity", "converged, it is scipy.linalg.sqrtm's root, to 1e-12 at condition number 1e4",
                  "tests/identities/test_roots.py::test_square_and_scipy"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4)",
+        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
                  "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
     ),
 )  # fmt: skip
@@ -163,13 +164,12 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
     source=HIGHAM_1997,
     where="the coupled Newton-Schulz iteration, sequence Z",
     also=(ISQRT,),
-    dialects=_DIALECTS,
     evidence=(
         Evidence("identity", "after N steps it is h_N / lambda^{1/2} on the eigenvalues, to 1e-12",
                  "tests/identities/test_roots.py::test_newton_schulz_scalar"),
         Evidence("identity", "converged, Z A Z = I to 1e-10 at condition number 1e4",
                  "tests/identities/test_roots.py::test_inverse_roots_converged"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4)",
+        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
                  "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
     ),
 )  # fmt: skip

@@ -53,7 +53,7 @@ def psd_eigh(A: Array, name: str = "A", *, strict: bool = False) -> tuple[Array,
                  "tests/identities/test_roots.py::test_square_and_scipy"),
         Evidence("claim", "against mpmath at 50 digits: error below 1e-14 max(1, sqrt(kappa) / 100)",
                  "tests/claims/test_roots.py::test_eigh_accuracy"),
-        Evidence("identity", "the derivative solves S X + X S = E, and is E / 2 at the identity",
+        Evidence("identity", "the derivative solves S X + X S = E, and is E / 2 at the identity, to 1e-14",
                  "tests/identities/test_roots.py::test_eigh_derivatives"),
     ),
 )  # fmt: skip

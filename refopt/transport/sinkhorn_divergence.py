@@ -117,17 +117,22 @@ def _pull(
     evidence=(
         Evidence(
             "parity",
-            "POT's empirical_sinkhorn_divergence (sharp form) to 1e-10, POT's own stop",
+            "POT's empirical_sinkhorn_divergence (sharp form) to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-pot]",
         ),
         Evidence(
+            "parity",
+            "OTT's sinkhorn_divergence with unequal masses, value and gradient, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-ott]",
+        ),
+        Evidence(
             "identity",
-            "gradients of both forms by central differences to 1e-6; 0 for equal clouds",
+            "gradients of both forms by central differences to 1e-6; 0 for equal clouds, to 1e-9",
             "tests/identities/test_sinkhorn_layers.py::test_divergence_gradients",
         ),
         Evidence(
             "claim",
-            "nonnegative; tends to |mean x - mean y|^2 for large reg and to the linear program for small",
+            "nonnegative; tends to |mean x - mean y|^2 for large reg (1e-4 at 1e5), to the linear program for small (1e-3 at 2e-3)",
             "tests/claims/test_sinkhorn_layers.py::test_divergence_limits",
         ),
     ),

@@ -48,8 +48,13 @@ PEYRE = Source(
     evidence=(
         Evidence(
             "parity",
-            "plan of POT's sinkhorn_log after 25 passes at reg 1e-3 of the largest cost to 2e-11",
+            "plan of POT's sinkhorn_log after 25 passes at reg 1e-3 of the largest cost to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sinkhorn-log-pot]",
+        ),
+        Evidence(
+            "parity",
+            "OTT's Sinkhorn at convergence, reg 0.005 of the largest cost: plan, potentials and cost, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sinkhorn-log-ott]",
         ),
         Evidence(
             "identity",

@@ -82,7 +82,8 @@ def sinkhorn_normalize_vjp(
         "official": Dialect(
             {"passes": 1, "offset": 1e-2},
             "rfsantacruz/deep-perm-net",
-            "one row and one column step, 0.01 added to every entry before each",
+            "unverified by a run (CUDA only): one row and one column step, 0.01 added to every entry before"
+            " each",
         )
     },
     evidence=(

@@ -53,6 +53,11 @@ KWON = Source(
             "tests/parity/test_tapes.py::test_tape[sam-davda54-adaptive]",
         ),
         Evidence(
+            "parity",
+            "the authors' train_step around a gradient step, with decay in the loss and a schedule, 200 steps on a nonlinear function and on an ill-conditioned one, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sam-official]",
+        ),
+        Evidence(
             "claim",
             "on H = h I with gradient descent it ends in a 2-cycle of amplitude lr h rho / (2 - lr h), to 1e-12",
             "tests/claims/test_sam.py::test_two_cycle",

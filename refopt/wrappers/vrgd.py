@@ -61,7 +61,7 @@ def signal_to_noise(groups: list[Array], floor: float) -> Array:
     "vrgd",
     kind="wrapper",
     source=JIANG,
-    where="Algorithms VR-SGD, VR-Momentum, VR-Adam, VR-LARS, VR-LAMB",
+    where="the algorithms VR-SGD, VR-Momentum, VR-Adam, VR-LARS, VR-LAMB",
     evidence=(
         Evidence(
             "identity",
@@ -117,8 +117,8 @@ class VRGD(Wrapper):
 
     Notes
     -----
-    There is no public code. VR-SGD is as the paper has it; the smoothed forms, and dividing before
-    clipping, are from the project's fact sheet (from memory of the paper). What becomes of
+    There is no public code. Unverified: the smoothed forms (VR-Adam, VR-LAMB), dividing before clipping,
+    and the biased variance are from memory of the paper, whose text could not be had. What becomes of
     coordinates without variance is decided here: see `signal_to_noise`.
 
     References

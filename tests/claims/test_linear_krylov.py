@@ -53,8 +53,8 @@ def test_pass_counts() -> None:
         "ssor 1.7": pcg(A, b, preconditioner="ssor", omega=1.7, rtol=1e-8).iterations,
         "ic0": pcg(A, b, preconditioner="ic0", rtol=1e-8).iterations,
     }
-    # Counted by another program for the fact sheet; they move by 2 with b.
-    wanted = {"cg": 101, "jacobi": 101, "ssor 1": 40, "ssor 1.7": 23, "ic0": 35}
+    # Another program counted 101, 101, 40, 23, 35 with another b. A count may move by one with rounding.
+    wanted = {"cg": 102, "jacobi": 102, "ssor 1": 41, "ssor 1.7": 23, "ic0": 35}
     for name, count in wanted.items():
-        assert abs(counts[name] - count) <= 2, (name, counts[name])
+        assert abs(counts[name] - count) <= 1, (name, counts[name])
     assert counts["cg"] == counts["jacobi"]  # a constant diagonal changes nothing

@@ -35,8 +35,8 @@ def test_young_radius() -> None:
     counts = [
         sor(large, b, omega=omega, symmetric=symmetric, rtol=1e-8).iterations for symmetric in (False, True)
     ]
-    # 114 and 117 were counted by another program for the fact sheet, with another b.
-    np.testing.assert_allclose(counts, [114, 117], atol=6)
+    # Another program counted 114 and 117 with another b. A count may move by one with rounding.
+    np.testing.assert_allclose(counts, [111, 118], atol=1)
 
 
 def _cost_table() -> np.ndarray:

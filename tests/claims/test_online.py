@@ -47,6 +47,7 @@ def test_adam_diverges_and_the_others_converge() -> None:
     assert np.min(constant[-1000:]) > 0.9
     assert amsgrad[-1] < amsgrad[3000] < 0.0
     assert adamnc[-1] < adamnc[3000] < 0.0
+    assert (adam[-1], amsgrad[-1], adamnc[-1]) == pytest.approx((0.994, -0.867, -0.217), abs=5e-4)
 
 
 def test_theorem_1() -> None:
@@ -90,13 +91,14 @@ def test_adabound_ends_as_sgd(name: str) -> None:
         for k in y:
             m[k] = 0.8 * m[k] + 0.2 * g[k]
             y[k] = y[k] - 0.2 * m[k]
-            np.testing.assert_allclose(x[k], y[k], rtol=1e-9, atol=1e-11)
+            # 50 rates, each within 1e-12 of 0.2
+            np.testing.assert_allclose(x[k], y[k], rtol=0, atol=1e-11)
     # and with the paper's slow bounds it gets there: late steps of a long run are SGD's
     o = refopt.optimizer(name, dialect="official", gamma=1.0, final_lr=0.2, beta1=0.0, lr=1e-3)
     z = np.ones(1)
     s = {**o.init(z), "t": 10**9}
     new, _ = o.update(z, np.array([0.25]), s)
-    assert float((z - new)[0]) == pytest.approx(0.2 * 0.25, rel=1e-8)
+    assert float((z - new)[0]) == pytest.approx(0.2 * 0.25, rel=2e-9)
 
 
 @pytest.mark.parametrize("name", ["adabound", "amsbound"])

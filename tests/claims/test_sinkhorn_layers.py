@@ -32,9 +32,9 @@ def test_divergence_limits() -> None:
         assert sinkhorn_divergence(x, y, reg).value > 0
         assert sinkhorn_divergence(x, x + 0.1 * y[:1], reg).value > 0
     mean = np.sum((x.mean(0) - y.mean(0)) ** 2)
-    np.testing.assert_allclose(sinkhorn_divergence(x, y, 1e5).value, mean, rtol=1e-3)
+    np.testing.assert_allclose(sinkhorn_divergence(x, y, 1e5).value, mean, rtol=1e-4)
     exact = linear_program(np.full(9, 1 / 9), np.full(7, 1 / 7), ((x[:, None] - y) ** 2).sum(-1))
-    np.testing.assert_allclose(sinkhorn_divergence(x, y, 2e-3, tol=1e-6).value, exact, rtol=0.02)
+    np.testing.assert_allclose(sinkhorn_divergence(x, y, 2e-3, tol=1e-6).value, exact, rtol=1e-3)
     # The two forms differ at a finite reg.
     assert (
         abs(sinkhorn_divergence(x, y, 1.0).value - sinkhorn_divergence(x, y, 1.0, form="sharp").value) > 0.05

@@ -42,7 +42,7 @@ def test_written_out() -> None:
             m = last[:, :-1] @ (z / z.sum())
         w = half - eta * (b1 * old + (1 - b1) * m) / np.sqrt(top)
         # The solve's condition number is about |U|^2 / lambda, 1e3.
-        np.testing.assert_allclose(np.concatenate([x["a"].ravel(), x["b"]]), w, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(np.concatenate([x["a"].ravel(), x["b"]]), w, rtol=1e-12, atol=1e-13)
 
 
 def test_without_prediction() -> None:

@@ -87,7 +87,7 @@ def test_distances():
     inverse = np.linalg.inv(M)
     root = scipy.linalg.sqrtm(A @ inverse @ B @ inverse)
     want = np.trace(inverse @ A) + np.trace(inverse @ B) - 2 * np.trace(root).real
-    np.testing.assert_allclose(d(A, B, "bures-wasserstein", M=M, squared=True), want, rtol=1e-11)
+    np.testing.assert_allclose(d(A, B, "bures-wasserstein", M=M, squared=True), want, rtol=1e-12)
     for metric in ("affine-invariant", "bures-wasserstein"):
         V = geometry.spd_log_map(A, B, metric)
         np.testing.assert_allclose(geometry.spd_inner(A, V, V, metric), d(A, B, metric) ** 2, rtol=1e-12)

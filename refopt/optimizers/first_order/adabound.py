@@ -43,7 +43,7 @@ DIALECTS = {
     "adabound",
     kind="optimizer",
     source=LUO,
-    where="Algorithm 2, with the bounds of its experiments",
+    where="the algorithm AdaBound, with the bounds of its experiments",
     dialects=DIALECTS,
     evidence=(
         Evidence(
@@ -58,7 +58,7 @@ DIALECTS = {
         ),
         Evidence(
             "claim",
-            "with narrow bounds it ends as SGD: x moves by final_lr times the average gradient, to 1e-9",
+            "with narrow bounds it is SGD: in 50 steps x is moved by final_lr times the average gradient, to 1e-11",
             "tests/claims/test_online.py::test_adabound_ends_as_sgd",
         ),
         Evidence(
@@ -108,10 +108,13 @@ class AdaBound(OnlineAdam):
     -----
     The momentum is an average, so that the SGD at the end has the rate α*, not α* / (1 - β1).
 
+    Unverified: the bounds of the experiments, .1 - .1 / ((1 - β2) t + 1) and .1 + .1 / ((1 - β2) t), are
+    from memory of the paper; its rule is confirmed by listings of AMSBound elsewhere.
+
     References
     ----------
     L. Luo, Y. Xiong, Y. Liu, X. Sun 2019, Adaptive Gradient Methods with Dynamic Bound of Learning
-    Rate, ICLR, arXiv:1902.09843, Algorithm 2.
+    Rate, ICLR, arXiv:1902.09843, the algorithm AdaBound.
 
     Examples
     --------
@@ -190,7 +193,7 @@ class AdaBound(OnlineAdam):
     "amsbound",
     kind="optimizer",
     source=LUO,
-    where="Algorithm 3, with the bounds of its experiments",
+    where="the algorithm AMSBound, with the bounds of its experiments",
     dialects=DIALECTS,
     evidence=(
         Evidence(
@@ -210,7 +213,7 @@ class AdaBound(OnlineAdam):
         ),
         Evidence(
             "claim",
-            "with narrow bounds it ends as SGD: x moves by final_lr times the average gradient, to 1e-9",
+            "with narrow bounds it is SGD: in 50 steps x is moved by final_lr times the average gradient, to 1e-11",
             "tests/claims/test_online.py::test_adabound_ends_as_sgd",
         ),
     ),
@@ -247,7 +250,7 @@ class AMSBound(AdaBound):
 
     References
     ----------
-    L. Luo, Y. Xiong, Y. Liu, X. Sun 2019, arXiv:1902.09843, Algorithm 3.
+    L. Luo, Y. Xiong, Y. Liu, X. Sun 2019, arXiv:1902.09843, the algorithm AMSBound.
 
     Examples
     --------

@@ -11,20 +11,12 @@ from refopt.core.arrays import Namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Evidence, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.projection import box
-
-REDDI = Source(
-    key="reddi-2018-convergence",
-    authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
-    year=2018,
-    title="On the Convergence of Adam and Beyond",
-    arxiv="1904.09237",
-    venue="International Conference on Learning Representations (ICLR)",
-)
+from refopt.problems.adam_counterexample import REDDI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +126,8 @@ class OnlineAdam(ElementwiseDecay):
         ),
         Evidence(
             "parity",
-            "optax.amsgrad without bias corrections, which is the paper's rule with an eps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[amsgrad-optax-paper]",
+            "optax.amsgrad without bias corrections, which is the overview's rule (the paper's with an eps and a constant rate), 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[amsgrad-overview]",
         ),
         Evidence(
             "identity",

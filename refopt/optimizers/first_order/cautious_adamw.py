@@ -60,8 +60,9 @@ def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
         ),
         "timm": Dialect({"normalizer": "floor", "eps": 1e-8}, "timm adamw(caution=True)"),
         "first": Dialect(
-            {"normalizer": "count", "eps_corrected": False},
-            "kyleliang919/C-Optim c_adamw.py, first version",
+            {"normalizer": "count", "eps_corrected": False, "decay_after": True},
+            "kyleliang919/C-Optim c_adamw.py of November 2024",
+            "decay_after=False: the version of December 2024",
         ),
         "levanter": Dialect(
             {"beta1": 0.95, "beta2": 0.95, "eps": 1e-8},
@@ -79,6 +80,21 @@ def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
             "parity",
             "the authors' code (foreach=False) with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[cautious-adamw-official]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' first code with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[cautious-adamw-first]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' second code (the same mask, decay before the step), 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[cautious-adamw-second]",
+        ),
+        Evidence(
+            "parity",
+            "levanter's scale_by_cautious, its mask's mean in float64, with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[cautious-adamw-levanter]",
         ),
         Evidence(
             "identity",
@@ -115,12 +131,14 @@ class CautiousAdamW(Decay):
     weight_decay : float, range [0, inf)
         λ.
     decay : {"decoupled", "independent", "coupled"}
+    decay_after : bool
+        ``x ← (1 - η λ) (x - step)`` in place of ``(1 - η λ) x - step``.
     schedule : callable, optional
 
     Notes
     -----
-    The mask uses the new momentum. That the paper decays after the step, not before, could not be
-    checked; all its code decays before.
+    The mask uses the new momentum. The authors' first code decays after the step; whether the paper
+    does could not be checked. Their later code decays before it, as here.
 
     References
     ----------
@@ -143,6 +161,7 @@ class CautiousAdamW(Decay):
     eps: float = hyper(1e-6, "[0, inf)")
     eps_corrected: bool = hyper(True, (True, False))
     normalizer: str = hyper("mean", ("mean", "floor", "count"))
+    decay_after: bool = hyper(False, (True, False))
 
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return the numbers of step `t`."""
@@ -164,6 +183,7 @@ class CautiousAdamW(Decay):
             v = ema(v, g * g, self.beta2, 1.0 - self.beta2)
             below = xp.sqrt(v) * root + eps
             u = m / xp.where(below > 0.0, below, xp.ones_like(below))
-            return keep * x - step * u * cautious_mask(m, g, self.normalizer, self.eps), m, v
+            masked = step * u * cautious_mask(m, g, self.normalizer, self.eps)
+            return keep * (x - masked) if self.decay_after else keep * x - masked, m, v
 
         return cautious

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from refopt.core.arrays import Namespace
+from refopt.core.hyper import hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
 from refopt.optimizers.common.averages import ema
@@ -33,9 +34,8 @@ DUBEY = Source(
             "its first version kept no copy of the gradient, and could be Adam at half the rate",
         ),
         "kozistr": Dialect(
-            {"eps_corrected": False, "decay": "decoupled"},
+            {"eps_corrected": False, "eps_root": 1e-15, "decay": "decoupled"},
             "pytorch_optimizer 4.1.0 DiffGrad",
-            "adds 1e-15 inside the root",
         ),
     },
     evidence=(
@@ -46,7 +46,7 @@ DUBEY = Source(
         ),
         Evidence(
             "parity",
-            "pytorch_optimizer.DiffGrad with decoupled decay under a schedule, 200 steps on the random stream, to 1e-12",
+            "pytorch_optimizer.DiffGrad with decoupled decay under a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[diffgrad-kozistr]",
         ),
         Evidence(
@@ -61,7 +61,7 @@ DUBEY = Source(
         ),
         Evidence(
             "claim",
-            "where the gradient changes by much the step is Adam's",
+            "where the gradient changes by 30 or more the step is Adam's, to 1e-12",
             "tests/claims/test_scaled.py::test_diffgrad_with_large_changes_is_adam",
         ),
     ),
@@ -83,6 +83,8 @@ class DiffGrad(AdamFamily):
         ε.
     eps_corrected : bool
         True: ε stands beside ``sqrt(v̂)``. False: beside ``sqrt(v)`` (the authors' code).
+    eps_root : float, range [0, inf)
+        Added to v inside the root (pytorch_optimizer).
     weight_decay : float, range [0, inf)
         The paper has none.
     decay : {"decoupled", "coupled", "independent"}
@@ -110,11 +112,13 @@ class DiffGrad(AdamFamily):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v", "previous")
+    eps_root: float = hyper(0.0, "[0, inf)")
 
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return the numbers of step `t`."""
         return {
             **self.moment_scalars(t),
+            "inside": self.eps_root,
             "l2": self.coupled(),
             "keep": self.keep(t),
             "zero": 0.0,
@@ -125,10 +129,17 @@ class DiffGrad(AdamFamily):
         """Return the step."""
         divisor = nonzero(xp)
 
-        def diffgrad(x, g, m, v, previous, beta1, k1, beta2, k2, step, root, eps, l2, keep, zero, one):  # type: ignore[no-untyped-def]
+        def diffgrad(  # type: ignore[no-untyped-def]
+            x, g, m, v, previous, beta1, k1, beta2, k2, step, root, eps, inside, l2, keep, zero, one
+        ):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
             friction = one / (one + xp.exp(-xp.abs(previous - g)))
-            return keep * x - step * friction * m / divisor(xp.sqrt(v) * root + eps, zero, one), m, v, g
+            return (
+                keep * x - step * friction * m / divisor(xp.sqrt(v + inside) * root + eps, zero, one),
+                m,
+                v,
+                g,
+            )
 
         return diffgrad

@@ -28,12 +28,20 @@ EPS_RULES = ("power", "minimum", "scaled", "fixed", "floored")
     source=HWANG,
     where="Algorithm 1, with the epsilon of its latest version as pytorch_optimizer has it",
     dialects={
-        "v1": Dialect({"eps_rule": "fixed", "eps": 1e-15}, "the paper's first version"),
+        "v1": Dialect(
+            {"eps_rule": "fixed", "eps": 1e-15, "weight_decay": 0.01},
+            "lessw2020/FAdam_PyTorch fadam.py at ff03471",
+            "the port of the paper's first version, for clip = 1; it forgot F between steps, which a later state mends, as here",
+        ),
         "v2": Dialect(
-            {"eps_rule": "minimum", "eps": 1e-7, "eps_gradient": 1e-3}, "the paper's second version"
+            {"eps_rule": "minimum", "eps": 1e-7, "eps_gradient": 1e-3, "weight_decay": 0.01},
+            "lessw2020/FAdam_PyTorch fadam.py at 7e8dd2a",
+            "the port of the paper's second version, for clip = 1; it forgot F between steps, which a later state mends, as here",
         ),
         "v3": Dialect(
-            {"eps_rule": "scaled"}, "the paper's third version; lessw2020/FAdam_PyTorch until 2025"
+            {"eps_rule": "scaled"},
+            "lessw2020/FAdam_PyTorch fadam.py at 93666b5",
+            "the port of the paper's third version, for clip = 1; it stayed so until July 2025",
         ),
         "port": Dialect(
             {"eps_rule": "floored"},
@@ -51,6 +59,21 @@ EPS_RULES = ("power", "minimum", "scaled", "fixed", "floored")
             "parity",
             "lessw2020/FAdam_PyTorch, its step count in float64, with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[fadam-port]",
+        ),
+        Evidence(
+            "parity",
+            "the port's state of the paper's first version, its F kept as in a later state, in float64 with decay and a schedule, 200 steps on three streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[fadam-v1]",
+        ),
+        Evidence(
+            "parity",
+            "the port's state of the paper's second version, its F kept as in a later state, in float64 with decay and a schedule, 200 steps on three streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[fadam-v2]",
+        ),
+        Evidence(
+            "parity",
+            "the port's state of the paper's third version in float64 with decay and a schedule, 200 steps on three streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[fadam-v3]",
         ),
         Evidence(
             "identity",

@@ -133,7 +133,7 @@ def normalized_step(x: Params, g: Params, lr: float, beta: float, floor: float =
         ),
         Evidence(
             "claim",
-            "every step has length exactly lr",
+            "every step has length lr, to 1e-12",
             "tests/claims/test_generalized_smooth.py::test_step_lengths",
         ),
     ),

@@ -48,13 +48,18 @@ from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
             "tests/parity/test_tapes.py::test_tape[sgd-torch]",
         ),
         Evidence(
+            "parity",
+            "optax.sgd under a schedule, 200 steps on four streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sgd-optax]",
+        ),
+        Evidence(
             "claim",
-            "on a quadratic every eigencomponent of the error is multiplied by exactly 1 - lr h a step",
+            "on a quadratic every eigencomponent of the error is (1 - lr h)^t of its start, 50 steps to 200 units in the last place",
             "tests/claims/test_gradient_descent.py::test_error_by_eigenvalue",
         ),
         Evidence(
             "claim",
-            "rate 2 / (L + mu) gives the factor (k - 1) / (k + 1)",
+            "rate 2 / (L + mu) gives the factor (k - 1) / (k + 1), to 1e-10",
             "tests/claims/test_gradient_descent.py::test_best_constant_rate",
         ),
     ),
@@ -114,7 +119,7 @@ class Velocity(ElementwiseDecay):
     momentum : float, range [0, 1)
         γ.
     dampening : float, range [0, 1]
-        The share τ of a new gradient that is left out of the velocity.
+        The share τ of a new gradient that is left out of the velocity; without momentum, nothing.
     rate_inside : bool
         The velocity holds rates times gradients (the overview) or gradients alone.
     full_first : bool
@@ -130,7 +135,8 @@ class Velocity(ElementwiseDecay):
 
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return momentum, the weight of the gradient in the velocity, and of the velocity in x."""
-        weight = 1.0 if self.full_first and t == 1 else 1.0 - self.dampening
+        whole = self.momentum == 0.0 or (self.full_first and t == 1)
+        weight = 1.0 if whole else 1.0 - self.dampening
         inside, outside = (self.rate(t), 1.0) if self.rate_inside else (1.0, self.rate(t))
         return {
             "gamma": self.momentum,
@@ -178,12 +184,12 @@ class Velocity(ElementwiseDecay):
         ),
         Evidence(
             "claim",
-            "on a quadratic Polyak's rate and momentum give the factor (sqrt k - 1) / (sqrt k + 1)",
+            "on a quadratic Polyak's rate and momentum give the factor (sqrt k - 1) / (sqrt k + 1), to 1 % over 125 steps",
             "tests/claims/test_gradient_descent.py::test_heavy_ball_rate",
         ),
         Evidence(
             "claim",
-            "under a constant gradient the step tends to lr g / (1 - momentum)",
+            "under a constant gradient the step tends to lr g / (1 - momentum), to 1e-12 after 200 steps",
             "tests/claims/test_gradient_descent.py::test_terminal_velocity",
         ),
     ),
@@ -276,12 +282,12 @@ class Momentum(Velocity):
         ),
         Evidence(
             "identity",
-            "torch's x is the overview's look-ahead point y (constant rate), Keras's at every schedule",
+            "torch's x is the overview's look-ahead point y (constant rate), Keras's under a schedule too, to 1e-12",
             "tests/identities/test_gradient_descent.py::test_shifted_form_is_look_ahead_point",
         ),
         Evidence(
             "claim",
-            "on a strongly convex quadratic the error contracts as (1 - 1 / sqrt k)^(1/2) a step or faster",
+            "on a strongly convex quadratic f - f* stays below (1 - 1 / sqrt k)^t (f_0 - f* + mu |x_0 - x*|² / 2) for 200 steps",
             "tests/claims/test_gradient_descent.py::test_nesterov_rate",
         ),
     ),

@@ -41,6 +41,11 @@ BAHRAMI = Source(
         ),
         Evidence(
             "parity",
+            "the update of the authors' Keras file, over NumPy in place of TensorFlow's operations, with alpha = 0 under a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[gravity-official-keras]",
+        ),
+        Evidence(
+            "parity",
             "pytorch_optimizer.Gravity with alpha = 0 and low beta under a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[gravity-kozistr]",
         ),

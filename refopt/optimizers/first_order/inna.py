@@ -83,6 +83,11 @@ class PhaseSpace(ElementwiseDecay):
             "tests/parity/test_tapes.py::test_tape[inna-innaprop]",
         ),
         Evidence(
+            "parity",
+            "the authors' TensorFlow code in float64, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[inna-tensorflow]",
+        ),
+        Evidence(
             "identity",
             "beta = rate: heavy ball with momentum 1 - alpha rate and rate rate^2, to 1e-12",
             "tests/identities/test_inna.py::test_equal_beta_and_rate_is_heavy_ball",

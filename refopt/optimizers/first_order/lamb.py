@@ -63,6 +63,11 @@ YOU_LAMB = Source(
             "tests/parity/test_tapes.py::test_tape[lamb-kozistr]",
         ),
         Evidence(
+            "parity",
+            "ALBERT's LAMBOptimizer by one of the authors, its slots in float64, with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lamb-official]",
+        ),
+        Evidence(
             "identity",
             "equals Algorithm 2 transcribed line by line with Python floats, to 1e-13",
             "tests/identities/test_lars.py::test_lamb_algorithm_2",

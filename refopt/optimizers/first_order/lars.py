@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from refopt.core.arrays import Namespace
+from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import LeafRule, Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
 from refopt.optimizers.common.groups import SHAPES
-from refopt.optimizers.common.trust import leaf_norm, trust_ratio
+from refopt.optimizers.common.trust import leaf_norm
 
 YOU = Source(
     key="you-2017-large",
@@ -37,6 +37,14 @@ YOU = Source(
             "pytorch_optimizer 4.1 LARS",
             "rate outside the velocity; vectors without ratio and decay",
         ),
+        "timm": Dialect(
+            {
+                "momentum": 0.0, "weight_decay": 0.0, "eps": 1e-8, "rate_inside": False, "full_first": True,
+                "rate_without_ratio": True, "ratio_needs": "gradient", "always_adapt": False,
+            },
+            "timm 1.0 lars",
+            "a layer without gradient has ratio 1; without decay there is no ratio at all",
+        ),
     },
     evidence=(
         Evidence(
@@ -50,6 +58,21 @@ YOU = Source(
             "tests/parity/test_tapes.py::test_tape[lars-kozistr]",
         ),
         Evidence(
+            "parity",
+            "timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lars-timm]",
+        ),
+        Evidence(
+            "parity",
+            "timm's Lars without decay, which adapts nothing, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lars-timm-plain]",
+        ),
+        Evidence(
+            "parity",
+            "timm's Lars(trust_clip, always_adapt, nesterov) without decay, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lars-timm-clipped]",
+        ),
+        Evidence(
             "identity",
             "equals the update transcribed line by line with Python floats, to 1e-13",
             "tests/identities/test_lars.py::test_lars_algorithm_1",
@@ -61,7 +84,7 @@ YOU = Source(
         ),
     ),
     state_copies=1,
-)
+)  # fmt: skip
 @dataclass(frozen=True, kw_only=True)
 class LARS(LeafRule):
     """LARS: momentum with a local rate for every layer, proportional to ‖w‖ / ‖g‖.
@@ -88,6 +111,18 @@ class LARS(LeafRule):
     rate_without_ratio : bool
         Where ‖w‖ or the denominator is zero, the ratio ‖w‖ / (…) is taken as 1 and η with it (False),
         or as 1 / η, so that γ alone is left (True, as libraries have it). The paper does not say.
+    ratio_needs : {"denominator", "gradient"}
+        What must not be zero, besides ‖w‖, for a layer to have its ratio: the denominator, or ‖g‖.
+    always_adapt : bool
+        False: without decay no layer has a ratio.
+    trust_clip : bool
+        ``min(λ / γ, 1)`` in place of λ, so that γ bounds the local rate (LARC).
+    dampening : float, range [0, 1]
+        The velocity takes 1 - dampening of the new term (without momentum, all of it),
+    full_first : bool
+        but all of it at the first step (True).
+    nesterov : bool
+        The step is ``λ (g + β w) + m v`` in place of v.
     adapt : {"all", "vectors", "matrices", "matrices-and-kernels", "none"}
         The leaves that have the local rate and the decay; the others have neither.
     schedule : callable, optional
@@ -116,27 +151,45 @@ class LARS(LeafRule):
     eps: float = hyper(0.0, "[0, inf)")
     rate_inside: bool = hyper(True, (True, False))
     rate_without_ratio: bool = hyper(False, (True, False))
+    ratio_needs: str = hyper("denominator", ("denominator", "gradient"))
+    always_adapt: bool = hyper(True, (True, False))
+    trust_clip: bool = hyper(False, (True, False))
+    dampening: float = hyper(0.0, "[0, 1]")
+    full_first: bool = hyper(False, (True, False))
+    nesterov: bool = hyper(False, (True, False))
     adapt: str = hyper("all", tuple(SHAPES))
 
     def scalars(self, t: int, carried: object) -> dict[str, float]:
         """Return momentum, and the rate inside and outside the velocity."""
-        inside, outside = (self.rate(t), 1.0) if self.rate_inside else (1.0, self.rate(t))
-        return {"mu": self.momentum, "inside": inside, "out": outside}
+        rate = self.rate(t)
+        inside, outside = (rate, 1.0) if self.rate_inside else (1.0, rate)
+        whole = self.momentum == 0.0 or (self.full_first and t == 1)
+        fresh = 1.0 if whole else 1.0 - self.dampening
+        return {"rate": rate, "mu": self.momentum, "fresh": fresh, "inside": inside, "out": outside}
+
+    def _local(self, w: Array, g: Array, u: Array, rate: float) -> Array:
+        """Return λ, for a layer w with gradient g and ``u = g + β w``."""
+        xp = namespace(w)
+        size, slope = leaf_norm(w), leaf_norm(g)
+        below = leaf_norm(u) if self.joint else slope + self.weight_decay * size
+        whole = (size > 0.0) & ((slope if self.ratio_needs == "gradient" else below) > 0.0)
+        one = xp.ones_like(size)
+        below = xp.where(whole, below + self.eps, one)
+        without = one if self.rate_without_ratio else self.trust * one
+        local = xp.where(whole, self.trust * (size / below), without)
+        if self.trust_clip:
+            local = xp.clip(local / rate, max=1.0) if rate > 0.0 else one
+        return local
 
     def rule(self, xp: Namespace) -> Rule:
         """Return one layer's step."""
+        adapts = self.always_adapt or self.weight_decay > 0.0
 
-        def lars(w, g, v, mu, inside, out):  # type: ignore[no-untyped-def]
-            if SHAPES[self.adapt](w):
+        def lars(w, g, v, rate, mu, fresh, inside, out):  # type: ignore[no-untyped-def]
+            if adapts and SHAPES[self.adapt](w):
                 u = g + self.weight_decay * w
-                size = leaf_norm(w)
-                below = leaf_norm(u) if self.joint else leaf_norm(g) + self.weight_decay * size
-                ratio = trust_ratio(size, below + self.eps)
-                local = self.trust * ratio
-                if self.rate_without_ratio:
-                    local = xp.where((size > 0.0) & (below > 0.0), local, xp.ones_like(local))
-                g = local * u
-            v = mu * v + inside * g
-            return w - out * v, v
+                g = self._local(w, g, u, rate) * u
+            v = mu * v + fresh * inside * g
+            return w - out * (inside * g + mu * v if self.nesterov else v), v
 
         return lars

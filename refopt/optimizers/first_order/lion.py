@@ -27,7 +27,7 @@ CHEN = Source(
     source=CHEN,
     where="the discovered algorithm, Lion",
     dialects={
-        "official": Dialect({}, "google/automl lion/lion_pytorch.py"),
+        "official": Dialect({}, "google/automl lion/lion_pytorch.py", "its optax and TensorFlow files alike"),
         "optax": Dialect({"weight_decay": 1e-3}, "optax 0.2.8 lion"),
         "kozistr": Dialect({}, "pytorch_optimizer 4.1 Lion"),
         "keras": Dialect({"lr": 1e-3}, "Keras 3 Lion"),
@@ -47,6 +47,11 @@ CHEN = Source(
             "parity",
             "pytorch_optimizer.Lion with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[lion-kozistr]",
+        ),
+        Evidence(
+            "parity",
+            "the authors' torch code with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[lion-official]",
         ),
         Evidence(
             "identity",

@@ -35,7 +35,7 @@ DEFAZIO = Source(
             "decouple_decay=True is decay='decoupled'; pytorch_optimizer 4.1.0 alike, with lr 1e-3",
         ),
         "timm": Dialect(
-            {"rate_plus_eps": True, "decay_first": True, "decay": "decoupled"},
+            {"rate_plus_eps": True, "decay_first": True, "start_moves": True, "decay": "decoupled"},
             "timm madgrad with decoupled_decay",
         ),
         "optax": Dialect({"rate_plus_eps": True, "decay": "coupled"}, "optax 0.2.8 contrib.madgrad"),
@@ -45,6 +45,11 @@ DEFAZIO = Source(
             "parity",
             "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[madgrad-timm]",
+        ),
+        Evidence(
+            "parity",
+            "timm's MADGRAD without momentum, with decoupled decay, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[madgrad-timm-plain]",
         ),
         Evidence(
             "parity",
@@ -102,8 +107,8 @@ class MADGRAD(ElementwiseDecay):
     decay_first : bool
         Decay apart from the gradient shrinks x before the average with z, not after it (timm).
     start_moves : bool
-        Without momentum, decay apart from the gradient moves x_0 too: the authors' code then recovers
-        x_0 from x.
+        Without momentum, decay apart from the gradient moves x_0 too: the authors' code and timm's then
+        recover x_0 from x.
     schedule : callable, optional
         Of γ_k.
     engine : {"array", "numba", "cupy"}
@@ -146,13 +151,15 @@ class MADGRAD(ElementwiseDecay):
         lost = 1.0 - self.keep(t)
         if self.decay == "decoupled" and not self.decay_first:
             lost = gamma * self.weight_decay
-        moves = self.start_moves and self.momentum == 0.0 and not self.decay_first
+        moves = self.start_moves and self.momentum == 0.0
+        # Where x_0 moves, it takes the decay with it into z: before or after is then the same.
+        shrinks = self.decay_first and not moves
         return {
             "weight": gamma * math.sqrt(t),
             "third": 1.0 / 3.0,
             "eps": self.eps,
             "c": 1.0 - self.momentum,
-            "left": self.momentum * (1.0 - lost) if self.decay_first else self.momentum - lost,
+            "left": self.momentum * (1.0 - lost) if shrinks else self.momentum - lost,
             "drift": lost if moves else 0.0,
             "l2": self.coupled(),
             "zero": 0.0,

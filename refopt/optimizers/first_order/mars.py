@@ -109,6 +109,10 @@ class MarsFamily(Grouped, VarianceReduced):
         new_x, new = super().update(x, g, inner)
         return new_x, {**new, "previous": x}
 
+    def scalars(self, t: int, carried: object) -> dict[str, float]:
+        """Return the numbers of step `t`."""
+        return {"lr": self.rate(t), "l2": self.coupled(), "keep": self.keep(t)}
+
 
 SHARED = (
     Evidence(
@@ -129,7 +133,7 @@ SHARED = (
     kind="optimizer",
     source=YUAN,
     where="Algorithm 2",
-    dialects={"official": Dialect({**OFFICIAL}, MATRIX_CODE, "only matrices; AdamW for the rest")},
+    dialects={"official": Dialect(OFFICIAL, MATRIX_CODE, "only matrices; AdamW for the rest")},
     evidence=(
         Evidence(
             "parity",
@@ -221,7 +225,7 @@ class MARSAdamW(MarsFamily):
     kind="optimizer",
     source=YUAN,
     where="Algorithm 3",
-    dialects={"official": Dialect({**OFFICIAL}, MATRIX_CODE, "only matrices; AdamW for the rest")},
+    dialects={"official": Dialect(OFFICIAL, MATRIX_CODE, "only matrices; AdamW for the rest")},
     evidence=(
         Evidence(
             "parity",
@@ -280,10 +284,6 @@ class MARSLion(MarsFamily):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("m",)
-
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
-        return {"lr": self.rate(t), "l2": self.coupled(), "keep": self.keep(t)}
 
     def rule(self, xp: Namespace) -> Rule:
         """Return the step."""
@@ -381,10 +381,6 @@ class MARSShampoo(MarsFamily):
     eps: float = hyper(1e-8, "[0, inf)")
     scale: str = hyper("none", ("none", "max", "match-rms", "spectral"))
     group: Any = hyper("matrices-and-kernels")
-
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
-        return {"lr": self.rate(t), "l2": self.coupled(), "keep": self.keep(t)}
 
     def rule(self, xp: Namespace) -> Rule:
         """Return the step of one matrix."""

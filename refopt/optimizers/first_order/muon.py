@@ -15,6 +15,7 @@ from refopt.optimizers.common.averages import correction
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.first_order.adam import Adam
+from refopt.optimizers.first_order.adamw import AdamW
 
 JORDAN = Source(
     key="jordan-2024-muon",
@@ -61,7 +62,9 @@ def shape_factor(scale: str, out: int, into: int) -> float:
     also=(LIU,),
     dialects={
         "official": Dialect(
-            {"momentum_form": "average"}, "KellerJordan/Muon muon.py", "runs Newton-Schulz in bfloat16"
+            {"momentum_form": "average", "kernel_sides": True},
+            "KellerJordan/Muon muon.py",
+            "runs Newton-Schulz in bfloat16; κ of a kernel is taken from its two sides",
         ),
         "torch": Dialect(
             {
@@ -79,7 +82,18 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "optax 0.2.8 contrib.muon",
         ),
         "moonlight": Dialect(
-            {"momentum_form": "sum", "scale": "match-rms", "weight_decay": 0.1}, "MoonshotAI/Moonlight"
+            {
+                "momentum_form": "sum",
+                "lr": 1e-3,
+                "scale": "match-rms",
+                "weight_decay": 0.1,
+                "group": "matrices",
+                "others": AdamW(
+                    lr=1e-3, beta2=0.95, eps_corrected=False, weight_decay=0.1, decay="decoupled"
+                ),
+            },
+            "MoonshotAI/Moonlight examples/toy_train.py",
+            "runs Newton-Schulz in bfloat16; takes matrices alone, AdamW at the same rate has the rest",
         ),
     },
     evidence=(
@@ -87,6 +101,11 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "parity",
             "the authors' SingleDeviceMuonWithAuxAdam with its bfloat16 cast taken out, matrix, kernel and vector, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 4e-16)",
             "tests/parity/test_tapes.py::test_tape[muon-official]",
+        ),
+        Evidence(
+            "parity",
+            "the same code on kernels that are tall when flattened and not square, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[muon-official-kernels]",
         ),
         Evidence(
             "parity",
@@ -99,13 +118,18 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "tests/parity/test_tapes.py::test_tape[muon-optax]",
         ),
         Evidence(
+            "parity",
+            "Moonlight's Muon with its bfloat16 cast taken out and its AdamW, two matrices and a vector, 200 steps on two streams with decay and a schedule, to 1e-11",
+            "tests/parity/test_tapes.py::test_tape[muon-moonlight]",
+        ),
+        Evidence(
             "claim",
             "f(P g Q) = P f(g) Q for orthogonal P and Q over 20 steps, to 1e-12",
             "tests/claims/test_muon.py::test_orthogonal_equivariance",
         ),
         Evidence(
             "identity",
-            "with the exact polar factor a first step is -lr U V^T of the gradient's SVD, to 1e-12",
+            "with Newton-Schulz run to convergence a first step is -lr kappa U V^T of the gradient's SVD, matrices and a kernel, to 1e-12",
             "tests/identities/test_muon.py::test_first_step_is_the_polar_factor",
         ),
     ),
@@ -139,6 +163,8 @@ class Muon(Grouped, Decay):
         κ; see `shape_factor`.
     out_axis : {0, 1}
         Which axis of a matrix counts as its outputs, in κ.
+    kernel_sides : bool
+        False: κ of a kernel is that of the flattened matrix. True: of its last two sides (the authors' code).
     group : str, sequence of str, or callable
         The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to
         (first axis, rest).
@@ -153,8 +179,8 @@ class Muon(Grouped, Decay):
     -----
     The authors run Newton-Schulz in bfloat16; here it is in the input's dtype. For a kernel their
     code takes κ from the kernel's two sides, not from the flattened matrix that it orthogonalises: for
-    square sides κ = 1 whatever the channels. That is taken for a fault and not reproduced (the two agree
-    for square kernels whose flattened matrix is no taller than wide).
+    square sides κ = 1 whatever the channels. That looks like a fault, but their runs on convolutions have
+    it, so the dialect has it too.
 
     References
     ----------
@@ -183,6 +209,7 @@ class Muon(Grouped, Decay):
     eps_rule: str = hyper("add", ("add", "clamp"))
     scale: str = hyper("max", ("max", "match-rms", "spectral", "none"))
     out_axis: int = hyper(0, (0, 1))
+    kernel_sides: bool = hyper(False, (True, False))
     group: Any = hyper("matrices-and-kernels")
     others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10))
 
@@ -214,7 +241,8 @@ class Muon(Grouped, Decay):
             o = polar_newton_schulz(
                 u, steps=self.ns_steps, coefficients=self.coefficients, eps=self.eps, eps_rule=self.eps_rule
             )
-            out, into = u.shape if self.out_axis == 0 else u.shape[::-1]
+            sides = x.shape[-2:] if self.kernel_sides else u.shape
+            out, into = sides if self.out_axis == 0 else sides[::-1]
             kappa = shape_factor(self.scale, out, into)
             return keep * x - lr * kappa * xp.reshape(o, x.shape), b
 

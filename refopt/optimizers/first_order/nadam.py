@@ -53,7 +53,13 @@ DOZAT = Source(
                 "extra_beta2": True,
             },
             "Dozat's Algorithm 2",
-            "from a reader's memory of the workshop paper: not verified",
+            "unverified: the extra beta2 is confirmed by a report on the author's repository (its issue 3), the"
+            " rest is a reader's memory of the workshop paper; no code is known that computes it",
+        ),
+        "official": Dialect(
+            {"lr": 2e-3, "beta2": 0.9, "eps": 1e-16, "eps_inside": True, "shared_correction": False},
+            "tdozat/Optimization tensorflow/nadam.py",
+            "the author's own code: no schedule of the momentum, no extra beta2",
         ),
     },
     evidence=(
@@ -74,8 +80,13 @@ DOZAT = Source(
         ),
         Evidence(
             "parity",
-            "timm's NAdamW with decay and a schedule, 200 steps on the random stream, to 1e-12",
+            "timm's NAdamW with decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[nadam-timm]",
+        ),
+        Evidence(
+            "parity",
+            "the author's code, over NumPy in place of TensorFlow's operations, with low betas and large eps, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[nadam-official]",
         ),
         Evidence(
             "identity",
@@ -84,7 +95,7 @@ DOZAT = Source(
         ),
         Evidence(
             "identity",
-            "with beta1 = 0 all forms are Adam with beta1 = 0 (but for Dozat's extra factor), to 1e-13",
+            "with beta1 = 0 the forms of overview, torch, optax and Keras are Adam with beta1 = 0, to 1e-13",
             "tests/identities/test_adaptive.py::test_nadam_without_momentum_is_adam",
         ),
         Evidence(
@@ -109,6 +120,8 @@ class NAdam(ElementwiseDecay):
     beta1, beta2 : float, range [0, 1)
     eps : float, range [0, inf)
         ε.
+    eps_inside : bool
+        ``sqrt(v̂ + ε)`` in place of ``sqrt(v̂) + ε`` (the author's code).
     momentum_decay : float, range [0, inf), optional
         ψ of the schedule ``μ_t = β1 (1 - 0.96^(tψ) / 2)``; None: μ_t = β1.
     shared_correction : bool
@@ -146,6 +159,7 @@ class NAdam(ElementwiseDecay):
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
     eps: float = hyper(1e-8, "[0, inf)")
+    eps_inside: bool = hyper(False, (True, False))
     momentum_decay: float | None = hyper(None, "[0, inf)")
     shared_correction: bool = hyper(True, (True, False))
     scheduled_average: bool = hyper(False, (True, False))
@@ -179,7 +193,9 @@ class NAdam(ElementwiseDecay):
             "through": self.rate(t) * after / through,
             "direct": self.rate(t) * (1.0 - now) / direct,
             "root": math.sqrt(extra / c2),
-            "eps": self.eps,
+            # sqrt(v + ε c2 / extra) times the root of extra / c2 is sqrt(v̂ + ε).
+            "inside": self.eps * c2 / extra if self.eps_inside and extra > 0.0 else 0.0,
+            "eps": 0.0 if self.eps_inside else self.eps,
             "l2": self.coupled(),
             "keep": self.keep(t),
             "zero": 0.0,
@@ -190,11 +206,11 @@ class NAdam(ElementwiseDecay):
         """Return the step."""
         divisor = nonzero(xp)
 
-        def nadam(x, g, m, v, beta1, k1, beta2, k2, through, direct, root, eps, l2, keep, zero, one):  # type: ignore[no-untyped-def]
+        def nadam(x, g, m, v, beta1, k1, beta2, k2, through, direct, root, inside, eps, l2, keep, zero, one):  # type: ignore[no-untyped-def]
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
             v = ema(v, g * g, beta2, k2)
             step = through * m + direct * g
-            return keep * x - step / divisor(xp.sqrt(v) * root + eps, zero, one), m, v
+            return keep * x - step / divisor(xp.sqrt(v + inside) * root + eps, zero, one), m, v
 
         return nadam

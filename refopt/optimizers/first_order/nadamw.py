@@ -65,7 +65,7 @@ WEN = Source(
         ),
         Evidence(
             "claim",
-            "the first step is lr (1 + beta1 / (1 + beta1)), larger than Adam's lr; timm's form tends to it as t grows",
+            "the first step is lr (1 + beta1 / (1 + beta1)), larger than Adam's lr; timm's steps agree with it to 1e-13 after 380 of them",
             "tests/claims/test_nadamw.py::test_first_step_and_limit",
         ),
     ),

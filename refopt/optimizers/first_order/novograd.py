@@ -58,6 +58,11 @@ GINSBURG = Source(
             "tests/parity/test_tapes.py::test_tape[novograd-kozistr]",
         ),
         Evidence(
+            "parity",
+            "the authors' Jasper code with averaged gradients, large eps, decay and a schedule, 200 steps on two streams and on one where a leaf has no gradient at first, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[novograd-jasper]",
+        ),
+        Evidence(
             "identity",
             "equals the algorithm and Jasper's form, transcribed line by line, to 1e-13",
             "tests/identities/test_scaled.py::test_novograd_line_by_line",

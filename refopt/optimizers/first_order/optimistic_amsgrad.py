@@ -61,22 +61,22 @@ def extrapolate(points: Sequence[Params], regularization: float) -> Params:
     "optimistic-amsgrad",
     kind="optimizer",
     source=WANG,
-    where="Algorithm 2 with the gradient prediction of Algorithm 3",
+    where="the algorithm Optimistic-AMSGrad, with extrapolated gradients as its prediction",
     also=(SCIEUR,),
     evidence=(
         Evidence(
             "identity",
-            "60 steps equal the two algorithms written out, extrapolation included, to 1e-9",
+            "60 steps equal method and extrapolation written out, to 1e-12",
             "tests/identities/test_optimistic_amsgrad.py::test_written_out",
         ),
         Evidence(
             "identity",
-            "without prediction and with beta1 = 0 it is AMSGrad without averages of the gradient, to 1e-13",
+            "without prediction and with beta1 = 0 it is AMSGrad with beta1 = 0 written out, to 1e-13",
             "tests/identities/test_optimistic_amsgrad.py::test_without_prediction",
         ),
         Evidence(
             "claim",
-            "gradients that are predicted exactly leave the second moment where it was",
+            "gradients that are predicted exactly let v decay by beta2 a step (to 1e-12) and leave its maximum as it is, bit for bit",
             "tests/claims/test_optimistic_amsgrad.py::test_perfect_prediction",
         ),
         Evidence(
@@ -113,14 +113,16 @@ class OptimisticAMSGrad(GradientMethod):
 
     Notes
     -----
-    The constraint set of the paper is all space here. That gradients are what is extrapolated is the
-    published paper as the project's fact sheet remembers it; the released code is of an earlier version:
-    it extrapolates weights, through an auxiliary network, and has further faults. The extrapolation
-    is over all parameters at once.
+    The constraint set of the paper is all space here.
+
+    Unverified: that gradients are what is extrapolated, and v_0 = ε, are from memory of the published
+    paper. The released code is of an earlier version: it extrapolates weights ("the latest five
+    iterates", says its page) through an auxiliary network, and has further faults; it agrees on θ_{t-1}
+    in h. The extrapolation is over all parameters at once, there by tensors.
 
     References
     ----------
-    J.-K. Wang et al. 2021, arXiv:1903.01435, Algorithm 2; D. Scieur et al. 2016, NeurIPS 29.
+    J.-K. Wang et al. 2021, arXiv:1903.01435; D. Scieur et al. 2016, NeurIPS 29.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def sum_abs(x: Params) -> float:
         ),
         Evidence(
             "identity",
-            "with d held at d0 it is Adam with lr d0 and no bias correction, to 1e-12",
+            "with bias correction, while d stays at d0, it is Adam with rate lr d0, eps beside the uncorrected root and decay at the corrected rate, to 1e-12",
             "tests/identities/test_prodigy.py::test_fixed_distance_is_adam",
         ),
     ),

@@ -11,7 +11,7 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Elementwise, Rule, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Dialect, Evidence, Source, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import ema
 
@@ -29,7 +29,19 @@ ZHANG = Source(
     kind="optimizer",
     source=ZHANG,
     where="Exponentiated O2NC with the mirror descent learner (SGDM with random scaling)",
+    dialects={
+        "authors": Dialect(
+            {"beta": 0.99},
+            "ZQZCalin/jaxoptimizers optimizers/o2nc.py, its ogd_mirror_descent",
+            "beta of its configuration for GPT-2; the function's own default is 1",
+        ),
+    },
     evidence=(
+        Evidence(
+            "parity",
+            "an author's online_nonconvex(ogd_mirror_descent) handed the same s, under a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[randomly-scaled-sgdm-authors]",
+        ),
         Evidence(
             "claim",
             "E[F(x + s D) - F(x)] = E<grad F(x + s D), D> for s ~ Exp(1): the drawn s obey it to 5 standard errors",
@@ -37,7 +49,7 @@ ZHANG = Source(
         ),
         Evidence(
             "identity",
-            "equals its momentum form M = b M + (1 - b) g, x -= e s M with b, e as the paper maps them, to 1e-12",
+            "equals its momentum form M = b M + (1 - b) g, x -= e s M, b = beta / (1 + lr mu), e = beta lr / (1 + lr mu - beta), to 1e-12",
             "tests/identities/test_random_scaling.py::test_momentum_form",
         ),
         Evidence(
@@ -71,8 +83,8 @@ class RandomlyScaledSGDM(Elementwise):
     Notes
     -----
     The point that the guarantee is about is the average ``(1 - β) / (1 - β^n) sum_t β^{n-t} x_t``
-    (for β = 1, the mean), kept in the state as ``"average"``. The paper's default β is not known here
-    (the code that was read has 1); 0.9 is a usual momentum.
+    (for β = 1, the mean), kept in the state as ``"average"``. The paper's β was not
+    looked up; an author's code has 1 as a default and 0.99 in its configuration; 0.9 is a usual momentum.
 
     References
     ----------

@@ -58,7 +58,7 @@ def normalize_lines(m: Array, axis: int, *, rms: bool, floor: float) -> Array:
         ),
         Evidence(
             "claim",
-            "for a linear layer it is the duality map of the norm max over rows of the 2-norm (no unit matrix does better)",
+            "for a linear layer it is the duality map of the norm max over rows of the 2-norm (none of 200 random unit matrices does better)",
             "tests/claims/test_scale.py::test_duality",
         ),
         Evidence(
@@ -100,8 +100,8 @@ class SCALE(Decay):
     -----
     Leaves are stored (out, in), so a column of the paper's matrix is a row here; kernels are flattened
     behind the first axis. The last layer's average needs no bias correction: C does not see scale. That
-    the paper's C is the 2-norm is from the project's fact sheet (medium confidence); the code has the
-    root mean square. The code's vectors have AdamW with ``eps_corrected=False``; it cannot step a kernel
+    the paper's C is the 2-norm is from another author's transcription of its Algorithm 1, not from the
+    paper; its code has the root mean square. The code's vectors have AdamW with ``eps_corrected=False``; it cannot step a kernel
     (it adds the flattened step to the unflattened leaf), which is a fault and not reproduced.
 
     References

@@ -48,7 +48,11 @@ AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
             "amirgholami/adahessian instruction",
             "averages rows of matrices too",
         ),
-        "timm": Dialect({"lr": 0.1, "eps": 1e-8, "average": "none"}, "timm adahessian"),
+        "timm": Dialect(
+            {"lr": 0.1, "eps": 1e-8, "average": "none"},
+            "timm 1.0 adahessian",
+            "avg_conv_kernel=True is average='kernel' with absolute=True",
+        ),
         "kozistr": Dialect(
             {"lr": 0.1, "eps": 1e-16, "average": "none", "average_stale": False},
             "pytorch_optimizer 4.1 AdaHessian",
@@ -65,6 +69,11 @@ AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
             "parity",
             "the authors' instruction code handed the same signs, vector, matrix and kernel, 40 steps on a nonlinear function under a schedule with decay, to 1e-12 (measured 6e-16)",
             "tests/parity/test_tapes.py::test_tape[adahessian-instruction]",
+        ),
+        Evidence(
+            "parity",
+            "timm's Adahessian handed streams of gradients and Hz, a period of 3, with decay and a schedule, 200 steps on two streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[adahessian-timm]",
         ),
         Evidence(
             "claim",

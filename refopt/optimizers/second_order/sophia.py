@@ -93,6 +93,11 @@ def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
             "tests/parity/test_tapes.py::test_tape[sophia-optax]",
         ),
         Evidence(
+            "parity",
+            "the authors' SophiaG handed streams of gradients and of gradients under drawn labels, a period of 10, with decay and a schedule, 200 steps on three streams, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[sophia-official]",
+        ),
+        Evidence(
             "identity",
             "equals Algorithm 3 transcribed with Python floats on an indefinite function with the same probes, to 1e-13",
             "tests/identities/test_sophia.py::test_algorithm_3",

@@ -124,8 +124,8 @@ CASES = [
         optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2),
     ),
     Case(
-        "amsgrad", "optax-paper", "optax",
-        ours("amsgrad", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, rate_root=False),
+        "amsgrad", "overview", "optax",
+        ours("amsgrad", dialect="overview", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2),
         optax_run("amsgrad", b1=0.8, b2=0.6, eps=1e-2, bias_correction_mu=False, bias_correction_nu=False),
     ),
     Case(
@@ -175,13 +175,16 @@ CASES = [
     ),
     Case(
         "diffgrad", "kozistr", "pytorch-optimizer",
-        ours("diffgrad", ("random",), dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
-        torch_run("DiffGrad", "pytorch_optimizer", kinds=("random",), lr=0.03, betas=(0.8, 0.6), eps=1e-2,
-                  weight_decay=0.1),
+        ours("diffgrad", dialect="kozistr", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+        torch_run("DiffGrad", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1),
     ),
     Case(
         "adan", "official", "sail-sg/Adan@2c65bea",
         ours("adan", dialect="official", **ADAN), None,
+    ),
+    Case(
+        "adan", "official-clipped", "sail-sg/Adan@2c65bea",
+        ours("adan", dialect="official", decay="decoupled", max_grad_norm=7.0, **ADAN), None,
     ),
     Case(
         "adan", "kozistr", "pytorch-optimizer",
@@ -240,6 +243,10 @@ CASES = [
     Case(
         "gravity", "official", "dariush-bahrami/gravity.optimizer@9c12068",
         ours("gravity", lr=0.03, alpha=0.0), None,
+    ),
+    Case(
+        "gravity", "official-keras", "dariush-bahrami/gravity.optimizer@9c12068",
+        ours("gravity", dialect="official-keras", lr=0.03, alpha=0.0, beta=0.8), None,
     ),
     Case(
         "gravity", "kozistr", "pytorch-optimizer",

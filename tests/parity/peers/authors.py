@@ -19,8 +19,9 @@ from tests.streams import run_refopt, schedule
 # A transformer in small: SCALE treats each of the four in another way.
 MODEL = {"embed_tokens": (4, 3), "hidden": (3, 5), "norm": (5,), "head": (2, 6)}
 MATRICES = {"tall": (5, 3), "wide": (2, 6), "square": (3, 3)}
-# A kernel of square sides and fewer rows than columns when flattened: the code's κ (of the sides) is 1, as here.
 LAYERS = {"tall": (5, 3), "kernel": (3, 2, 2, 2), "bias": (4,)}
+# The code takes κ from the sides of a kernel.
+KERNELS = {"tall": (9, 2, 1, 2), "upright": (4, 2, 3, 1), "square": (9, 2, 2, 2), "bias": (4,)}
 PAIR = (0.8, 0.6)
 BETAS = {"beta1": 0.8, "beta2": 0.6}
 POINT = {"bias": (3,), "kernel": (2, 2, 2, 3), "matrix": (2, 3)}
@@ -111,10 +112,10 @@ def _scale(seed: int) -> Arrays:
     )(seed)
 
 
-def _muon(seed: int) -> Arrays:
+def _muon(seed: int, shapes: dict[str, Any] = LAYERS) -> Arrays:
     others = _base("adamw", decay="decoupled", lr=0.02, eps=1e-2, weight_decay=0.1, **BETAS)
     return ours(
-        "muon", shapes=LAYERS, dialect="official", lr=0.03, momentum=0.9, weight_decay=0.1, others=others
+        "muon", shapes=shapes, dialect="official", lr=0.03, momentum=0.9, weight_decay=0.1, others=others
     )(seed)
 
 
@@ -234,6 +235,7 @@ CASES = [
     Case("adahessian", "official", "amirgholami/adahessian@85ebc00", _adahessian("official"), None),
     Case("adahessian", "instruction", "amirgholami/adahessian@85ebc00", _adahessian("instruction"), None),
     Case("muon", "official", "KellerJordan/Muon@857d1ad", _muon, None),
+    Case("muon", "official-kernels", "KellerJordan/Muon@857d1ad", lambda seed: _muon(seed, KERNELS), None),
     Case("sam", "davda54", "davda54/sam@3c3afdb", _sam(False), None),
     Case("sam", "davda54-adaptive", "davda54/sam@3c3afdb", _sam(True), None),
 ]

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from tests.parity.case import Arrays, Case
-from tests.parity.makers import ours
+from tests.parity.makers import ours, torch_side
 
 SCION = "LIONS-EPFL/scion@f58a393"
 NORMS = ("column", "row", "sign")
+KERNELS = {"wide": (4, 2, 3, 1), "tall": (9, 2, 1, 2), "line": (3, 2, 5)}
 
 
 def partition(name: str, leaf: Any) -> str | int:
@@ -29,6 +30,21 @@ def _norms(seed: int) -> Arrays:
     return out
 
 
+def _kozistr(seed: int) -> Arrays:
+    """pytorch_optimizer's SCION with its Newton-Schulz in float64 in place of bfloat16."""
+    import functools
+
+    import torch
+    from pytorch_optimizer.optimizer import scion
+
+    cast = scion.zero_power_via_newton_schulz_5
+    scion.zero_power_via_newton_schulz_5 = functools.partial(cast, dtype=torch.float64)
+    try:
+        return torch_side("SCION", lr=0.05, momentum=0.3, scale=3.0)(seed)
+    finally:
+        scion.zero_power_via_newton_schulz_5 = cast
+
+
 CASES = [
     Case(
         "adam-mini", "official", "zyushun/Adam-mini@402aadf",
@@ -39,4 +55,12 @@ CASES = [
         ours("scion", dialect="official", lr=0.05, alpha=0.3, radius=3.0, constrained=False), None,
     ),
     Case("scion", "official-norms", SCION, _norms, None),
+    Case(
+        "scion", "official-kernels", SCION,
+        ours("scion", shapes=KERNELS, dialect="official", lr=0.05, alpha=0.3, radius=3.0, constrained=False), None,
+    ),
+    Case(
+        "scion", "kozistr", "pytorch-optimizer",
+        ours("scion", dialect="kozistr", lr=0.05, alpha=0.3, radius=3.0), _kozistr,
+    ),
 ]  # fmt: skip

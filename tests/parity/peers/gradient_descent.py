@@ -28,6 +28,7 @@ def _optax(**kwargs: Any) -> Any:
 
 CASES = [
     Case("sgd", "torch", "torch", _ours("sgd", dialect="torch", lr=0.03, weight_decay=0.1), _torch(lr=0.03, weight_decay=0.1)),
+    Case("sgd", "optax", "optax", _ours("sgd", dialect="optax", lr=0.03), _optax()),
     Case(
         "momentum", "torch", "torch",
         _ours("momentum", dialect="torch", lr=0.03, momentum=0.8, dampening=0.3, weight_decay=0.1),

@@ -1,8 +1,10 @@
-"""Linear solvers beside SciPy."""
+"""Linear solvers beside SciPy, PyAMG and thermox."""
 
 from __future__ import annotations
 
 import numpy as np
+import refopt
+from refopt.core.registry import entry
 from refopt.problems.linear_systems import poisson_2d, random_spd
 
 from tests.parity.case import Arrays, Case
@@ -58,7 +60,76 @@ def _scipy_pcg(seed: int) -> Arrays:
     return {"x": np.array(iterates), "passes": np.array(len(iterates))}
 
 
+def _pyamg_systems(seed: int) -> dict[str, tuple]:
+    """Name -> A, b, x0, passes: dense and complex (its rounding grows later on), and a grid's matrix."""
+    return {"hermitian": (*_hermitian(seed), 10), "poisson": (*_poisson(seed), None, 25)}
+
+
+def _cg_every_eighth(seed: int) -> Arrays:
+    out: Arrays = {}
+    settings = dict(entry("cg").dialects["pyamg"].settings)
+    for name, (A, b, x0, passes) in _pyamg_systems(seed).items():
+        iterates: list[np.ndarray] = []
+        r = refopt.get("cg")(
+            A, b, x0, rtol=1e-9, maxiter=passes, callback=lambda x: iterates.append(x.copy()), **settings
+        )
+        out |= {f"{name}-x": np.array(iterates), f"{name}-residuals": r.residuals}
+    return out
+
+
+def _pyamg_cg(seed: int) -> Arrays:
+    from pyamg.krylov import cg
+
+    out: Arrays = {}
+    for name, (A, b, x0, passes) in _pyamg_systems(seed).items():
+        iterates: list[np.ndarray] = []
+        residuals: list[float] = []
+        cg(
+            A, b, x0, tol=1e-9, maxiter=passes, residuals=residuals,
+            callback=lambda x: iterates.append(x.copy()),
+        )  # fmt: skip
+        out |= {f"{name}-x": np.array(iterates), f"{name}-residuals": np.array(residuals)}
+    return out
+
+
+def _pcg_every_eighth(seed: int) -> Arrays:
+    A, b = _poisson(seed)
+    iterates: list[np.ndarray] = []
+    settings = dict(entry("pcg").dialects["pyamg"].settings)
+    r = refopt.get("pcg")(
+        A, b, preconditioner="ssor", omega=1.0, rtol=1e-6,
+        callback=lambda x: iterates.append(x.copy()), **settings,
+    )  # fmt: skip
+    return {"x": np.array(iterates), "residuals": r.residuals}
+
+
+def _pyamg_pcg(seed: int) -> Arrays:
+    from pyamg.krylov import cg
+
+    A, b = _poisson(seed)
+    dense = A.toarray()
+    D, L = np.diag(np.diag(dense)), np.tril(dense, -1)
+    M = np.linalg.inv((D + L) @ np.linalg.inv(D) @ (D + L).T)
+    iterates: list[np.ndarray] = []
+    residuals: list[float] = []
+    cg(A, b, M=M, tol=1e-6, residuals=residuals, callback=lambda x: iterates.append(x.copy()))
+    return {"x": np.array(iterates), "residuals": np.array(residuals)}
+
+
+def _langevin(seed: int) -> Arrays:
+    """thermox's process with this library's normal numbers; a diagonal A leaves no sign to LAPACK."""
+    settings = dict(entry("thermodynamic").dialects["thermox"].settings)
+    A = np.diag([0.2, 0.7, 1.5, 4.0])
+    b = np.random.default_rng(seed).standard_normal(4)
+    r = refopt.get("thermodynamic")(A, b, steps=200, seed=seed, **settings)
+    started = refopt.get("thermodynamic")(A, b, np.ones(4), steps=200, seed=seed, **settings)
+    return {"zeros": r.x, "ones": started.x}
+
+
 CASES = [
+    Case("cg", "pyamg", "pyamg", _cg_every_eighth, _pyamg_cg),
+    Case("pcg", "pyamg", "pyamg", _pcg_every_eighth, _pyamg_pcg),
+    Case("thermodynamic", "thermox", "normal-computing/thermox@0.0.6", _langevin, None),
     Case("cg", "scipy-hermitian", "scipy", _cg, _scipy_cg),
     Case("pcg", "scipy-ssor", "scipy", _pcg, _scipy_pcg),
 ]

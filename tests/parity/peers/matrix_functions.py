@@ -57,6 +57,33 @@ def _schedules_pytorch_optimizer(seed: int) -> Arrays:
     }
 
 
+def _clamped_inputs(seed: int) -> Arrays:
+    """Below eps in norm too, where clamping and adding differ."""
+    found = _polar_inputs(seed)
+    return found | {"tiny": 1e-8 * found["wide"], "small": 1e-6 * found["tall"], "zero": np.zeros((2, 3))}
+
+
+def _clamped_ours(seed: int) -> Arrays:
+    settings = entry("polar-newton-schulz").dialects["torch"].settings
+    return {k: refopt.get("polar-newton-schulz")(v, **settings) for k, v in _clamped_inputs(seed).items()}
+
+
+def _clamped_torch(seed: int) -> Arrays:
+    """torch's own loop with its cast to bfloat16 taken out."""
+    import torch
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    cast = torch.Tensor.bfloat16
+    torch.Tensor.bfloat16 = torch.Tensor.clone
+    try:
+        return {
+            k: _zeropower_via_newtonschulz(torch.tensor(v), (3.4445, -4.7750, 2.0315), 5, 1e-7).numpy()
+            for k, v in _clamped_inputs(seed).items()
+        }
+    finally:
+        torch.Tensor.bfloat16 = cast
+
+
 SONG = "KingJamesSong/FastDifferentiableMatSqrt@5506d70"
 
 
@@ -87,6 +114,20 @@ def _inverse_pade_ours(seed: int) -> Arrays:
     A = spd_stack(seed)
     gradient = invsqrtm_pade_vjp(A, _cotangent(seed), steps=8, scale="batch")
     return {"root": invsqrtm_pade(A), "gradient": gradient}
+
+
+def _coupled_ours(seed: int) -> Arrays:
+    from refopt.matrix.newton_schulz import sqrtm_newton_schulz_vjp
+
+    A, C = spd_stack(seed), _cotangent(seed)
+    C = C + C.swapaxes(-1, -2)
+    settings = dict(entry("sqrtm-newton-schulz").dialects["official"].settings)
+    out = {"root": refopt.get("sqrtm-newton-schulz")(A, **settings)}
+    for steps in (2, 3, 7):
+        at = {**settings, "steps": steps}
+        out[f"root{steps}"] = refopt.get("sqrtm-newton-schulz")(A, **at)
+        out[f"gradient{steps}"] = sqrtm_newton_schulz_vjp(A, C, **at)
+    return out
 
 
 def _eigh_ours(seed: int) -> Arrays:
@@ -124,6 +165,26 @@ def shampoo_statistics(seed: int) -> Arrays:
 
 def _shampoo_ours(seed: int) -> Arrays:
     settings = entry("inverse-pth-root").dialects["precondition"].settings
+    return {
+        f"{name}-p{p}": refopt.get("inverse-pth-root")(A, p, **settings)
+        for name, A in shampoo_statistics(seed).items()
+        for p in (2, 4, 6)
+    }
+
+
+def _meta_ours(method: str, names: tuple[str, ...]):
+    settings = entry("inverse-pth-root").dialects[method].settings
+
+    def run(seed: int) -> Arrays:
+        root = refopt.get("inverse-pth-root")
+        found = shampoo_statistics(seed)
+        return {f"{name}-p{p}": root(found[name], p, **settings) for name in names for p in (1, 2, 4, 6)}
+
+    return run
+
+
+def _anil_ours(seed: int) -> Arrays:
+    settings = entry("inverse-pth-root").dialects["official"].settings
     return {
         f"{name}-p{p}": refopt.get("inverse-pth-root")(A, p, **settings)
         for name, A in shampoo_statistics(seed).items()
@@ -283,8 +344,23 @@ def _exp_torch(seed: int) -> Arrays:
     return {"exponential": torch.matrix_exp(torch.tensor(spd_stack(seed) - 2 * spd_stack(seed + 1))).numpy()}
 
 
+META = "facebookresearch/optimizers@f606606"
+
 CASES = [
     Case("polar-newton-schulz", "optax", "optax", _polar_ours, _polar_optax),
+    Case("polar-newton-schulz", "torch", "torch", _clamped_ours, _clamped_torch),
+    Case("sqrtm-newton-schulz", "official", SONG, _coupled_ours, None),
+    Case("inverse-pth-root", "meta-newton", META, _meta_ours("meta-newton", ("definite", "tiny")), None),
+    Case("inverse-pth-root", "meta-eigen", META, _meta_ours("meta-eigen", ("definite", "tiny")), None),
+    Case(
+        "inverse-pth-root",
+        "official",
+        "google-research/google-research@01aac34",
+        _anil_ours,
+        None,
+        rtol=1e-9,
+        why="eps times the condition number 1e6 that the ridge leaves, grown over 20 steps",
+    ),
     Case(
         "polar-newton-schulz",
         "pytorch-optimizer",
@@ -327,7 +403,5 @@ CASES = [
         "pytorch_optimizer",
         _root_ours,
         _root_pytorch_optimizer,
-        rtol=1e-11,
-        why="rounding of a dozen steps, times the condition number of the matrix (about 30)",
     ),
 ]
