@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +23,8 @@ class Finding:
     ours, theirs : float
         The values there (where the difference is largest, if all agree).
     error : float
-        ``|theirs - ours|`` there over the leaf's largest ``|ours|`` at that step; infinite if one
-        side is not finite.
+        ``|theirs - ours|`` there over the largest ``|ours|`` that the leaf has had by that step;
+        infinite if one side is not finite.
     ulps : float
         The same difference in units in the last place of ours, in the compared precision.
     allowed : float
@@ -78,6 +79,8 @@ def examine(
     steps = ours.shape[0]
     flat, bad = gap.reshape(steps, -1), (gap > allowed).reshape(steps, -1)
     sizes = np.abs(np.where(np.isfinite(ours), ours, 0.0)).reshape(steps, -1).max(axis=1)
+    # A leaf that crosses zero keeps the scale it has had.
+    sizes = np.maximum.accumulate(sizes)
     scale = np.where(sizes > 0, sizes, 1.0)
     growth = flat.max(axis=1) / scale
     wrong = np.flatnonzero(bad.any(axis=1))
