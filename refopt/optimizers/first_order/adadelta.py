@@ -31,7 +31,11 @@ ZEILER = Source(
     also=(RUDER,),
     dialects={
         "torch": Dialect({"rho": 0.9, "decay": "coupled"}, "torch 2.13 optim.Adadelta"),
-        "optax": Dialect({"rho": 0.9}, "optax 0.2.8 adadelta", "its default rate None ascends; give it 1"),
+        "optax": Dialect(
+            {"rho": 0.9, "decay": "coupled"},
+            "optax 0.2.8 adadelta",
+            "its default rate None ascends; give it 1",
+        ),
         "keras": Dialect({"lr": 1e-3, "eps": 1e-7, "decay": "decoupled"}, "Keras 3 Adadelta"),
     },
     evidence=(
@@ -47,7 +51,7 @@ ZEILER = Source(
         ),
         Evidence(
             "parity",
-            "optax.adadelta with low rho and large eps under a schedule, 200 steps on two streams, to 1e-12",
+            "optax.adadelta with low rho, large eps and decay under a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adadelta-optax]",
         ),
         Evidence(

@@ -84,8 +84,8 @@ CASES = [
     ),
     Case(
         "adadelta", "optax", "optax",
-        ours("adadelta", dialect="optax", lr=0.7, rho=0.6, eps=1e-2),
-        optax_run("adadelta", lr=0.7, rho=0.6, eps=1e-2),
+        ours("adadelta", dialect="optax", lr=0.7, rho=0.6, eps=1e-2, weight_decay=0.1),
+        optax_run("adadelta", lr=0.7, rho=0.6, eps=1e-2, weight_decay=0.1),
     ),
     Case(
         "rmsprop", "torch", "torch",
