@@ -41,6 +41,40 @@ def torch_default(dtype: np.dtype[Any]) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextlib.contextmanager
+def torch_uncast(told: set[str]) -> Iterator[None]:
+    """Take casts to half precision out, inside the block only, and name them in `told`.
+
+    Such a cast (Muon's Newton-Schulz) is a choice of speed that hides everything finer than 1e-2.
+    """
+    import torch
+
+    short = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+    plain = {name: getattr(torch.Tensor, name) for name in ("bfloat16", "half", "to")}
+
+    def clone(word: str) -> Callable[..., Any]:
+        def cast(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            told.add(word)
+            return tensor.clone()
+
+        return cast
+
+    def to(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        for asked in (*args, *kwargs.values()):
+            if isinstance(asked, torch.dtype) and asked in short:
+                return clone(short[asked])(tensor)
+        return plain["to"](tensor, *args, **kwargs)
+
+    changed: dict[str, Any] = {"bfloat16": clone("bfloat16"), "half": clone("float16"), "to": to}
+    for name, value in changed.items():
+        setattr(torch.Tensor, name, value)
+    try:
+        yield
+    finally:
+        for name, value in plain.items():
+            setattr(torch.Tensor, name, value)
+
+
 class TorchRun(Run):
     """A torch optimizer, its gradients written into ``.grad``."""
 
@@ -51,6 +85,7 @@ class TorchRun(Run):
         self.p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x0.items()}
         with torch_default(self.dtype):
             self.optimizer = make(list(self.p.values()))
+        self.told: set[str] = set()
         self.schedule = schedule
         self.base = [group["lr"] for group in self.optimizer.param_groups] if schedule else []
 
@@ -62,9 +97,16 @@ class TorchRun(Run):
             group["lr"] = lr * self.schedule(t)  # type: ignore[misc]
         for name, p in self.p.items():
             p.grad = torch.tensor(g[name])
-        with torch_default(self.dtype):
+        with torch_default(self.dtype), torch_uncast(self.told):
             self.optimizer.step()
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}
+
+    def notes(self) -> list[str]:
+        """Name the casts that were taken out."""
+        return [
+            f"Inside it casts to {word}; the cast was taken out, since it hides what is finer."
+            for word in sorted(self.told)
+        ]
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int

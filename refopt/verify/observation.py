@@ -74,6 +74,7 @@ class Observed:
     states: tuple[dict[str, Leaves], ...]
     drive: Callable[[Any], Any] = lambda method: method
     probes: Probes | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,7 @@ def observe(
         own = [t.only(kept) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))
+    notes += dict.fromkeys(note for r in runs for note in r.notes)
     zero = [r for r in runs if any(np.any(~np.isfinite(v) & r.tape.idle()[k]) for k, v in r.theirs.items())]
     if zero:
         notes.append("It is not finite where every gradient so far was zero (0/0); left out there.")
@@ -210,7 +212,7 @@ def run_side(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -
     points: dict[str, list[np.ndarray]] = {k: [] for k in tape.x0}
     states: list[dict[str, Leaves]] = [{} for _ in tape.gradients]
     hessians = curvatures(tape) if curved else []
-    probes = Probes(len(tape))
+    probes, told = Probes(len(tape)), dict[str, None]()
     with np.errstate(all="ignore"):
         for group in groups:
             own = given.only(group)
@@ -229,10 +231,11 @@ def run_side(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -
                         points[k].append(np.asarray(v, dtype=np.float64))
                     for slot, named in run.state().items():
                         states[t - 1].setdefault(slot, {}).update(named)
+                told.update(dict.fromkeys(run.notes()))
             finally:
                 run.close()
     return Observed(
         profile, tape, {k: np.stack(v) for k, v in points.items()}, tuple(states) if any(states) else (),
         drive=(lambda made: refit(made, Driven(innermost(made), hessians, probes))) if curved else (lambda made: made),
-        probes=probes if curved else None,
+        probes=probes if curved else None, notes=tuple(told),
     )  # fmt: skip

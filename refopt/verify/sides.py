@@ -34,6 +34,10 @@ class Run:
         """Return the state arrays that it shows, by name and leaf; empty if it shows none."""
         return {}
 
+    def notes(self) -> list[str]:
+        """Return what a report should say of the run beside its trajectory."""
+        return []
+
     def close(self) -> None:
         """Give back what the run holds (a process)."""
 

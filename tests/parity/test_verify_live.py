@@ -92,6 +92,17 @@ def test_curvature() -> None:
     assert refopt.verify.compare(po.SophiaH, "sophia", dialect="kozistr", steps=20).agrees
 
 
+def test_casts_to_half_precision_are_taken_out() -> None:
+    """torch's Muon agrees, with a note on the cast of its Newton-Schulz iteration; afterwards casts work again."""
+    torch = need("torch")
+    report = refopt.verify.compare(
+        torch.optim.Muon, "muon", dialect="torch", steps=20, shapes={"wide": (4, 6), "tall": (6, 3)}
+    )
+    assert report.agrees, str(report)
+    assert "casts to bfloat16" in str(report)
+    assert torch.ones(1).bfloat16().dtype == torch.ones(1).to(torch.bfloat16).dtype == torch.bfloat16
+
+
 def test_transport() -> None:
     """POT's Sinkhorn agrees; with its cost normalised it is recognised."""
     ot = need("ot")
