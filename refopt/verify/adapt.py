@@ -59,8 +59,12 @@ class FunctionRun(Run):
         self.x: Any = x.copy()
 
     def step(self, g: Leaves, t: int) -> Leaves:
-        """Call the function with its own last x and state, and a gradient in fresh memory."""
-        return self._read(self.update(self.x, g[self.leaf].copy(), self.s, **self.keywords(t)))
+        """Call the function with its own last x and state, and a gradient in fresh memory (or in the last's)."""
+        given = g[self.leaf].copy()
+        if self.reuse:
+            self.memory = getattr(self, "memory", given)
+            self.memory[...], given = given, self.memory
+        return self._read(self.update(self.x, given, self.s, **self.keywords(t)))
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int

@@ -96,7 +96,10 @@ class TorchRun(Run):
         for group, lr in zip(self.optimizer.param_groups, self.base):
             group["lr"] = lr * self.schedule(t)  # type: ignore[misc]
         for name, p in self.p.items():
-            p.grad = torch.tensor(g[name])
+            if self.reuse and p.grad is not None:
+                p.grad.copy_(torch.tensor(g[name]))
+            else:
+                p.grad = torch.tensor(g[name])
         with torch_default(self.dtype), torch_uncast(self.told):
             self.optimizer.step()
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}

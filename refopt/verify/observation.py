@@ -25,6 +25,10 @@ from refopt.verify.tapes import SHAPES, Tape, tapes
 SHARP: Mapping[str, float] = {"beta1": 0.8, "beta2": 0.6, "beta3": 0.7, "eps": 1e-2, "momentum": 0.7}
 DECAY = 0.1
 RATE = 0.03
+KEEPS = (
+    "It keeps a gradient's memory without a copy: where gradients are written in place, as by"
+    " zero_grad(set_to_none=False), its steps are others."
+)
 # The further profiles are shorter, and on the tapes that differ most from one another.
 SHORT = 50
 SHORT_KINDS = ("random", "ill", "zeros", "tiny")
@@ -131,6 +135,9 @@ def observe(
     zero = [r for r in runs if any(np.any(~np.isfinite(v) & r.tape.idle()[k]) for k, v in r.theirs.items())]
     if zero:
         notes.append("It is not finite where every gradient so far was zero (0/0); left out there.")
+    # A single step keeps nothing.
+    if steps > 1 and not curved and _keeps_gradients(it, runs[0], dtype):
+        notes.append(KEEPS)
     if not it.schedulable:
         notes.append("Not tried: a schedule; it has no rate that can be set.")
     if not it.takes:
@@ -205,7 +212,16 @@ def _try(it: Side, found: Entry, dialect: str, profile: Profile, tape: Tape, cur
     follow(run.drive(method), as_dtype(tape, "float64"), together=it.together)
 
 
-def run_side(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -> Observed:
+def _keeps_gradients(it: Side, run: Observed, dtype: str) -> bool:
+    """Tell whether the first steps change when every gradient comes in the memory of the last."""
+    short = run.tape.first(8)
+    again = run_side(it, short, run.profile, dtype, False, reuse=True).theirs
+    return any(not np.array_equal(v, run.theirs[k][:8], equal_nan=True) for k, v in again.items())
+
+
+def run_side(
+    it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool, *, reuse: bool = False
+) -> Observed:
     """Run the other side along a tape."""
     given = as_dtype(tape, dtype)
     groups = [list(tape.x0)] if it.together else [[k] for k in tape.x0]
@@ -218,6 +234,7 @@ def run_side(it: Side, tape: Tape, profile: Profile, dtype: str, curved: bool) -
             own = given.only(group)
             start = {k: v.copy() for k, v in own.x0.items()}
             run = it.begin(start, profile.given, schedule if profile.scheduled else None)
+            run.reuse = reuse
             try:
                 for t, g in enumerate(own.gradients, 1):
                     fresh = {k: v.copy() for k, v in g.items()}

@@ -15,7 +15,15 @@ Schedule = Callable[[int], float]
 
 
 class Run:
-    """One run of an implementation, fed with gradients."""
+    """One run of an implementation, fed with gradients.
+
+    Attributes
+    ----------
+    reuse : bool
+        Hand over every gradient in the memory of the last, as training loops that clear in place do.
+    """
+
+    reuse: bool = False
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Make step ``t = 1, 2, …`` with the gradient `g`; return the new point, in memory of its own."""

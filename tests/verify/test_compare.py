@@ -210,3 +210,16 @@ def test_tapes_are_exact_in_both_precisions() -> None:
                 np.testing.assert_array_equal(g[k], g[k].astype(np.float32).astype(np.float64))
     with pytest.raises(ArgumentError, match="Did you mean 'random'"):
         make("randon", 3)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_kept_gradient_is_noted(copies: bool) -> None:
+    """A function that stores the gradient itself agrees in fresh memory; the note says when it does not."""
+
+    def differences(x: Any, g: Any, s: Any, lr: float = 0.1) -> Any:
+        v, last = (np.zeros_like(x), g) if s is None else s
+        v = 0.9 * v + lr * (g + 0.0 * (g - last)) + 1e-3 * (g - last)
+        return x - v, (v, g.copy() if copies else g)
+
+    report = refopt.verify.compare(differences, "momentum", lr=0.1, steps=5)
+    assert any("keeps a gradient's memory" in note for note in report.notes) == (not copies)
