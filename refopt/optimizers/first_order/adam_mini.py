@@ -107,7 +107,8 @@ class AdamMini(Decay):
     Notes
     -----
     The authors' code chooses by names: queries and keys by head, embeddings, values, projections, MLPs
-    and the output by row, biases by entry, everything else whole.
+    and the output by row, biases by entry, everything else whole. It does not decay leaves whose names
+    contain norm, ln or bias; here the decay is of every leaf that the optimizer is given.
 
     References
     ----------

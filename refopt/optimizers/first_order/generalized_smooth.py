@@ -34,6 +34,16 @@ FANG = Source(
     where="algorithm beta-GD",
     evidence=(
         Evidence(
+            "parity",
+            "optax's normalize_by_update_norm without its eps, on random and ill-conditioned gradients, 200 steps, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[normalized-gd-optax]",
+        ),
+        Evidence(
+            "parity",
+            "with a floor: optax's clip_by_global_norm, on random and ill-conditioned gradients, 200 steps, to 1e-12",
+            "tests/parity/test_tapes.py::test_tape[normalized-gd-optax-clip]",
+        ),
+        Evidence(
             "claim",
             "on f = w^4 from w = 3 gradient descent at rate 0.1 diverges; beta = 2/3 contracts by exactly 1 - 4^(1/3) lr a step",
             "tests/claims/test_generalized_smooth.py::test_quartic",

@@ -1,4 +1,4 @@
-"""sgd, momentum and nesterov beside torch and optax."""
+"""sgd, momentum, nesterov and normalized-gd beside torch and optax."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.parity.case import Case
 from tests.parity.libraries import run_optax, run_torch
+from tests.parity.makers import optax_side, ours
 from tests.streams import run_refopt, schedule
 
 
@@ -27,6 +28,17 @@ def _optax(**kwargs: Any) -> Any:
 
 
 CASES = [
+    Case(
+        "normalized-gd", "optax", "optax",
+        ours("normalized-gd", lr=0.03),
+        optax_side(lambda o, lr: o.chain(o.normalize_by_update_norm(eps=0.0), o.scale_by_learning_rate(lr)), 0.03),
+    ),
+    # Clipping at 5 with the rate r is a floor of 5 with the rate 5 r.
+    Case(
+        "normalized-gd", "optax-clip", "optax",
+        ours("normalized-gd", lr=0.15, floor=5.0),
+        optax_side(lambda o, lr: o.chain(o.clip_by_global_norm(5.0), o.scale_by_learning_rate(lr)), 0.03),
+    ),
     Case("sgd", "torch", "torch", _ours("sgd", dialect="torch", lr=0.03, weight_decay=0.1), _torch(lr=0.03, weight_decay=0.1)),
     Case("sgd", "optax", "optax", _ours("sgd", dialect="optax", lr=0.03), _optax()),
     Case(
