@@ -161,14 +161,17 @@ class LeafRule(GradientMethod):
         carried = self.carry(t, s)
         scalars = list(self.scalars(t, carried).values())
         slots = self.active_slots()
-        columns = [leaves(p) for p in (x, *given, *(s[slot] for slot in slots))]
-        inputs = [[column[name] for column in columns] for name in columns[0]]
-        outputs = self._run(inputs, scalars, donate)
-        new = [rebuild(x, dict(zip(columns[0], column))) for column in zip(*outputs)]
+        parts = (x, *given, *map(s.__getitem__, slots))
+        if isinstance(x, dict):
+            n = len(x)
+            out = self._run([p[name] for p in parts for name in x], n, scalars, donate)
+            new = [dict(zip(x, out[k : k + n])) for k in range(0, len(out), n)]
+        else:
+            new = self._run(list(parts), 1, scalars, donate)
         return new[0], {"t": t, **carried, **dict(zip(slots, new[1:]))}
 
-    def _run(self, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
-        return engines.engine("array")(self, inputs, scalars, donate)
+    def _run(self, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
+        return engines.engine("array")(self, arrays, leaves, scalars, donate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,5 +194,5 @@ class Elementwise(LeafRule):
         super().__post_init__()
         object.__setattr__(self, "_engine", engines.engine(self.engine))
 
-    def _run(self, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
-        return self._engine(self, inputs, scalars, donate)  # type: ignore[attr-defined]
+    def _run(self, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
+        return self._engine(self, arrays, leaves, scalars, donate)  # type: ignore[attr-defined]

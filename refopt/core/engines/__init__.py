@@ -14,16 +14,18 @@ class Engine(Protocol):
     """Runs a rule over all leaves at once."""
 
     def __call__(
-        self, method: Any, inputs: list[list[Array]], scalars: list[float], donate: bool
-    ) -> list[list[Array]]:
+        self, method: Any, arrays: list[Array], leaves: int, scalars: list[float], donate: bool
+    ) -> list[Array]:
         """Apply ``method.rule`` to each leaf.
 
         Parameters
         ----------
         method : Elementwise
             Its ``rule(xp)`` returns a function ``(x, *given, *slots, *scalars) -> (x, *slots)``.
-        inputs : list of list of array
-            For each leaf ``[x, *given, *slots]``.
+        arrays : list of array
+            The leaves of x, then those of what is given, then those of each slot, in the same order.
+        leaves : int
+            How many leaves x has.
         scalars : list of float
             The step's numbers, computed once.
         donate : bool
@@ -31,8 +33,8 @@ class Engine(Protocol):
 
         Returns
         -------
-        list of list of array
-            For each leaf ``[x, *slots]``.
+        list of array
+            The leaves of the new x, then those of each new slot.
         """
         ...
 

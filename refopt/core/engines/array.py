@@ -7,6 +7,7 @@ from typing import Any
 from refopt.core.arrays import Array, namespace
 
 
-def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
+def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
     """Apply the rule to each leaf as array code; see `refopt.core.engines.Engine`."""
-    return [list(method.rule(namespace(leaf[0]))(*leaf, *scalars)) for leaf in inputs]
+    rows = [method.rule(namespace(arrays[k]))(*arrays[k::leaves], *scalars) for k in range(leaves)]
+    return [a for column in zip(*rows) for a in column]

@@ -10,7 +10,7 @@ from refopt.core.errors import ArgumentTypeError, missing_extra
 _kernels: dict[Any, Any] = {}
 
 
-def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bool) -> list[list[Array]]:
+def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
     """Apply the rule to each leaf as one fused kernel; see `refopt.core.engines.Engine`."""
     try:
         import cupy
@@ -19,13 +19,14 @@ def run(method: Any, inputs: list[list[Array]], scalars: list[float], donate: bo
     kernel = _kernels.get(method)
     if kernel is None:
         kernel = _kernels[method] = cupy.fuse(method.rule(cupy))
-    out = []
-    for leaf in inputs:
+    rows = []
+    for k in range(leaves):
+        leaf = arrays[k::leaves]
         if not isinstance(leaf[0], cupy.ndarray):
             raise ArgumentTypeError(
                 f"engine 'cupy': wanted CuPy arrays, got {type(leaf[0]).__module__} arrays"
             )
         # Scalars in the array's dtype: a float64 scalar would widen a float32 kernel.
         typed = [leaf[0].dtype.type(s) for s in scalars]
-        out.append(list(kernel(*leaf, *typed)))
-    return out
+        rows.append(kernel(*leaf, *typed))
+    return [a for column in zip(*rows) for a in column]
