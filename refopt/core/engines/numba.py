@@ -230,7 +230,7 @@ def _run_any(
             raise DtypeError(f"engine 'numba': wanted {arrays[0].dtype} for all arrays, got {a.dtype}")
         if a.shape != x.shape:
             raise ShapeError(f"engine 'numba': wanted shape {x.shape} like x, got {a.shape}")
-        plain.append(np.require(a, None, "CA"))
+        plain.append(np.require(a, None, ["C", "A"]))
     own = plain[:leaves] + plain[leaves * (1 + loop.given) :]
     out = [a if donate and a.flags.writeable else np.empty_like(a) for a in own]
     sizes = [a.size for a in plain[:leaves]]
