@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare, verify, vectors."""
+"""The command line: list, show, run, compare, verify, vectors, bench."""
 
 from __future__ import annotations
 
@@ -58,6 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--no-progress", action="store_true", help="no progress bar (none is shown off a terminal)"
         )
+
+    bench = commands.add_parser(
+        "bench",
+        help="time a method's step by engine, here and now",
+        epilog="Further options are the method's hyperparameters (--weight-decay 0.1).",
+    )
+    bench.add_argument("name", help="an optimizer or wrapper")
+    bench.add_argument("--shapes", metavar="SHAPES", help="such as 1000,256x256 (default: three sizes)")
+    bench.add_argument("--dtype", choices=("float32", "float64"), help="default: both")
+    bench.add_argument("--engine", help="only one: numpy, numba, torch, cupy")
+    bench.add_argument("--seconds", type=float, default=0.3, help="how long each is timed (default 0.3)")
+    bench.add_argument("--json", action="store_true", help="as JSON on standard output")
     run.add_argument(
         "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
     )
@@ -128,6 +140,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
         from refopt.cli.verify import verify
 
         return verify(options, rest)
+    if options.command == "bench":
+        from refopt.cli import bench
+
+        return bench.bench(options, rest, runs.hyperparameters(rest, options.name))
     return runs.compare(options, rest)
 
 

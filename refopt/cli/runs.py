@@ -65,6 +65,14 @@ def _split(rest: list[str], names: list[str]) -> tuple[dict[str, Any], dict[str,
     return problem, {n: {**shared, **own[n]} for n in names}
 
 
+def hyperparameters(rest: list[str], name: str) -> dict[str, Any]:
+    """Read ``--name value`` as one method's hyperparameters, where there is no problem."""
+    problem, own = _split(rest, [name])
+    if problem:
+        raise ArgumentError(f"--problem.{next(iter(problem))}: there is no problem here")
+    return own[name]
+
+
 def _start(problem: Any, options: Any) -> Any:
     return map_leaves(lambda a: np.asarray(a, dtype=options.dtype), problem.start(options.seed))
 
