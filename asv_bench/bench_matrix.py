@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asv_bench.side_by_side import TIMING, ratio
+from asv_bench.side_by_side import TIMING, code_ratio
 
 STACK = """
 import numpy as np, scipy.linalg, refopt
@@ -28,7 +28,7 @@ class BatchedRoot:
     def track_root_over_scipy_loop(self, name: str, shape: tuple[int, int]) -> float:
         count, n = shape
         timing = TIMING.format(seconds=1.0)
-        return ratio(
+        return code_ratio(
             timing + OURS.format(name=name, count=count, n=n),
             timing + SCIPY.format(count=count, n=n),
         )

@@ -135,7 +135,9 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
     return step
 
 
-def timings(step: Step, seconds: float, wait: Callable[[], None] = lambda: None, least: int = 3) -> list[float]:
+def timings(
+    step: Step, seconds: float, wait: Callable[[], None] = lambda: None, least: int = 3
+) -> list[float]:
     """Return the seconds of single calls, for about `seconds` after a warm-up.
 
     Parameters
@@ -244,7 +246,9 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
 def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int:
     """Print the median times of a method's step."""
     found = entry(options.name, ("optimizer", "wrapper"))
-    text = options.shapes or ("1000,100000,1000000" if issubclass(found.obj, Elementwise) else "64x64,256x256")
+    text = options.shapes or (
+        "1000,100000,1000000" if issubclass(found.obj, Elementwise) else "64x64,256x256"
+    )
     shapes = [shape_of(word) for word in text.split(",")]
     dtypes = [options.dtype] if options.dtype else ["float32", "float64"]
     if not options.seconds > 0:
@@ -253,9 +257,7 @@ def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int
     if options.engine:
         if options.engine not in engines:
             raise ArgumentError(f"--engine: wanted one of {', '.join(engines)}, got {options.engine!r}")
-        measured = list(
-            rows(options.name, options.engine, shapes, dtypes, options.seconds, hyperparameters)
-        )
+        measured = list(rows(options.name, options.engine, shapes, dtypes, options.seconds, hyperparameters))
     else:
         build(options.name, "numpy", hyperparameters)  # bad hyperparameters are told before any work
         given = [options.name, "--shapes", text, "--seconds", str(options.seconds), *rest]

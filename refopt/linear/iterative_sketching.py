@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import Array, like, namespace, to_numpy
+from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Evidence, Source, register
@@ -70,11 +71,21 @@ def draw_sketch(
     return S
 
 
+def _twenty_passes(n: int, size: int) -> Callable[[], LinearResult]:
+    rng = np.random.default_rng(0)
+    A, b = rng.standard_normal((n, n)), rng.standard_normal(n)
+    return lambda: iterative_sketching(A, b, sketch_size=size, rtol=0.0, maxiter=20)
+
+
 @register(
     "iterative-sketching",
     kind="solver",
     source=HONG,
     where="the randomized iterative sketching solver",
+    costs=(
+        Cost("n", 2.0, "O(n^2 s) a pass", lambda n: _twenty_passes(n, 4), (400, 800, 1600, 3200)),
+        Cost("sketch size", 1.0, "O(n^2 s) a pass", lambda s: _twenty_passes(1000, s), (4, 8, 16, 32, 64)),
+    ),
     also=(GOWER,),
     dialects={
         "official": Dialect(

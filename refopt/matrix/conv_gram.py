@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+import numpy as np
 
 from refopt.core.arrays import Array, check_array, like, namespace, to_numpy
+from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.registry import Evidence, Source, register
 from refopt.matrix.common import check_choice, check_count
@@ -64,11 +68,17 @@ def autocorrelation(K: Array) -> Array:
     return xp.roll(lags, (K.shape[2] - 1, K.shape[3] - 1), axis=(2, 3))  # negative lags first
 
 
+def _circular_image(n: int) -> Callable[[], Array]:
+    K = np.random.default_rng(0).standard_normal((16, 16, 3, 3))
+    return lambda: conv_spectral_norm_gram(K, n)
+
+
 @register(
     "conv-spectral-norm-gram",
     kind="matfun",
     source=DELATTRE_2023,
     where="Algorithm 3 (circular padding)",
+    costs=(Cost("n", 2.0, "a Gram matrix for each of n^2 frequencies", _circular_image, (16, 32, 64, 128)),),
     also=(DELATTRE_2024, SEDGHI_2019),
     evidence=(
         Evidence("parity", "the authors' circular and size-free bounds for 1 to 6 steps, to 1e-12",

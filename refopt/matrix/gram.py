@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from refopt.core.arrays import Array, check_array, like, namespace
+from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.registry import Dialect, Evidence, Source, register
 from refopt.core.rng import generator
@@ -87,11 +92,17 @@ def gram_gradient(G: Array, steps: int) -> Array:
     return W * gram_iteration(G, steps)[..., None, None] / _guarded(along)
 
 
+def _five_gram_steps(n: int) -> Callable[[], Array]:
+    A = np.random.default_rng(0).standard_normal((n, n))
+    return lambda: spectral_norm_gram(A, 5)
+
+
 @register(
     "spectral-norm-gram",
     kind="matfun",
     source=DELATTRE_2023,
     where="Gram iteration for dense matrices, with rescaling",
+    costs=(Cost("n", 3.0, "one product of n x n matrices a step", _five_gram_steps, (128, 256, 512, 1024)),),
     dialects={
         "official": Dialect({"steps": 100}, "blaisedelattre/lip4conv@7d11545", "its dense default"),
     },

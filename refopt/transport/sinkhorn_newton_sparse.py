@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from refopt.core.arrays import like, to_numpy
+from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Evidence, Source, register
@@ -59,11 +61,18 @@ def sparsify(P: np.ndarray, keep: int) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(np.where((threshold <= P) & (P > 0), P, 0))
 
 
+def _ten_newton_steps(n: int) -> Callable[[], Any]:
+    """A fixed number of passes of both stages on a random cost, for the benchmark of growth."""
+    C = np.random.default_rng(0).random((n, n))
+    return lambda: sinkhorn_newton_sparse(None, None, C, 1e-2, warmup=10, maxiter=10, tol=0.0)
+
+
 @register(
     "sinkhorn-newton-sparse",
     kind="transport",
     source=TANG,
     where="Algorithm 1",
+    costs=(Cost("n", 2.0, "abstract: O(n^2) an iteration", _ten_newton_steps, (250, 500, 1000, 2000)),),
     also=(BRAUER,),
     evidence=(
         Evidence(

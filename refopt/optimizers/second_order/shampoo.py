@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.cost import Cost
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
@@ -40,10 +44,15 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
     return from_eigen(vectors, (xp.clip(values, min=0.0) + eps) ** (-1.0 / power))
 
 
+def _square_state(n: int) -> Callable[[], Any]:
+    return lambda: dict(Shampoo().init(np.ones((n, n))))
+
+
 @register(
     "shampoo",
     kind="optimizer",
     source=GUPTA,
+    costs=(Cost("n", 2.0, "one n x n matrix an axis", _square_state, (32, 64, 128, 256), "bytes", 0.02),),
     where="Algorithm 2, for tensors of any order",
     dialects={
         "kozistr": Dialect({"lr": 1e-3, "eps": 1e-6, "decay": "coupled"}, "pytorch_optimizer 4.1 Shampoo"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.cost import Cost
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
@@ -42,10 +46,25 @@ def rotate(G: Array, bases: Modes, axes: tuple[int, ...], *, back: bool = False)
     return G
 
 
+def _square_state(n: int) -> Callable[[], Any]:
+    return lambda: dict(SOAP().init(np.ones((n, n))))
+
+
 @register(
     "soap",
     kind="optimizer",
     source=VYAS,
+    costs=(
+        Cost(
+            "n",
+            2.0,
+            "a Gram matrix and a basis an axis, and two moments",
+            _square_state,
+            (32, 64, 128, 256),
+            "bytes",
+            0.02,
+        ),
+    ),
     where="the single step of SOAP and its power-iteration refresh",
     also=(GUPTA,),
     dialects={

@@ -1,0 +1,129 @@
+"""Fitted exponents of time and memory, held to what the papers state: ``python -m asv_bench.growth``.
+
+Read from the registry: every ``costs=`` of a registration, and for every optimizer with ``state_copies=k``
+that its state is k arrays like the parameters and grows as they do.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import refopt
+from refopt.cli.bench import timings
+from refopt.core.cost import Cost
+from refopt.core.registry import Entry, entry, methods
+
+from asv_bench.quiet import quietest
+
+
+class WorseThanStated(AssertionError):
+    """A method's cost grows faster than its paper says."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A measured growth beside the stated one."""
+
+    name: str
+    cost: Cost
+    exponent: float
+    values: tuple[float, ...]
+
+    @property
+    def worse(self) -> bool:
+        return not self.exponent <= self.cost.exponent + self.cost.slack
+
+    def __str__(self) -> str:
+        c = self.cost
+        sizes = ", ".join(f"{n}: {v:.3g}" for n, v in zip(c.sizes, self.values))
+        return (
+            f"{self.name}: {c.measure} grow as {c.variable}^{self.exponent:.2f}, stated {c.exponent:g}"
+            f" ({c.where}){', WORSE' if self.worse else ''} [{sizes}]"
+        )
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the exponent of the power law that fits best in the logarithms.
+
+    Raises
+    ------
+    ValueError
+        A value that is not positive and finite: nothing can be said, and silence would pass for a pass.
+    """
+    if not all(v > 0 and math.isfinite(v) for v in values):
+        raise ValueError(f"wanted positive measurements, got {list(values)}")
+    return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(values, float)), 1)[0])
+
+
+def bytes_of(value: Any) -> int:
+    """Return the bytes of all arrays in nested dicts, lists and tuples."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(bytes_of, value.values()))
+    return sum(map(bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def state_cost(method: Entry) -> Cost:
+    """Return the growth that ``state_copies`` declares: linear in the number of parameters."""
+    o = refopt.optimizer(method.name)
+
+    def setup(n: int) -> Any:
+        x = np.ones((n // 8, 8))
+        return lambda: {"state": dict(o.init(x))}
+
+    return Cost(
+        "d", 1.0, f"state_copies={method.extra['state_copies']}", setup, (2**9, 2**12, 2**15), "bytes", 0.02
+    )
+
+
+def costs(method: Entry) -> Iterator[Cost]:
+    """Yield what a registration declares."""
+    yield from method.extra.get("costs", ())
+    if method.extra.get("state_copies", 0) > 0:
+        yield state_cost(method)
+
+
+def measured(cost: Cost, size: int, seconds: float) -> float:
+    """Return the seconds or bytes of one size."""
+    call = cost.setup(size)
+    if cost.measure == "bytes":
+        return float(bytes_of(call()))
+    # The least time is the one that nobody interrupted.
+    return quietest(lambda: min(timings(call, seconds)))[0]
+
+
+def fit(name: str, cost: Cost, seconds: float = 0.2) -> Fit:
+    """Measure all sizes of a declared cost."""
+    values = tuple(measured(cost, n, seconds) for n in cost.sizes)
+    return Fit(name, cost, slope(cost.sizes, values), values)
+
+
+def check(found: Sequence[Fit]) -> None:
+    """Raise `WorseThanStated`, naming every method that grows too fast."""
+    bad = [str(f) for f in found if f.worse]
+    if bad:
+        raise WorseThanStated("\n".join(bad))
+
+
+def declared() -> list[tuple[str, Cost]]:
+    """Return every declared cost, by the name of its method."""
+    return [(m.name, c) for m in methods() for c in costs(m)]
+
+
+def main(names: list[str]) -> None:
+    found = []
+    for name, cost in [(n, c) for n, c in declared() if not names or entry(n).name in names]:
+        found.append(fit(name, cost))
+        print(found[-1], flush=True)
+    check(found)
+    print(f"{len(found)} exponents, none above what is stated")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""refopt: the Numba engine for elementwise methods; also the copy that bounds them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import refopt
+from refopt.cli.bench import stepper
+from refopt.core.method import Elementwise
+from refopt.core.registry import entry
+
+from asv_bench.sides import Key
+
+FORM = "numba"
+SOAP_PERIOD = 10
+
+
+def build(key: Key) -> tuple[Callable[[], Any], int]:
+    if key.method in ("copy", "negate"):
+        return stream(key), 1
+    elementwise = issubclass(entry(key.method).obj, Elementwise)
+    o = refopt.optimizer(key.method, **({"engine": FORM} if elementwise else {}))
+    shapes = {f"p{k}": shape for k, shape in enumerate(key.shapes)}
+    step = stepper(o, shapes if len(shapes) > 1 else {"": key.shapes[0]}, key.dtype, FORM)
+    if key.method != "soap":
+        return step, 1
+
+    def period() -> None:
+        for _ in range(SOAP_PERIOD):
+            step()
+
+    return period, SOAP_PERIOD
+
+
+def stream(key: Key) -> Callable[[], None]:
+    """All threads copy an array to another, or negate it in place: what the memory does at best.
+
+    The copy's destination is read into the cache before it is written, which is not counted; in place
+    there is nothing to hide, so that is the stricter bound for steps that are made in place.
+    """
+    import numba
+
+    (a,) = key.arrays(0)
+    sign = a.dtype.type(1.0 if key.method == "copy" else -1.0)
+    b = a if key.method == "negate" else np.zeros_like(a)
+
+    @numba.njit(parallel=True)
+    def run(a: np.ndarray, b: np.ndarray, sign: float) -> None:
+        for i in numba.prange(a.size):
+            b[i] = sign * a[i]
+
+    return lambda: run(a, b, sign)
+
+
+class _Point:
+    """f(x) = |x|^2 / 2 at ten parameters."""
+
+    x0 = np.ones(10)
+
+    def value(self, x: np.ndarray) -> float:
+        return 0.5 * float(x @ x)
+
+    def grad(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+
+def minimize_overhead(key: Key, seconds: float) -> float:
+    """Seconds a step that `minimize` takes beyond the calls of oracle and rule."""
+    problem, o, steps = _Point(), refopt.optimizer(key.method.removeprefix("minimize-"), lr=1e-3), 3000
+    beyond = []
+    until = time.perf_counter() + seconds
+    while len(beyond) < 7 or time.perf_counter() < until:
+        begin = time.perf_counter()
+        refopt.minimize(problem, o, np.ones(10), steps=steps, record_every=steps)
+        driven = time.perf_counter() - begin
+        x = np.ones(10)
+        s = o.init(x)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            x, s = o.update(x, problem.grad(x), s)
+        beyond.append((driven - (time.perf_counter() - begin)) / steps)
+    return statistics.median(beyond)
+
+
+FIGURES = {"minimize-sgd": minimize_overhead, "minimize-adam": minimize_overhead}

@@ -1,0 +1,197 @@
+"""Time to target, each method with its own tuned rate: ``python -m asv_bench.target [METHOD ...]``.
+
+Every method has the same search on every problem: the rates of `target_spaces.json`, then two between the
+best one and its neighbours. A run ends at the target or at the budget, in gradient equivalents. Rates
+are ranked by what the run asked for until the target, or by the last objective if none reached it. What was
+tried and what came of it is written to `target_results.json`; seconds are those of the chosen run, with the
+recording left out, on the machine that made the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import refopt
+from refopt.core.errors import RefoptError
+from refopt.core.oracle import objective
+from refopt.core.problem import offers
+from refopt.core.registry import methods
+
+HERE = pathlib.Path(__file__).parent
+SPACES, RESULTS = HERE / "target_spaces.json", HERE / "target_results.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: its rate, whether and at what price it met the target, and where it ended.
+
+    Attributes
+    ----------
+    lr : float or None
+        None: the method has no rate.
+    gradients, seconds : float or None
+        Spent until the target; None if it was not met.
+    fun : float
+        The last objective, infinity if the run diverged.
+    """
+
+    lr: float | None
+    gradients: float | None
+    seconds: float | None
+    fun: float
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Smaller is better: what was spent, or where it ended."""
+        met = self.gradients is not None
+        return (not met, self.gradients if met else self.fun)  # type: ignore[return-value]
+
+
+def search(run: Callable[[float], Trial], rates: list[float]) -> list[Trial]:
+    """Try all `rates`, then the geometric means of the best and its neighbours: one or two more.
+
+    Parameters
+    ----------
+    run : callable
+        From a rate to a `Trial`.
+    rates : list of float
+        Increasing.
+
+    Returns
+    -------
+    list of Trial
+        In the order of the runs: ``len(rates) + 2`` of them; at an end of `rates` the second further rate
+        lies beyond it, as far as the neighbour on the other side.
+    """
+    found = [run(lr) for lr in rates]
+    k = min(range(len(rates)), key=lambda i: found[i].rank)
+    below = rates[k - 1] if k > 0 else rates[0] ** 2 / rates[1]
+    above = rates[k + 1] if k + 1 < len(rates) else rates[-1] ** 2 / rates[-2]
+    return found + [run(math.sqrt(rates[k] * other)) for other in (below, above)]
+
+
+def best(trials: list[Trial]) -> Trial:
+    """Return the trial of the smallest rank, the first of equals."""
+    return min(trials, key=lambda trial: trial.rank)
+
+
+def build(spec: dict[str, Any]) -> Any:
+    """Return a problem of the spaces; ``"libsvm": name`` writes that data set as a LIBSVM file first."""
+    parameters = dict(spec["parameters"])
+    if "libsvm" not in parameters:
+        return refopt.problem(spec["problem"], **parameters)
+    from refopt.problems.data import load
+    from sklearn.datasets import dump_svmlight_file
+
+    inputs, targets = load(parameters.pop("libsvm"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "data.libsvm")
+        dump_svmlight_file(inputs, targets, path)
+        return refopt.problem(spec["problem"], data=path, **parameters)
+
+
+def trial(problem: Any, name: str, lr: float | None, spec: dict[str, Any]) -> Trial:
+    """Run a method until the target or the budget."""
+    target, last = spec["target"], math.inf
+
+    def stop(*, intermediate_result: Any) -> None:
+        nonlocal last
+        last = intermediate_result.fun
+        if last <= target:
+            raise StopIteration
+
+    try:
+        method = refopt.optimizer(name, **({} if lr is None else {"lr": lr}))
+    except RefoptError:  # a rate outside the method's range
+        return Trial(lr, None, None, math.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        r = refopt.minimize(
+            problem, method, steps=10**6, max_calls=float(spec["budget"]), max_seconds=spec["seconds"],
+            batch_size=spec.get("batch_size"), seed=0, record_every=10**6, callback=stop,
+        )  # fmt: skip
+    met = last <= target and r.success
+    fun = r.fun if r.success and math.isfinite(r.fun) else math.inf
+    return Trial(
+        lr,
+        r.gradient_equivalents if met else None,
+        float(r.history["seconds"][-1]) if met else None,
+        fun,
+    )
+
+
+def fits(name: str, problem: Any) -> bool:
+    """Tell whether the problem offers what the method needs."""
+    return all(offers(problem, need) for need in refopt.optimizer(name).needs)
+
+
+def has_rate(name: str) -> bool:
+    """Tell whether the method (or a wrapper's base) takes a rate."""
+    try:
+        refopt.optimizer(name, lr=0.1)
+    except RefoptError:
+        return False
+    return True
+
+
+def tune(name: str, problem: Any, spec: dict[str, Any], rates: list[float]) -> list[Trial]:
+    """Search the rate of one method on one problem; a method without a rate is run once."""
+    if not has_rate(name):
+        return [trial(problem, name, None, spec)]
+    return search(lambda lr: trial(problem, name, lr, spec), rates)
+
+
+def rounded(value: float | None) -> float | None:
+    """Four digits are kept in the file; JSON has no infinity."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+
+
+def main(names: list[str]) -> None:
+    spaces = json.loads(SPACES.read_text())
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    wanted = names or [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+    for title, spec in spaces["problems"].items():
+        problem = build(spec)
+        print(
+            f"{title}: {objective(problem, problem.start(0)):.4g} at the start, target {spec['target']:.4g}"
+        )
+        for name in wanted:
+            if not fits(name, problem):
+                continue
+            try:
+                trials = tune(name, problem, spec, spaces["rates"])
+            except RefoptError as error:
+                print(f"  {name:22} does not fit: {error}", flush=True)
+                continue
+            chosen = best(trials)
+            print(f"  {name:22} {chosen}", flush=True)
+            kept.setdefault(title, {})[name] = {
+                "lr": rounded(chosen.lr),
+                "gradients": rounded(chosen.gradients),
+                "seconds": rounded(chosen.seconds),
+                "fun": rounded(chosen.fun),
+                "tried": [[rounded(t.lr), rounded(t.gradients), rounded(t.fun)] for t in trials],
+            }
+        write(kept)
+
+
+def write(results: dict[str, Any]) -> None:
+    """Write the results, one line a method, so that a change shows where it is."""
+    blocks = []
+    for title, found in sorted(results.items()):
+        lines = [f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(found.items())]
+        blocks.append(f" {json.dumps(title)}: {{\n" + ",\n".join(lines) + "\n }")
+    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

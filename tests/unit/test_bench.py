@@ -1,0 +1,222 @@
+"""The benchmarks' logic: nothing here is timed."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import refopt
+from asv_bench import growth, rows, target
+from asv_bench.side_by_side import SPREAD, Times, compare
+from asv_bench.sides import Key
+from refopt.cli import bench, main
+from refopt.core.cost import Cost
+from refopt.core.errors import ArgumentError
+from refopt.core.registry import methods
+
+NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_can_be_stepped(name: str) -> None:
+    """A new registration is timed without being named anywhere: it steps on the benchmark's own problem."""
+    step = bench.stepper(bench.build(name, "numpy", {}), {"": (6, 4)}, "float64")
+    step()
+    step()
+
+
+def test_stepper_carries_the_state_on() -> None:
+    seen: list[int] = []
+
+    class Counting(type(refopt.optimizer("adam"))):  # type: ignore[misc]
+        def scalars(self, t: int, carried: object) -> dict[str, float]:
+            seen.append(t)
+            return super().scalars(t, carried)  # type: ignore[no-any-return]
+
+    step = bench.stepper(Counting(), {"a": (3,), "b": (2, 2)}, "float32")
+    for _ in range(3):
+        step()
+    assert seen == [1, 2, 3]
+
+
+def test_timings_are_as_many_as_asked() -> None:
+    calls: list[int] = []
+    times = bench.timings(lambda: calls.append(1), 0.0, least=4)
+    assert len(times) == 4 and min(times) >= 0
+    assert len(calls) == 5, "one call warms up"
+
+
+def test_bench_command(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", "lion", "--engine", "numpy", "--shapes", "12,3x4", "--seconds", "0.001", "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(r["shape"], r["dtype"], r["engine"]) for r in found] == [
+        (shape, dtype, "numpy") for shape in ("12", "3x4") for dtype in ("float32", "float64")
+    ]
+    assert all(r["seconds"] * 1e9 == pytest.approx(12 * r["nanoseconds_per_parameter"]) for r in found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nope"], "no optimizer or wrapper is called 'nope'"),
+        (["sqrtm-eigh"], "is a matfun, wanted a optimizer or wrapper"),
+        (["adam", "--shapes", "3y"], "--shapes: wanted shapes such as 1000,256x128, got '3y'"),
+        (["adam", "--engine", "steam"], "--engine: wanted one of numpy"),
+        (["adam", "--seconds", "0"], "--seconds: wanted a positive number"),
+        (["adam", "--lrr", "1"], "adam has no hyperparameter 'lrr'"),
+        (["muon", "--engine", "numba"], "--engine: wanted one of numpy"),
+        (["adam", "--problem.n", "3"], "--problem.n: there is no problem here"),
+    ],
+)
+def test_bench_command_refuses(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_slope() -> None:
+    sizes = (10, 20, 40, 80)
+    assert growth.slope(sizes, [3.0 * n**1.5 for n in sizes]) == pytest.approx(1.5, abs=1e-12)
+    for bad in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="positive measurements"):
+            growth.slope(sizes, [1.0, 2.0, bad, 8.0])
+
+
+def _cost(exponent: float, grows: float) -> Cost:
+    def setup(n: int) -> Any:
+        return lambda: {"a": np.zeros(int(n**grows), np.uint8), "t": 1}
+
+    return Cost("n", exponent, "stated", setup, (10, 100, 1000), "bytes", 0.05)
+
+
+def test_growth_fails_loudly() -> None:
+    """A method that grows faster than stated is an error that names it; one that does not passes."""
+    good, bad = growth.fit("good", _cost(2.0, 2.0)), growth.fit("bad", _cost(1.0, 1.5))
+    assert good.exponent == pytest.approx(2.0, abs=1e-6) and not good.worse
+    growth.check([good])
+    with pytest.raises(growth.WorseThanStated, match=r"bad: bytes grow as n\^1.50, stated 1 .* WORSE") as e:
+        growth.check([good, bad])
+    assert "good" not in str(e.value)
+    unknown = growth.Fit("nan", good.cost, math.nan, (1.0, 1.0, 1.0))
+    assert unknown.worse, "an exponent that is not a number is not a pass"
+
+
+def test_cost_checks() -> None:
+    with pytest.raises(ArgumentError, match="at least three, increasing"):
+        Cost("n", 1.0, "", lambda n: lambda: None, (10, 10, 20))
+    with pytest.raises(ArgumentError, match="measure: wanted one of seconds, bytes"):
+        Cost("n", 1.0, "", lambda n: lambda: None, (1, 2, 3), "flops")
+
+
+def test_declared_costs_are_found() -> None:
+    """Costs are found in the registry alone, of every kind, and their work can be set up and done."""
+    found = growth.declared()
+    names = [name for name, _ in found]
+    assert {"sinkhorn-newton-sparse", "spectral-norm-gram", "iterative-sketching", "shampoo", "adam"} <= set(names)
+    assert set(names) >= {m.name for m in methods() if m.extra.get("state_copies", 0) > 0 or "costs" in m.extra}
+    for name, cost in found:
+        if cost.measure == "bytes":
+            growth.check([growth.fit(name, cost)])
+
+
+def test_state_copies_are_copies() -> None:
+    """The state that is declared as k arrays like x holds no more than them, once steps have been made."""
+    for m in methods("optimizer"):
+        copies = m.extra.get("state_copies", 0)
+        if not copies:
+            continue
+        x, o = np.ones((64, 64)), refopt.optimizer(m.name)
+        size = growth.bytes_of(dict(o.init(x)))
+        # Sums by row or column are allowed beside.
+        assert size <= (copies + 0.15) * x.nbytes, m.name
+
+
+def _runner(best_rate: float, seen: list[float]) -> Any:
+    def run(lr: float) -> target.Trial:
+        seen.append(lr)
+        off = abs(math.log10(lr / best_rate))
+        return target.Trial(lr, 10 * (1 + off) if off < 2 else None, 1.0, off)
+
+    return run
+
+
+@pytest.mark.parametrize("best_rate", [1e-4, 2e-3, 0.1, 30.0])
+def test_search_has_the_same_budget_and_closes_in(best_rate: float) -> None:
+    seen: list[float] = []
+    rates = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
+    trials = target.search(_runner(best_rate, seen), rates)
+    assert len(seen) == len(rates) + 2 == len(trials)
+    assert seen[:6] == rates
+    chosen = target.best(trials)
+    assert abs(math.log10(chosen.lr / best_rate)) <= 0.5 + 1e-9
+
+
+def test_rank_prefers_a_met_target_to_a_small_objective() -> None:
+    met, near, lost = (
+        target.Trial(0.1, 200.0, 1.0, 0.2),
+        target.Trial(0.2, None, None, 0.1),
+        target.Trial(0.3, None, None, math.inf),
+    )
+    assert target.best([lost, near, met]) is met
+    assert target.best([lost, near]) is near
+    assert target.best([target.Trial(0.4, 100.0, 9.0, 0.2), met]).lr == 0.4
+
+
+def test_trial_stops_at_the_target_and_within_the_budget() -> None:
+    problem = refopt.problem("quadratic", n=5, condition_number=10.0)
+    spec = {"target": 1e-3, "budget": 500, "seconds": 10}
+    met = target.trial(problem, "nesterov", 0.1, spec)
+    assert met.gradients is not None and met.gradients < 500 and met.fun <= 1e-3
+    short = target.trial(problem, "nesterov", 0.1, {**spec, "budget": met.gradients - 1})
+    assert short.gradients is None and short.fun > 1e-3
+    assert target.trial(problem, "sgd", 1e6, spec) == target.Trial(1e6, None, None, math.inf)
+
+
+def test_spaces_and_results_belong_together() -> None:
+    """Every result is of a registered method on a problem of the spaces, from the stated search."""
+    spaces, results = (json.loads(p.read_text()) for p in (target.SPACES, target.RESULTS))
+    assert set(results) == set(spaces["problems"])
+    for title, found in results.items():
+        spec = spaces["problems"][title]
+        assert len(found) >= 40
+        for name, row in found.items():
+            assert name in NAMES
+            tried = row["tried"]
+            assert len(tried) == (1 if row["lr"] is None else len(spaces["rates"]) + 2)
+            if row["lr"] is not None:
+                assert [t[0] for t in tried[: len(spaces["rates"])]] == spaces["rates"]
+            if row["gradients"] is None:
+                assert all(t[1] is None for t in tried)
+            else:
+                assert row["gradients"] == min(t[1] for t in tried if t[1] is not None)
+                assert row["fun"] <= spec["target"]
+
+
+def test_quiet_rounds_count() -> None:
+    """Medians of quiet rounds; where one side never was quiet, first deciles of both."""
+    ours, theirs = Times(), Times()
+    for seconds, fast, foreign in ((1.0, 0.9, 0.0), (50.0, 0.8, 0.5), (1.1, 0.95, 0.0)):
+        ours.add(seconds, fast, foreign)
+    theirs.add(2.0, 1.5, 0.01)
+    assert compare(ours, theirs) == (1.05, 2.0)
+    assert not ours.disturbed and not ours.doubtful and theirs.doubtful
+    noisy = Times()
+    noisy.add(9.0, 3.0, 0.4)
+    assert noisy.disturbed and compare(ours, noisy) == (0.8, 3.0)
+    apart = Times()
+    apart.add(1.0, 1.0, 0.0)
+    apart.add(1.01 * SPREAD, 1.0, 0.0)
+    assert apart.doubtful
+
+
+def test_keys_and_bytes_moved() -> None:
+    key = Key.read("adam/200*1000/float32")
+    assert key.shapes == [(1000,)] * 200 and key.parameters == 200_000
+    assert [a.dtype for a in Key.read("muon/4x3/float32").arrays(0)] == [np.float32]
+    # x, m and v both ways, and the gradient.
+    assert rows.moved("adam") == 7 and rows.moved("lion") == 5 and rows.moved("adan") == 11
