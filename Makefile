@@ -13,6 +13,9 @@ help:
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
+	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (10 minutes)"
+	@echo "make bench-full  all sizes, solvers and transport, time to target (hours)"
+	@echo "make bench-gpu   the GPU set; needs numpy, scipy, cupy and torch, and installs nothing"
 	@echo "make record  record the peers' trajectories anew"
 
 $(VENV)/.done: pyproject.toml
@@ -54,6 +57,23 @@ record: $(PARITY)/.done
 
 vectors: $(VENV)/.done
 	$(BIN)/refopt vectors write --all -o docs/vectors
+
+# Other jobs on the cores disturb these; what they disturbed says so.
+bench: $(PARITY)/.done
+	$(PARITY)/bin/python -m asv_bench.table elementwise copy leaves matrix figures --rounds 2 --more 0
+	$(PARITY)/bin/python -m asv_bench.growth
+	$(PARITY)/bin/python -m asv_bench.survey --quick --seconds 0.02
+
+bench-full: $(PARITY)/.done
+	$(PARITY)/bin/python -m asv_bench.table --rounds 5 --more 5
+	$(PARITY)/bin/python -m asv_bench.tracks
+	$(PARITY)/bin/python -m asv_bench.growth
+	$(PARITY)/bin/python -m asv_bench.survey
+	OMP_NUM_THREADS=1 $(PARITY)/bin/python -m asv_bench.target
+	$(PARITY)/bin/python -m asv_bench.target_report docs/time_to_target.png
+
+bench-gpu:
+	$(PYTHON) -m asv_bench.gpu
 
 docs: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

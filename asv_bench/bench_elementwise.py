@@ -1,61 +1,56 @@
-"""Steps of elementwise optimizers: refopt's Numba engine beside torch's fused CPU kernels."""
+"""Ratios of the table (`asv_bench.rows`) under asv: refopt's steps over its peers'."""
 
 from __future__ import annotations
 
 import importlib.util
 
-from asv_bench.side_by_side import TIMING, ratio
+from asv_bench import rows
+from asv_bench.figures import first_step_seconds, import_seconds, overhead_seconds
+from asv_bench.side_by_side import alternate, compare
 
-OURS = """
-import numpy as np, refopt
-o = refopt.optimizer({name!r}, engine="numba")
-rng = np.random.default_rng(0)
-x, g = rng.standard_normal({n}).astype({dtype!r}), rng.standard_normal({n}).astype({dtype!r})
-s = o.init(x)
-def step():
-    global x, s
-    x, s = o.update(x, g, s, donate=True)
-measure(step)
-"""
-
-TORCH = """
-import numpy as np, torch
-torch.set_num_threads(2)
-rng = np.random.default_rng(0)
-p = torch.nn.Parameter(torch.tensor(rng.standard_normal({n}), dtype=torch.{dtype}))
-p.grad = torch.tensor(rng.standard_normal({n}), dtype=torch.{dtype})
-step = torch.optim.{cls}([p], fused=True).step
-measure(step)
-"""
-
-PEERS = {"adam": "Adam", "adamw": "AdamW"}
+# What a side's library is imported as.
+MODULES = {"torch": "torch", "kozistr": "pytorch_optimizer", "optax": "optax", "refopt": "numba"}
+ROWS = {r.title: r for group in rows.GROUPS.values() for r in group()}
 
 
-class FusedRatio:
-    """Time of one step over that of torch's ``fused=True`` step."""
+class Ratio:
+    """Time of one step over the peer's, or over the bound by memory."""
 
-    params = (list(PEERS), [10**3, 10**5, 10**7], ["float64", "float32"])
-    param_names = ("method", "parameters", "dtype")
-    timeout = 600
+    params = (list(ROWS),)
+    param_names = ("row",)
+    timeout = 900
     unit = "ratio"
 
-    def setup(self, name: str, n: int, dtype: str) -> None:
-        if importlib.util.find_spec("torch") is None:
-            raise NotImplementedError("torch is not installed")
+    def setup(self, title: str) -> None:
+        module = MODULES[ROWS[title].theirs[0].partition(":")[0]]
+        if importlib.util.find_spec(module) is None:
+            raise NotImplementedError(f"{module} is not installed")
 
-    def track_step_over_torch_fused(self, name: str, n: int, dtype: str) -> float:
-        timing = TIMING.format(seconds=1.0)
-        return ratio(
-            timing + OURS.format(name=name, n=n, dtype=dtype),
-            timing + TORCH.format(cls=PEERS[name], n=n, dtype=dtype),
-        )
+    def track_ratio(self, title: str) -> float:
+        """A row's targets are those of `asv_bench.rows`."""
+        r = ROWS[title]
+        times = alternate([(r.ours, r.theirs)], 0.3)
+        ours, theirs = compare(times[r.ours], times[r.theirs])
+        return ours / (theirs * r.bound)
 
 
-if __name__ == "__main__":
-    bench = FusedRatio()
-    for name in PEERS:
-        for n in FusedRatio.params[1]:
-            for dtype in FusedRatio.params[2]:
-                bench.setup(name, n, dtype)
-                value = bench.track_step_over_torch_fused(name, n, dtype)
-                print(f"{name} {n} {dtype}: {value:.3f} of torch fused", flush=True)
+class Overheads:
+    """Seconds of the import, of the first step with a warm cache, and of the driver."""
+
+    timeout = 300
+    unit = "s"
+
+    def track_import(self) -> float:
+        """Beyond numpy and scipy.linalg; the target is 0.04."""
+        times = import_seconds()
+        return times.value(times.disturbed)
+
+    def track_first_step(self) -> float:
+        """On the Numba engine, the loop being on disk."""
+        times = first_step_seconds()
+        return times.value(times.disturbed)
+
+    def track_minimize(self) -> float:
+        """Seconds a step beyond oracle and rule; the target is 1e-5."""
+        times = overhead_seconds("sgd")
+        return times.value(times.disturbed)

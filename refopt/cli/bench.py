@@ -31,10 +31,10 @@ Step = Callable[[], None]
 class Plane:
     """f(x) = <c, x> with what methods ask besides, all for the price of handing arrays over.
 
-    What is timed on it is the method. Gradients of different examples and points are one array.
+    What is timed on it is the method. Gradients of different examples and points are one array. It has no
+    residual and no layers: methods that solve systems of the size of x step on a problem of the zoo.
     """
 
-    least_squares = True
     n_examples = 1000
     lipschitz = 1.0
 
@@ -52,16 +52,6 @@ class Plane:
     def hvp(self, x: Params, v: Params, batch: Any = None) -> Params:
         """Return v."""
         return v
-
-    def residual(self, x: Params, batch: Any = None) -> Any:
-        """Return c, which is taken for one array."""
-        return self.c
-
-    def jvp(self, x: Params, v: Params, batch: Any = None) -> Params:
-        """Return v."""
-        return v
-
-    vjp = jvp
 
     def prox(self, x: Params, step: float) -> Params:
         """Return x."""
