@@ -230,7 +230,7 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
     )  # fmt: skip
     if run.returncode:
         raise ArgumentError(f"engine {engine}: {run.stderr.strip().splitlines()[-1]}")
-    return json.loads(run.stdout)  # type: ignore[no-any-return]
+    return json.loads(run.stdout)
 
 
 def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int:
