@@ -222,3 +222,33 @@ def test_keys_and_bytes_moved() -> None:
     assert [a.dtype for a in Key.read("muon/4x3/float32").arrays(0)] == [np.float32]
     # x, m and v both ways, and the gradient.
     assert rows.moved("adam") == 7 and rows.moved("lion") == 5 and rows.moved("adan") == 11
+
+
+def test_asv_classes_are_whole() -> None:
+    """Each class that asv finds names its parameters, and the registry's methods are among them unasked."""
+    import importlib
+    import inspect
+
+    from asv_bench import bench_registry, tracks
+
+    assert bench_registry.NAMES == NAMES
+    assert set(bench_registry.ELEMENTWISE) | set(bench_registry.MATRIX) == set(NAMES)
+    timed = 0
+    for module in ("bench_registry", "bench_elementwise", *tracks.MODULES):
+        for _, cls in inspect.getmembers(importlib.import_module(f"asv_bench.{module}"), inspect.isclass):
+            found = [m for m in dir(cls) if m.startswith(("track_", "time_", "peakmem_"))]
+            if cls.__module__ == f"asv_bench.{module}" and found:
+                timed += 1
+                assert len(getattr(cls, "params", ())) == len(getattr(cls, "param_names", ())), cls
+    assert timed >= 12
+    assert ("ConjugateGradient", "track_ratio_to_scipy", ()) in tracks.tracks("bench_linear")
+    assert len([t for t in tracks.tracks("bench_matrix") if t[0] == "BatchedRoot"]) == 6
+
+
+def test_survey_covers_every_method() -> None:
+    from asv_bench import survey
+
+    cases = survey.cases(True, "numpy")
+    assert {name for name, _ in cases} == set(NAMES)
+    assert all((len(shape) == 1) == (name in survey.ELEMENTWISE) for name, shape in cases)
+    assert {name for name, _ in survey.cases(True, "numba")} == set(survey.ELEMENTWISE)
