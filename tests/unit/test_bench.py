@@ -154,6 +154,8 @@ def test_search_has_the_same_budget_and_closes_in(best_rate: float) -> None:
     trials = target.search(_runner(best_rate, seen), rates)
     assert len(seen) == len(rates) + 2 == len(trials)
     assert seen[:6] == rates
+    # The further two are beside the best of the grid.
+    assert all(abs(math.log10(rate / best_rate)) <= 1.0 + 1e-9 for rate in seen[6:])
     chosen = target.best(trials)
     assert abs(math.log10(chosen.lr / best_rate)) <= 0.5 + 1e-9
 
