@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
@@ -183,6 +182,9 @@ class ChebyshevContextual:
             X, y = features[mine], (costs[mine] - 1) / self.scale
             fit = np.linalg.lstsq(X, y, rcond=None)[0]
             if np.any(np.abs(fit) > bound):
+                # Loaded here: scipy.optimize takes longer than all else that a first look-up imports.
+                from scipy.optimize import lsq_linear
+
                 # The box must have an inside for the solver.
                 fit = lsq_linear(X, y, bounds=(-bound - 1e-12, bound + 1e-12)).x
             self.theta[i] = fit

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from refopt.core.arrays import like, to_numpy
 from refopt.core.errors import ArgumentError
@@ -136,6 +135,9 @@ def _solve(
         "ftol": 0.0,
         "gtol": 0.1 * tol * problem.mass / n,
     }
+    # Loaded here: scipy.optimize takes longer than all else that a first look-up imports.
+    from scipy.optimize import minimize
+
     start = np.zeros(n + hb.size if form == "dual" else n)
     found = minimize(descent, start, jac=True, method="L-BFGS-B", options=options) if maxiter else None
     z = start if found is None else found.x
