@@ -212,11 +212,12 @@ def lift(method: Elementwise, ctx: Any, *, scalars: bool = True) -> Any:
     base = how.cls(type(method))
 
     class Lifted(base):  # type: ignore[misc, valid-type]
-        def _run(self, inputs: list[list[Any]], numbers: list[Any], donate: bool) -> list[list[Any]]:
+        def _run(self, arrays: list[Any], leaves: int, numbers: list[Any], donate: bool) -> list[Any]:
             if scalars and not all(isinstance(v, (ctx.mpf, int)) for v in numbers):
                 raise TypeError("a number of the step was computed in floats")
             rule = self.rule(how.space)
-            return [list(rule(*leaf, *map(ctx.mpf, numbers))) for leaf in inputs]
+            outs = [rule(*arrays[leaf::leaves], *map(ctx.mpf, numbers)) for leaf in range(leaves)]
+            return [out[place] for place in range(len(outs[0])) for out in outs]
 
     if not scalars:
         for name in ("start_numbers", "carry", "scalars"):
