@@ -78,6 +78,8 @@ def deviation(
 def known(method: str | None = None) -> list[Deviation]:
     """Return all deviations, or those that may concern one method, the plainest first.
 
+    Those that are about single methods come before those for all: they are what was really seen.
+
     Parameters
     ----------
     method : str, optional
@@ -87,7 +89,7 @@ def known(method: str | None = None) -> list[Deviation]:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"refopt.verify.faults.{module.name}")
     found = [d for d in _known.values() if method is None or not d.only or method in d.only]
-    return sorted(found, key=lambda d: PLAIN.index(d.stage))
+    return sorted(found, key=lambda d: (not d.only, PLAIN.index(d.stage)))
 
 
 # --- building blocks -------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class _Search:
             if gap < self.best[0]:
                 self.best = (gap, c)
             return self.examine(c) if gap <= NEAR[self.seen.dtype] else None
-        except (RefoptError, ArithmeticError, ValueError, TypeError, np.linalg.LinAlgError):
+        except (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError):
             # A variant out of its range, or one that this fault breaks altogether.
             return None
 
@@ -295,7 +295,7 @@ def _trace(search: _Search, c: Candidate | None) -> np.ndarray | None:
     own = c or Candidate(("paper",), (), search.seen.entry.name)
     try:
         return np.array([min(_first_steps(own, r, search.seen.together), 1e6) for r in search.seen.runs])
-    except (RefoptError, ArithmeticError, ValueError, TypeError, np.linalg.LinAlgError):
+    except (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError):
         return None
 
 

@@ -22,7 +22,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "momentum": ("mu", "beta"),
         "initial": ("initial_accumulator_value", "initial_scale"),
         "rate_decay": ("lr_decay",),
-        "trust": ("trust_coefficient",),
+        "trust": ("trust_coefficient", "trust_coeff"),
         "shampoo_beta": ("shampoo_beta",),
         "update_every": ("precondition_frequency", "preconditioning_compute_steps", "update_proj_gap"),
     }

@@ -35,6 +35,11 @@ XIE = Source(
             "sail-sg/Adan adan.py",
             "no_prox=True is decay='decoupled'; timm and pytorch_optimizer 4.1.0 (prox: its default) alike",
         ),
+        "no-prox": Dialect(
+            {"bias_correction": True, "eps_inside": False, "decay": "decoupled"},
+            "sail-sg/Adan adan.py, no_prox=True",
+            "optax 0.2.8 adan has this form, but 1 - b2 where the gradient's change is weighed: see docs/museum.md",
+        ),
     },
     evidence=(
         Evidence(

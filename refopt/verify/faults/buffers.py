@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from refopt.core import params
-from refopt.core.params import Params
+from refopt.core.arrays import namespace
+from refopt.core.params import Params, map_leaves
+from refopt.optimizers.common import averages
 from refopt.verify.deviations import Around, altered, deviation, fields, innermost
 
 
@@ -19,7 +22,6 @@ def _velocity(method: Any) -> str | None:
     "nesterov-overwrites-momentum",
     "with the look-ahead written back into the momentum buffer",
     stage="step",
-    seen=("pytorch-optimizer 2.7.0 SGDP (fixed in 2.8.0)",),
     only=("sgdp", "nesterov", "sgdw", "muon", "rmsprop"),
 )
 def _(method: Any) -> Any:
@@ -101,3 +103,57 @@ def _(method: Any) -> Any:
             return self.method.update(x, grad, {**s, "V": params.zeros_like(x)})
 
     return Changed(method) if "V" in getattr(inner, "slots", ()) else None
+
+
+def _second(method: Any) -> str | None:
+    """Return the slot that holds the average, or sum, of squares."""
+    slots = getattr(method, "slots", ())
+    # Without beta2 a slot v is a velocity.
+    names = ("n", "v") if "beta2" in fields(method) else ("E", "G")
+    return next((k for k in names if k in slots and "eps" in fields(method)), None)
+
+
+def _stored(
+    slot_of: Callable[[Any], str | None], what: Callable[[Any, Any, int], Any]
+) -> Callable[[Any], Any]:
+    """Keep ``what(array, method, t)`` in the slot after the step that used the array itself."""
+
+    def change(method: Any) -> Any:
+        inner = innermost(method)
+        slot = slot_of(inner)
+        if slot is None:
+            return None
+
+        class Changed(Around):
+            def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+                new, after = self.method.update(x, grad, s)
+                return new, {**after, slot: map_leaves(lambda a: what(a, inner, after["t"]), after[slot])}
+
+        return Changed(method)
+
+    return change
+
+
+def _corrected_by(beta: str) -> Callable[[Any, Any, int], Any]:
+    return lambda a, method, t: a / averages.correction(getattr(method, beta), t)
+
+
+def _slot_with(slot: str, beta: str) -> Callable[[Any], str | None]:
+    return lambda method: slot if slot in getattr(method, "slots", ()) and beta in fields(method) else None
+
+
+deviation(
+    "second-average-rooted-in-place", "with the root of its squares' average stored in the average's place",
+    stage="step", seen=("pytorch-optimizer 2.6.1 Adan (fixed in 2.7.0)",),
+)(_stored(_second, lambda a, method, t: namespace(a).sqrt(a)))  # fmt: skip
+deviation(
+    "second-average-corrected-in-place", "with the bias-corrected second average stored in the average's place",
+    stage="step",
+)(_stored(_slot_with("v", "beta2"), _corrected_by("beta2")))  # fmt: skip
+deviation(
+    "first-average-corrected-in-place", "with the bias-corrected first average stored in the average's place",
+    stage="step",
+)(_stored(_slot_with("m", "beta1"), _corrected_by("beta1")))  # fmt: skip
+deviation(
+    "eps-added-in-place", "with eps added to the stored average of squares at every step", stage="step"
+)(_stored(_second, lambda a, method, t: a + method.eps))
