@@ -4,13 +4,14 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint parity record vectors docs clean
+.PHONY: help demo test lint parity museum record vectors docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
 	@echo "make test    set up $(VENV); lint and tests"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
+	@echo "make museum  old releases with known bugs, from the package index, against the reference"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (10 minutes)"
@@ -52,6 +53,10 @@ test: $(VENV)/.done lint
 parity: $(PARITY)/.done
 	$(PARITY)/bin/pytest -n 2 tests/parity tests/properties
 
+# One environment a release, over the peers'; not part of `make test`, nor of the checks of a push.
+museum: $(PARITY)/.done
+	$(PARITY)/bin/python -W ignore -m tests.museum.releases
+
 record: $(PARITY)/.done
 	$(PARITY)/bin/python -m tests.parity.record
 
@@ -80,4 +85,4 @@ docs: $(VENV)/.done
 	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) $(PARITY) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PARITY) .venv-museum .pytest_cache .mypy_cache .ruff_cache

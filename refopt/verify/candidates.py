@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +57,15 @@ class Candidate:
             changed = change.change(made)
             made = made if changed is None else changed
         return made
+
+    def without(self, root: Candidate) -> Candidate:
+        """Return what this has beside a dialect that it was put on."""
+        return replace(
+            self,
+            names=tuple(n for n in self.names if n not in root.names),
+            words=tuple(w for w in self.words if w not in root.words),
+            dialect="paper",
+        )
 
     def with_(self, other: Candidate) -> Candidate | None:
         """Return both together; None where they set the same hyperparameter or are of one name."""

@@ -273,8 +273,9 @@ def _faster(factor: float, *, decay_too: bool) -> Deviation:
 def _pairs(search: _Search, singles: list[Candidate], until: float) -> Iterable[Candidate]:
     """Yield pairs, those first whose parts come near on some tape by themselves."""
     scored = []
-    base = _trace(search, None)
-    for c in singles:
+    # On the dialect that comes nearest: every library has its own form to begin with.
+    root, base = _nearest(search, dialects(search.seen.entry))
+    for c in filter(None, (root.with_(c) for c in singles)):
         own = _trace(search, c)
         # A part that changes nothing here cannot help.
         if own is not None and (base is None or not np.array_equal(own, base)):
@@ -285,16 +286,23 @@ def _pairs(search: _Search, singles: list[Candidate], until: float) -> Iterable[
     for i, j in pairs:
         if time.monotonic() > until:
             return
-        pair = ranked[i].with_(ranked[j])
+        pair = ranked[i].with_(ranked[j].without(root))
         if pair is not None:
             yield pair
 
 
-def _trace(search: _Search, c: Candidate | None) -> np.ndarray | None:
+def _nearest(search: _Search, base: list[Candidate]) -> tuple[Candidate, np.ndarray | None]:
+    """Return the dialect that comes nearest, the paper's form first among equals, and its errors."""
+    traces = [(c, own) for c in base if (own := _trace(search, c)) is not None]
+    if not traces:
+        return base[0], None
+    return min(traces, key=lambda pair: float(np.mean(np.log10(pair[1] + 1e-16))))
+
+
+def _trace(search: _Search, c: Candidate) -> np.ndarray | None:
     """Return the error of a candidate's first steps on every run; None where it cannot run."""
-    own = c or Candidate(("paper",), (), search.seen.entry.name)
     try:
-        return np.array([min(_first_steps(own, r, search.seen.together), 1e6) for r in search.seen.runs])
+        return np.array([min(_first_steps(c, r, search.seen.together), 1e6) for r in search.seen.runs])
     except (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError):
         return None
 

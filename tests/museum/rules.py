@@ -62,6 +62,25 @@ def sgdp(
     return (1 - decay) * x - lr * step, step if fault else b
 
 
+def adamp(
+    x: Any, g: Any, state: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+    eps: float = 1e-8, weight_decay: float = 0.0, *, fault: str = "",
+) -> Answer:  # fmt: skip
+    m, v, t = state or (np.zeros_like(x), np.zeros_like(x), 0)
+    t += 1
+    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+    root = math.sqrt(1 - beta2**t)
+    if fault:
+        step = m * (1 / np.sqrt(v) + eps) * root
+    else:
+        step = m / (np.sqrt(v) + eps) * root
+    free = False
+    if x.ndim > 1:
+        step, free = free_of_radius(x, g, step, 0.1, eps)
+    keep = 1 - lr * weight_decay * (0.1 if free else 1.0)
+    return keep * x - lr * step / (1 - beta1**t), (m, v, t)
+
+
 def adan(
     x: Any, g: Any, state: Any, lr: float = 1e-3, beta1: float = 0.98, beta2: float = 0.92,
     beta3: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0, *, fault: str = "", proximal: bool = True,
@@ -87,7 +106,9 @@ def lars(
 ) -> Answer:  # fmt: skip
     w, size = np.linalg.norm(x), np.linalg.norm(g)
     ratio = trust * w / (size + weight_decay * w + eps) if w > 0 and size > 0 else 1.0
-    step = ratio * (g if fault else g + weight_decay * x)
+    step = ratio * (g if fault == "decay" else g + weight_decay * x)
+    if fault == "begun":
+        b = step if b is None else b
     b = step if b is None else momentum * b + step
     return x - lr * b, b
 
@@ -156,10 +177,10 @@ def diffgrad(
 ) -> Answer:  # fmt: skip
     m, v, before, t = state or (np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), 0)
     t += 1
-    if fault and t > 1:
+    if fault == "aliased" and t > 1:
         before = g
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    friction = 1 / (1 + np.exp(-np.abs(before - g)))
+    friction = 1.0 if fault == "friction" else 1 / (1 + np.exp(-np.abs(before - g)))
     rate = lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
     return x - rate * friction * m / (np.sqrt(v) + eps), (m, v, g, t)
 

@@ -94,6 +94,8 @@ class Adan(Elementwise):
         ε.
     eps_inside : bool
         True as above; False: ``sqrt(n) + ε`` (the authors' code).
+    eps_root : float, range [0, inf)
+        Added to the corrected n inside the root (optax); the paper has none.
     bias_correction : bool
         False as above. True: all averages start at zero and are divided by 1 - b_i^t (the code).
     weight_decay : float, range [0, inf)
@@ -138,6 +140,7 @@ class Adan(Elementwise):
     beta3: float = hyper(0.99, "[0, 1)")
     eps: float = hyper(1e-8, "[0, inf)")
     eps_inside: bool = hyper(True, (True, False))
+    eps_root: float = hyper(0.0, "[0, inf)")
     bias_correction: bool = hyper(False, (True, False))
     weight_decay: float = hyper(0.0, "[0, inf)")
     decay: str = hyper("proximal", ("proximal", "decoupled"))
@@ -180,7 +183,8 @@ class Adan(Elementwise):
             "step_m": eta / c[0],
             "step_v": eta * b2 / c[1],
             "root": 1.0 / math.sqrt(c[2]),
-            "inside": self.eps if self.eps_inside else 0.0,
+            # Beside the corrected n, as in Adam.
+            "inside": (self.eps if self.eps_inside else 0.0) + self.eps_root * c[2],
             "outside": 0.0 if self.eps_inside else self.eps,
             "before": before,
             "after": after,

@@ -157,3 +157,60 @@ deviation(
 deviation(
     "eps-added-in-place", "with eps added to the stored average of squares at every step", stage="step"
 )(_stored(_second, lambda a, method, t: a + method.eps))
+
+
+@deviation(
+    "buffer-starts-at-gradient",
+    "with its momentum begun at the first gradient, which the first step then adds once more",
+    stage="step",
+    seen=("pytorch-optimizer 3.5.1 LARS and NovoGrad",),
+)
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    slot = _velocity(inner)
+    if slot is None or not fields(inner).get("momentum"):
+        return None
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            if s["t"] == 0:
+                # From zero the first step leaves the gradient, as the method takes it, in the buffer.
+                _, after = self.method.update(x, grad, s)
+                s = {**s, slot: after[slot]}
+            return self.method.update(x, grad, s)
+
+    return Changed(method)
+
+
+@deviation(
+    "gradient-weighs-one-minus-momentum",
+    "with 1 - momentum as the gradient's weight in the momentum",
+    stage="settings",
+)
+def _(method: Any) -> Any:
+    have = fields(method)
+    return altered(method, dampening=have["momentum"]) if "dampening" in have and "momentum" in have else None
+
+
+@deviation(
+    "lion-sign-stored",
+    "with the step's sign written into the momentum before the momentum's own average",
+    stage="step",
+    only=("lion",),
+)
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    have = fields(inner)
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            new, after = self.method.update(x, grad, s)
+            g = params.axpy(inner.coupled(), x, grad)
+            mixed = params.axpy(have["beta1"], s["m"], params.scale(1.0 - have["beta1"], g))
+            signs = map_leaves(lambda a: namespace(a).sign(a), mixed)
+            return new, {
+                **after,
+                "m": params.axpy(have["beta2"], signs, params.scale(1.0 - have["beta2"], g)),
+            }
+
+    return Changed(method)

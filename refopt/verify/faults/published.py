@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from refopt.core import params
 from refopt.core.arrays import Namespace, namespace
 from refopt.core.method import Rule
 from refopt.core.params import Params, map_leaves
+from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.groups import SHAPES
 from refopt.optimizers.common.trust import leaf_norm, trust_ratio
-from refopt.verify.deviations import Around, altered, deviation, fields, innermost, rewritten, with_scalars
+from refopt.verify.deviations import (
+    Around,
+    altered,
+    deviation,
+    fields,
+    innermost,
+    rewritten,
+    with_namespace,
+    with_scalars,
+)
 
 
 @deviation(
@@ -145,6 +156,34 @@ def _(method: Any) -> Any:
     return rewritten(method, scalars=scalars)
 
 
+def _weights(change: Callable[[float, float], tuple[float, float]]) -> Callable[[Any], Any]:
+    """Replace Nadam's weights mu_{t+1} of the average and 1 - mu_t of the gradient."""
+
+    def made(method: Any) -> Any:
+        def changed(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+            now, after = self.momentum(t), self.momentum(t + 1)
+            through, direct = change(now, after)
+            return {
+                **numbers,
+                "through": numbers["through"] / after * through if after else 0.0,
+                "direct": numbers["direct"] / (1.0 - now) * direct,
+            }
+
+        return with_scalars(method, changed)
+
+    return made
+
+
+deviation(
+    "next-momentum-is-this-one", "with this step's momentum in place of the next one's as the average's weight",
+    stage="text", only=("nadam",),
+)(_weights(lambda now, after: (now, 1.0 - now)))  # fmt: skip
+deviation(
+    "gradient-weight-complement", "with mu in place of 1 - mu as the gradient's weight in the step",
+    stage="text", only=("nadam",),
+)(_weights(lambda now, after: (after, now)))  # fmt: skip
+
+
 @deviation(
     "weight-decay-in-the-norm-alone",
     "with the decay in the ratio's norm, but not in the step",
@@ -193,6 +232,60 @@ class TwiceCounted(Around):
         own = {k: v for k, v in s.items() if k != "twice"}
         new, after = self.method.update(x, grad, {**own, "k": s["twice"] - 1})
         return new, {**after, "twice": s["twice"] + (2 if after["k"] == s["twice"] else 1)}
+
+
+@deviation(
+    "counter-while-idle",
+    "with steps counted in the bias correction while all gradients have been zero",
+    stage="counter",
+    seen=("pytorch-optimizer 4.1.0 Prodigy",),
+    only=("prodigy",),
+)
+class Idle(Around):
+    """Count every call."""
+
+    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+        """Let the correction see the number of calls."""
+        return self.method.update(x, grad, {**s, "k": s["t"]})
+
+
+@deviation(
+    "friction-dropped",
+    "with the friction computed and not used",
+    stage="text",
+    seen=("pytorch-optimizer 3.10.0 DiffGrad (right in 4.1.0)",),
+    only=("diffgrad",),
+)
+def _(method: Any) -> Any:
+    # exp(-inf) = 0 makes the friction one.
+    return with_namespace(method, lambda m, xp: {"exp": xp.zeros_like})
+
+
+@deviation(
+    "eps-beside-inverse-root",
+    "with eps added to 1 / sqrt(v), not to sqrt(v)",
+    stage="text",
+    seen=("pytorch-optimizer 3.9.0 AdamP (fixed in 3.10.0)",),
+    only=("adamp",),
+)
+def _(method: Any) -> Any:
+    def rule(self: Any, xp: Namespace) -> Rule:
+        b1, b2, eps = self.beta1, self.beta2, self.eps
+
+        def adamp(x, g, m, v, step, root, _, l2, keep, keep_free):  # type: ignore[no-untyped-def]
+            g = g + l2 * x
+            m, v = ema(m, g, b1, 1.0 - b1), ema(v, g * g, b2, 1.0 - b2)
+            ahead = ema(m, g, b1, 1.0 - b1) if self.nesterov else m
+            # Where v is zero this is 0 times infinity, as there.
+            p = ahead * (1.0 / xp.sqrt(v) + eps) / root
+            if x.ndim < 2:
+                return keep * x - step * p, m, v
+            q, free = self.project(xp, x, g, p)
+            return xp.where(free, keep_free * x, keep * x) - step * q, m, v
+
+        return adamp
+
+    return rewritten(method, rule=rule)
 
 
 @deviation(

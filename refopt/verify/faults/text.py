@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from refopt.optimizers.common import averages
@@ -10,12 +10,14 @@ from refopt.verify.deviations import deviation, fields, patched, rewritten, with
 
 # --- bias correction -------------------------------------------------------------------------------
 
+Correction = Callable[[float, int], float]
 
-def _corrections(make: Callable[[Any], Callable[[float, int], float]]) -> Callable[[Any], Any]:
+
+def _corrections(make: Callable[[Any], Correction]) -> Callable[[Any], Any]:
     return lambda method: with_shared(method, "correction", make)
 
 
-def _except(name: str) -> Callable[[Any], Callable[[float, int], float]]:
+def _except(name: str) -> Callable[[Any], Correction]:
     def make(method: Any) -> Callable[[float, int], float]:
         beta = fields(method).get(name)
         return lambda b, t: 1.0 if b == beta else averages.correction(b, t)
@@ -32,25 +34,59 @@ deviation("no-first-bias-correction", "with bias correction of the second averag
 deviation("no-second-bias-correction", "with bias correction of the first average alone", stage="text")(
     _corrections(_except("beta2"))
 )
-deviation(
-    "bias-correction-of-step-1", "with 1 - beta in place of 1 - beta^t", stage="text",
-    seen=("pytorch-optimizer 3.4.2 ScheduleFreeRAdam (fixed in 3.5.0), inverted",),
-)(_corrections(lambda method: lambda beta, t: 1.0 - beta))  # fmt: skip
-deviation(
-    "bias-correction-complement", "with 1 - (1 - beta^t) = beta^t in place of 1 - beta^t", stage="text",
-    seen=("pytorch-optimizer 3.3.0 AdamG (fixed in 3.3.1)",),
-)(_corrections(lambda method: lambda beta, t: beta**t))  # fmt: skip
-deviation(
-    "bias-correction-one-step-ahead", "with bias correction one step ahead (1 - beta^(t+1))", stage="text"
-)(_corrections(lambda method: lambda beta, t: averages.correction(beta, t + 1)))
-deviation("bias-correction-inverted", "multiplied by the bias correction in place of divided", stage="text")(
-    _corrections(lambda method: lambda beta, t: 1.0 / averages.correction(beta, t))
+
+
+def _one_of(name: str | None, change: Correction) -> Callable[[Any], Correction]:
+    """Change the corrections with the beta called `name`; None: all of them."""
+
+    def make(method: Any) -> Correction:
+        beta = fields(method).get(name) if name else None
+        return lambda b, t: change(b, t) if name is None or b == beta else averages.correction(b, t)
+
+    return make
+
+
+_CHANGES: Mapping[str, tuple[str, Correction, tuple[str, ...]]] = {
+    "of-step-1": (
+        "1 - beta in place of 1 - beta^t",
+        lambda b, t: 1.0 - b,
+        ("pytorch-optimizer 3.4.2 ScheduleFreeRAdam (fixed in 3.5.0), inverted",),
+    ),
+    "complement": (
+        "1 - (1 - beta^t) = beta^t in place of 1 - beta^t",
+        lambda b, t: b**t,
+        ("pytorch-optimizer 3.3.0 AdamG (fixed in 3.3.1)",),
+    ),
+    "one-step-ahead": ("1 - beta^(t+1) in place of 1 - beta^t", lambda b, t: averages.correction(b, t + 1), ()),
+    "inverted": ("the bias correction multiplied in place of divided", lambda b, t: 1.0 / averages.correction(b, t), ()),
+    "squared": ("the bias correction applied twice", lambda b, t: averages.correction(b, t) ** 2, ()),
+    "rooted": ("the root of the bias correction", lambda b, t: averages.correction(b, t) ** 0.5, ()),
+}  # fmt: skip
+for _name, (_what, _change, _seen) in _CHANGES.items():
+    for _tail, _beta, _of in (
+        ("", None, ""),
+        ("-first", "beta1", "the first"),
+        ("-second", "beta2", "the second"),
+    ):
+        deviation(
+            f"bias-correction-{_name}{_tail}", f"with {_what}{_of and f', in {_of} average'}", stage="text", seen=_seen
+        )(_corrections(_one_of(_beta, _change)))  # fmt: skip
+
+
+def _other_beta(name: str, other: str) -> Callable[[Any], Correction]:
+    def make(method: Any) -> Correction:
+        have = fields(method)
+        mine, theirs = have.get(name), have.get(other)
+        return lambda b, t: averages.correction(theirs if b == mine and theirs is not None else b, t)
+
+    return make
+
+
+deviation("first-correction-with-beta2", "with beta2 in the first average's bias correction", stage="text")(
+    _corrections(_other_beta("beta1", "beta2"))
 )
-deviation("bias-correction-squared", "with the bias correction applied twice", stage="text")(
-    _corrections(lambda method: lambda beta, t: averages.correction(beta, t) ** 2)
-)
-deviation("bias-correction-rooted", "with the root of the bias correction", stage="text")(
-    _corrections(lambda method: lambda beta, t: averages.correction(beta, t) ** 0.5)
+deviation("second-correction-with-beta1", "with beta1 in the second average's bias correction", stage="text")(
+    _corrections(_other_beta("beta2", "beta1"))
 )
 
 
@@ -133,6 +169,42 @@ for _which, _words in PLACES.items():
     )
 
 
+def _squares_of(product: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """Average ``product(m, g)`` where the squares' average stands, with the first average m just updated."""
+
+    def change(method: Any) -> Any:
+        calls, held = count_averages(method), [None, None]
+        if calls < 2:
+            return None
+
+        def make(method: Any) -> Average:
+            count = [0]
+
+            def ema(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+                place = count[0] % calls
+                count[0] += 1
+                if place == 1:
+                    new = product(*held)
+                out = averages.ema(average, new, beta, complement)
+                if place == 0:
+                    held[:] = [out, new]
+                return out
+
+            return ema
+
+        return with_shared(method, "ema", make)
+
+    return change
+
+
+deviation("squares-of-the-first-average", "with the first average squared in place of the gradient", stage="text")(
+    _squares_of(lambda m, g: m * m)
+)  # fmt: skip
+deviation("squares-mixed", "with gradient times first average in place of the gradient's square", stage="text")(
+    _squares_of(lambda m, g: m * g)
+)  # fmt: skip
+
+
 def _stale(which: int) -> Callable[[Any], Any]:
     """Use an average before it takes in the new gradient; store it after."""
 
@@ -207,6 +279,9 @@ deviation("eps-squared-inside-root", "with eps² inside the root", stage="text")
 )
 deviation("no-root", "without the root", stage="text")(
     _rooted(lambda m, xp, eps, root: lambda v: v * root, drop_eps=False)
+)
+deviation("no-root-but-of-the-correction", "without the root, but for that of the correction", stage="text")(
+    _rooted(lambda m, xp, eps, root: lambda v: 1.0 * v, drop_eps=False)
 )
 deviation("cube-root", "with a cube root in place of the square root", stage="text")(
     _rooted(lambda m, xp, eps, root: lambda v: v ** (1.0 / 3.0), drop_eps=False)
