@@ -158,7 +158,10 @@ def _keras_around() -> None:
             stand_in(f"{package}.{part}")
         stand_in(f"{package}.optimizers.legacy.optimizer_v2", **shared)
         stand_in(f"{package}.optimizers.optimizer_experimental.optimizer", **shared)
-        stand_in(f"{package}.utils.generic_utils", register_keras_serializable=lambda *a, **k: lambda c: c)
+        stand_in(f"{package}.saving")
+        decorator = {"register_keras_serializable": lambda *a, **k: lambda c: c}
+        stand_in(f"{package}.saving.object_registration", **decorator)
+        stand_in(f"{package}.utils.generic_utils", **decorator)
 
 
 def keras_adam() -> Any:

@@ -184,33 +184,43 @@ deviation(
 )(_weights(lambda now, after: (after, now)))  # fmt: skip
 
 
-@deviation(
-    "weight-decay-in-the-norm-alone",
-    "with the decay in the ratio's norm, but not in the step",
-    stage="text",
-    seen=("timm 0.5.4 Lars (fixed in 0.6.5)",),
-    only=("lars",),
-)
-def _(method: Any) -> Any:
-    if not fields(method)["weight_decay"]:
-        return None
+def _lars(*, in_step: bool, in_norm: bool) -> Callable[[Any], Any]:
+    """Leave LARS's decay out of the step, or out of the norm under its ratio."""
 
-    def rule(self: Any, xp: Namespace) -> Rule:
-        def lars(w, g, v, mu, inside, out):  # type: ignore[no-untyped-def]
-            if SHAPES[self.adapt](w):
-                u, size, length = g + self.weight_decay * w, leaf_norm(w), leaf_norm(g)
-                below = leaf_norm(u) if self.joint else length + self.weight_decay * size
-                local = self.trust * trust_ratio(size, below + self.eps)
-                if self.rate_without_ratio:
-                    there = (size > 0.0) & ((length if self.needs_gradient else below) > 0.0)
-                    local = xp.where(there, local, xp.ones_like(local))
-                g = local * g
-            v = mu * v + inside * g
-            return w - out * v, v
+    def change(method: Any) -> Any:
+        if not fields(method)["weight_decay"]:
+            return None
 
-        return lars
+        def rule(self: Any, xp: Namespace) -> Rule:
+            def lars(w, g, v, mu, inside, out):  # type: ignore[no-untyped-def]
+                if SHAPES[self.adapt](w):
+                    u, size, length = g + self.weight_decay * w, leaf_norm(w), leaf_norm(g)
+                    below = length
+                    if in_norm:
+                        below = leaf_norm(u) if self.joint else length + self.weight_decay * size
+                    local = self.trust * trust_ratio(size, below + self.eps)
+                    if self.rate_without_ratio:
+                        there = (size > 0.0) & ((length if self.needs_gradient else below) > 0.0)
+                        local = xp.where(there, local, xp.ones_like(local))
+                    g = local * (u if in_step else g)
+                v = mu * v + inside * g
+                return w - out * v, v
 
-    return rewritten(method, rule=rule)
+            return lars
+
+        return rewritten(method, rule=rule)
+
+    return change
+
+
+deviation(
+    "weight-decay-in-the-norm-alone", "with the decay in the ratio's norm, but not in the step",
+    stage="text", seen=("timm 0.5.4 Lars (fixed in 0.6.7)",), only=("lars",),
+)(_lars(in_step=False, in_norm=True))  # fmt: skip
+deviation(
+    "ratio-without-decay", "with the decay in the step, but not in the ratio's norm",
+    stage="text", seen=("pytorch-optimizer 3.5.1 LARS (right in 4.1.0)",), only=("lars",),
+)(_lars(in_step=True, in_norm=False))  # fmt: skip
 
 
 @deviation(
