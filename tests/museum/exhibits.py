@@ -76,7 +76,7 @@ EXHIBITS = (
         release="pytorch-optimizer==3.10.0", fixed="pytorch-optimizer==4.1.0",
         where="the two releases' diffgrad.py: `p.addcdiv_(exp_avg, ...)` became `p.addcdiv_(dfc, ...)`",
         wrong="the damped average is computed and not used: without rectification it is Adam",
-        method="diffgrad", dialect="kozistr", diagnosis=("official", "friction-dropped"),
+        method="diffgrad", dialect="official", diagnosis=("official", "friction-dropped"),
         right=rules.diffgrad, buggy=wrong(rules.diffgrad, "friction"),
     ),
     Exhibit(
@@ -93,7 +93,7 @@ EXHIBITS = (
         where="the two releases' lars.py",
         wrong="the first gradient begins the momentum and is added to it in the same step",
         method="lars", dialect="timm", diagnosis=("timm", "buffer-starts-at-gradient"),
-        right=rules.lars, buggy=wrong(rules.lars, "begun"), given={"shapes": FEW},
+        right=rules.lars, buggy=wrong(rules.lars, "begun"), given={"always_adapt": True, "shapes": FEW},
     ),
     Exhibit(
         id="lars-decay-dropped",
@@ -101,7 +101,7 @@ EXHIBITS = (
         where="huggingface/pytorch-image-models, commit cdcd0a92",
         wrong="`grad.add(p, alpha=weight_decay)` is not in place and its result is dropped",
         method="lars", dialect="timm", diagnosis=("timm", "weight-decay-in-the-norm-alone"),
-        right=rules.lars, buggy=wrong(rules.lars, "decay"), given={"shapes": FEW},
+        right=rules.lars, buggy=wrong(rules.lars, "decay"), given={"always_adapt": True, "shapes": FEW},
     ),
     Exhibit(
         id="muon-branches-swapped",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import sys
@@ -52,22 +53,23 @@ def kozistr(cls: str, **kept: Any) -> Any:
     return functools.partial(made, **kept) if kept else made
 
 
-def without_bfloat16() -> None:
-    """Let Newton-Schulz run in the input's precision: the rule is looked at, not its rounding."""
-    import torch
+def in_the_same_memory(optimizer: Any, method: str) -> Any:
+    """Return a side whose gradients all come in one place, as where they are cleared in place."""
+    from refopt.core.registry import entry
+    from refopt.verify.adapt import side
 
-    torch.Tensor.bfloat16 = lambda self: self
-    # Later releases name the precision in a default of the function.
-    import pytorch_optimizer
+    it = side(optimizer, entry(method).obj)
+    always = {"reuse": property(lambda run: True, lambda run, value: None)}
 
-    for name, module in list(sys.modules.items()):
-        for _, fn in list(vars(module).items()) if name.startswith(pytorch_optimizer.__name__) else ():
-            if isinstance(fn, types.FunctionType) and torch.bfloat16 in (fn.__defaults__ or ()):
-                fn.__defaults__ = tuple(torch.float64 if v is torch.bfloat16 else v for v in fn.__defaults__)
+    def begin(*given: Any) -> Any:
+        run = it.begin(*given)
+        run.__class__ = type("Reusing", (type(run),), always)
+        return run
+
+    return dataclasses.replace(it, begin=begin)
 
 
 def muon() -> Any:
-    without_bfloat16()
     make = kozistr("Muon")
     return lambda params: make([{"params": params, "use_muon": True}], lr=0.02)
 
@@ -282,7 +284,7 @@ READERS: dict[str, Callable[[], Any]] = {
     "adan-root-in-place": lambda: kozistr("Adan"),
     "adan-weight": optax_adan,
     "sgdw-constant-decay": lambda: torch_optimizer("SGDW", momentum=0.9),
-    "diffgrad-aliased": lambda: torch_optimizer("DiffGrad"),
+    "diffgrad-aliased": lambda: in_the_same_memory(torch_optimizer("DiffGrad"), "diffgrad"),
     "lars-decay-dropped": timm_lars,
     "diffgrad-friction-dropped": lambda: kozistr("DiffGrad"),
     "adamp-inverse-root": lambda: kozistr("AdamP"),

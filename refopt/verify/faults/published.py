@@ -11,7 +11,6 @@ from refopt.core.method import Rule
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.groups import SHAPES
-from refopt.optimizers.common.trust import leaf_norm, trust_ratio
 from refopt.verify.deviations import (
     Around,
     altered,
@@ -184,27 +183,29 @@ deviation(
 )(_weights(lambda now, after: (after, now)))  # fmt: skip
 
 
-def _lars(*, in_step: bool, in_norm: bool) -> Callable[[Any], Any]:
-    """Leave LARS's decay out of the step, or out of the norm under its ratio."""
+def _lars(*, in_norm: bool) -> Callable[[Any], Any]:
+    """Leave LARS's decay in the norm under its ratio alone, or in the step alone."""
 
     def change(method: Any) -> Any:
         if not fields(method)["weight_decay"]:
             return None
+        cls = type(method)
+        plain = altered(method, weight_decay=0.0, always_adapt=True)
+
+        def local(self: Any, w: Any, g: Any, u: Any, rate: float) -> Any:
+            return cls._local(plain, w, g, g, rate)
+
+        if not in_norm:
+            return rewritten(method, _local=local)
 
         def rule(self: Any, xp: Namespace) -> Rule:
-            def lars(w, g, v, mu, inside, out):  # type: ignore[no-untyped-def]
-                if SHAPES[self.adapt](w):
-                    u, size, length = g + self.weight_decay * w, leaf_norm(w), leaf_norm(g)
-                    below = length
-                    if in_norm:
-                        below = leaf_norm(u) if self.joint else length + self.weight_decay * size
-                    local = self.trust * trust_ratio(size, below + self.eps)
-                    if self.rate_without_ratio:
-                        there = (size > 0.0) & ((length if self.needs_gradient else below) > 0.0)
-                        local = xp.where(there, local, xp.ones_like(local))
-                    g = local * (u if in_step else g)
-                v = mu * v + inside * g
-                return w - out * v, v
+            adapts = self.always_adapt or self.weight_decay > 0.0
+
+            def lars(w, g, v, rate, mu, fresh, inside, out):  # type: ignore[no-untyped-def]
+                if adapts and SHAPES[self.adapt](w):
+                    g = self._local(w, g, g + self.weight_decay * w, rate) * g
+                v = mu * v + fresh * inside * g
+                return w - out * (inside * g + mu * v if self.nesterov else v), v
 
             return lars
 
@@ -216,11 +217,11 @@ def _lars(*, in_step: bool, in_norm: bool) -> Callable[[Any], Any]:
 deviation(
     "weight-decay-in-the-norm-alone", "with the decay in the ratio's norm, but not in the step",
     stage="text", seen=("timm 0.5.4 Lars (fixed in 0.6.7)",), only=("lars",),
-)(_lars(in_step=False, in_norm=True))  # fmt: skip
+)(_lars(in_norm=True))  # fmt: skip
 deviation(
     "ratio-without-decay", "with the decay in the step, but not in the ratio's norm",
     stage="text", seen=("pytorch-optimizer 3.5.1 LARS (right in 4.1.0)",), only=("lars",),
-)(_lars(in_step=True, in_norm=False))  # fmt: skip
+)(_lars(in_norm=False))  # fmt: skip
 
 
 @deviation(
