@@ -67,6 +67,15 @@ class Candidate:
             dialect="paper",
         )
 
+    def plain(self) -> Candidate:
+        """Return the same without its dialect."""
+        if self.dialect not in self.names:
+            return self
+        place = self.names.index(self.dialect)
+        names, words = list(self.names), list(self.words)
+        del names[place], words[place]
+        return replace(self, names=tuple(names), words=tuple(words), dialect="paper")
+
     def with_(self, other: Candidate) -> Candidate | None:
         """Return both together; None where they set the same hyperparameter or are of one name."""
         if self.settings.keys() & other.settings.keys() or set(self.names) & set(other.names):

@@ -188,6 +188,9 @@ def diagnose(
         explained: list[tuple[Candidate, list[Finding]]] = []
         for c in level:
             findings = search.explains(c)
+            if findings is not None and len(c.names) > 2 and (less := search.explains(c.plain())) is not None:
+                # A dialect that a pair was tried on, and that the pair does not need.
+                c, findings = c.plain(), less
             if findings is not None:
                 explained.append((c, findings))
                 if len(c.names) > 1:

@@ -69,7 +69,9 @@ def examine(
     """
     theirs = theirs.astype(np.float64)
     lost = ~np.isfinite(theirs)
-    excused = lost & (~np.isfinite(ours) | (allowed >= np.abs(ours)))
+    # The square of what is larger overflows, and with it a norm that is not scaled first.
+    large = np.abs(ours) > np.sqrt(np.finfo(dtype).max)
+    excused = lost & (~np.isfinite(ours) | (allowed >= np.abs(ours)) | large)
     if undefined is not None:
         # What is lost there stays lost.
         excused |= np.maximum.accumulate(lost & undefined, axis=0)

@@ -265,10 +265,6 @@ def geoopt_adam() -> Any:
     class Mixin(torch.optim.Optimizer):
         _default_manifold = Euclidean()
 
-        def __init__(self, *args: Any, stabilize: Any = None, **kwargs: Any) -> None:
-            self._stabilize = stabilize
-            super().__init__(*args, **kwargs)
-
         def add_param_group(self, group: Any) -> None:
             group.setdefault("stabilize", None)
             super().add_param_group(group)

@@ -28,6 +28,11 @@ STEPS = 24
 SINGLE = ("lion-coupled-decay",)
 # Where the library's own form differs from the exhibit's, or shows more: (dialect, diagnosis, given).
 OWN: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
+    "adam-eps-before-correction": (
+        "torch",
+        ("torch", "counter-twice-odd", "eps-beside-uncorrected-root"),
+        {"shapes": {"vector": (7,)}},
+    ),
     "adam-eps-subtracted": ("torch", ("eps-subtracted",), {}),
     "muon-branches-swapped": ("torch", ("torch", "scale=match-rms"), {"weight_decay": 0.0}),
     "lars-begun-twice": ("kozistr", ("kozistr", "buffer-starts-at-gradient", "ratio-without-decay"), {}),

@@ -115,7 +115,10 @@ def _(method: Any) -> Any:
         return None
 
     def rule(self: Any, xp: Namespace) -> Rule:
-        def scaled(x, g, v, m, beta, fresh, eps_in, eps_out, gain, l2):  # type: ignore[no-untyped-def]
+        def scaled(
+            x: Any, g: Any, v: Any, m: Any, beta: float, fresh: float, eps_in: float, eps_out: float,
+            gain: float, l2: float,
+        ) -> tuple[Any, Any, Any]:  # fmt: skip
             g = g + l2 * x
             m = beta * m + fresh * (g * g)
             v = beta * v + fresh * (g * g) - m * m
@@ -155,32 +158,30 @@ def _(method: Any) -> Any:
     return rewritten(method, scalars=scalars)
 
 
-def _weights(change: Callable[[float, float], tuple[float, float]]) -> Callable[[Any], Any]:
-    """Replace Nadam's weights mu_{t+1} of the average and 1 - mu_t of the gradient."""
+@deviation(
+    "next-momentum-is-this-one", "with this step's momentum in place of the next one's", stage="text", only=("nadam",)
+)  # fmt: skip
+def _(method: Any) -> Any:
+    cls = type(method)
 
-    def made(method: Any) -> Any:
-        def changed(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
-            now, after = self.momentum(t), self.momentum(t + 1)
-            through, direct = change(now, after)
-            return {
-                **numbers,
-                "through": numbers["through"] / after * through if after else 0.0,
-                "direct": numbers["direct"] / (1.0 - now) * direct,
-            }
+    def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
+        now, product = self.momentum(t), carried["product"]
+        through = 1.0 - product * (1.0 if self.shared_correction else now)
+        return {**cls.scalars(self, t, carried), "through": self.rate(t) * now / through}
 
-        return with_scalars(method, changed)
-
-    return made
+    return rewritten(method, scalars=scalars)
 
 
-deviation(
-    "next-momentum-is-this-one", "with this step's momentum in place of the next one's as the average's weight",
-    stage="text", only=("nadam",),
-)(_weights(lambda now, after: (now, 1.0 - now)))  # fmt: skip
-deviation(
+@deviation(
     "gradient-weight-complement", "with mu in place of 1 - mu as the gradient's weight in the step",
     stage="text", only=("nadam",),
-)(_weights(lambda now, after: (after, now)))  # fmt: skip
+)  # fmt: skip
+def _(method: Any) -> Any:
+    def changed(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        now = self.momentum(t)
+        return {**numbers, "direct": numbers["direct"] / (1.0 - now) * now}
+
+    return with_scalars(method, changed)
 
 
 def _lars(*, in_norm: bool) -> Callable[[Any], Any]:
@@ -190,7 +191,8 @@ def _lars(*, in_norm: bool) -> Callable[[Any], Any]:
         if not fields(method)["weight_decay"]:
             return None
         cls = type(method)
-        plain = altered(method, weight_decay=0.0, always_adapt=True)
+        # Without a gradient that release's ratio is one.
+        plain = altered(method, weight_decay=0.0, always_adapt=True, rate_without_ratio=True)
 
         def local(self: Any, w: Any, g: Any, u: Any, rate: float) -> Any:
             return cls._local(plain, w, g, g, rate)

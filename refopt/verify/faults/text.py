@@ -144,6 +144,10 @@ def _swapped(average: Any, new: Any, beta: Any, complement: Any) -> Any:
     return complement * average + beta * new
 
 
+def _both(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+    return beta * average + beta * new
+
+
 def _negated(average: Any, new: Any, beta: Any, complement: Any) -> Any:
     return beta * average - complement * new
 
@@ -161,6 +165,9 @@ for _which, _words in PLACES.items():
     deviation(
         f"average-weights-swapped{_tail}", f"with beta and 1 - beta exchanged in its {_words}", stage="text"
     )(_averages(_which, _swapped))
+    deviation(
+        f"average-weights-both-beta{_tail}", f"with beta for both weights of its {_words}", stage="text"
+    )(_averages(_which, _both))
     deviation(f"average-negated{_tail}", f"with the new term of its {_words} subtracted", stage="text")(
         _averages(_which, _negated)
     )
