@@ -273,6 +273,10 @@ deviation("eps-inside-root", "with eps inside the root, beside the corrected ave
 deviation(
     "eps-inside-root-uncorrected", "with eps inside the root, beside the uncorrected average", stage="text"
 )(_rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + eps), drop_eps=True))
+deviation(
+    "eps-inside-too", "with eps inside the root too, beside the uncorrected average", stage="text",
+    seen=("pytorch-optimizer 3.5.1 AdaBound (1e-15 in place of eps from 3.7.0 on, #398)",),
+)(_rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + eps), drop_eps=False))  # fmt: skip
 deviation("eps-beside-uncorrected-root", "with eps beside the uncorrected root", stage="text")(
     _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v) + eps, drop_eps=True)
 )
