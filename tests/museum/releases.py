@@ -115,11 +115,11 @@ def table(only: list[str] | None) -> bool:
             left = tuple(new.get("explained_by", ())) == LEFT.get(e.id)
             good &= bool(new.get("agrees")) or left or e.id in MISSED
         else:
-            after = "never fixed"
+            after = "none yet"
         named = ", ".join(old["explained_by"]) or "none"
         words = ("yes" if caught else "no", named, "yes" if right else "no")
         print(
-            f"| {e.id} | {e.release} | {words[0]} | {words[1]} | {words[2]} | {e.fixed}: {after} |",
+            f"| {e.id} | {e.release} | {words[0]} | {words[1]} | {words[2]} | {e.fixed and e.fixed + ': '}{after} |",
             flush=True,
         )
         good &= caught and (right or e.id in MISSED)
