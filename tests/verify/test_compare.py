@@ -223,3 +223,12 @@ def test_a_kept_gradient_is_noted(copies: bool) -> None:
 
     report = refopt.verify.compare(differences, "momentum", lr=0.1, steps=5)
     assert any("keeps a gradient's memory" in note for note in report.notes) == (not copies)
+
+
+def test_overflow_is_excused_where_squares_overflow() -> None:
+    """Infinity beside 1e200 is no difference, infinity beside 1e100 is one."""
+    from refopt.verify.report import examine
+
+    for value, agrees in ((1e200, True), (1e100, False)):
+        ours, theirs = np.full((3, 2), value), np.array([[value, value], [value, np.inf], [value, np.inf]])
+        assert examine("p", "t", "l", ours, theirs, np.zeros((3, 2)), "float64").agrees == agrees

@@ -204,7 +204,7 @@ CASES = [
     ),
     Case(
         "adan", "kozistr", "pytorch-optimizer",
-        ours("adan", dialect="official", decay="decoupled", **ADAN),
+        ours("adan", dialect="no-prox", **ADAN),
         torch_run("Adan", "pytorch_optimizer", lr=0.03, betas=(0.8, 0.7, 0.6), eps=1e-2, weight_decay=0.1,
                   weight_decouple=True),
     ),
