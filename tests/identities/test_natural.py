@@ -78,7 +78,7 @@ def test_fadam_survives_zero_gradients(dialect: str) -> None:
         x, s = o.update(x, np.zeros(2), s)
     assert np.all(np.isfinite(x))
     # x / D has the direction of x, and is clipped to the root mean square one
-    want = np.array([1.0, -2.0]) * (1 - 3 * 0.1 * 0.1 / math.sqrt(2.5))
+    want = np.array([1.0, -2.0]) * (1 - 3 * 0.1 * o.weight_decay / math.sqrt(2.5))
     np.testing.assert_allclose(x, want, rtol=1e-13)
 
 
