@@ -71,11 +71,11 @@ def verify(options: Any, rest: list[str]) -> int:
         return 0 if held.agrees else 1
     name, dialect, answer = options.name, options.dialect, None
     if dialect is None:
-        answer = diagnose(other, name, **common)
+        answer = diagnose(other, name, steps=min(options.steps, 30), **common)
         name, dialect = _reference(answer)
     report = compare(other, name, dialect=dialect, steps=options.steps, **common)
     if answer is None and not report.agrees:
-        answer = diagnose(other, options.name, **common)
+        answer = diagnose(other, options.name, steps=min(options.steps, 30), **common)
     if options.plot:
         report.plot(options.plot)
     if options.json:
