@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import CapabilityError
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
 from refopt.verify.sides import Leaves
@@ -62,13 +62,15 @@ class _Replay:
 
     def __init__(self, probes: list[np.ndarray]) -> None:
         self.left = list(probes)
+        self.spare = generator(0, "tape", 5000)
 
     def _next(self, size: Any) -> np.ndarray:
         shape = tuple(size) if size is not None else ()
         for place, probe in enumerate(self.left):
             if probe.shape == shape:
                 return self.left.pop(place)
-        raise ArgumentError("the reference draws a probe where the other side has drawn none")
+        # The other side has drawn none here: it estimates at other steps, which the trajectories then show.
+        return self.spare.integers(0, 2, size=shape) * 2.0 - 1.0
 
     def integers(self, low: int, high: int, size: Any = None) -> np.ndarray:
         """Return the next probe of this shape, -1 and +1 as 0 and 1."""
@@ -92,6 +94,10 @@ class _Tape:
     def grad(self, x: Any) -> Any:
         """Return the step's gradient."""
         return self._grad
+
+    def layers(self, x: Any, **options: Any) -> Any:
+        """Refuse: a tape has none."""
+        raise CapabilityError("a tape has no layers; compare takes methods that ask for Hessian products")
 
     def hvp(self, x: Any, v: Any) -> Any:
         """Return the step's Hessian times v."""

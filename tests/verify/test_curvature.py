@@ -106,6 +106,22 @@ def test_normal_probes() -> None:
         assert verdict([probes], refopt.optimizer("sophia"))[0] == faults
 
 
+def test_estimates_at_other_steps_are_a_difference() -> None:
+    """A side that estimates every second step differs from step 2 on, and is told apart, not refused."""
+    every = adahessian("none")
+
+    def lazy(x: Any, g: Any, s: Any, hvp: Any, lr: float = 0.15) -> Any:
+        inner, kept = (None, None) if s is None else s
+        if inner is None or inner[2] % 2 == 0:
+            z = np.where(np.arange(x.size).reshape(x.shape) % 2 == 0, 1.0, -1.0)
+            kept = z * hvp(z)
+        new, after = every(x, g, inner, lambda v: v * kept, lr)
+        return new, (after, kept)
+
+    report = refopt.verify.compare(lazy, "adahessian", dialect="timm", steps=6, eps=1e-4)
+    assert not report.agrees and report.step == 2, str(report)
+
+
 def test_a_side_without_hessians() -> None:
     """A refopt method driven by gradients cannot be given Hessian products: told, not guessed."""
     with pytest.raises(CapabilityError, match="Hessian products"):
