@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.method import LeafRule, Method
-from refopt.core.params import Params
+from refopt.core.params import Params, map_leaves
+from refopt.optimizers.common.averages import ema
 
 # In the order in which they are applied, and in that in which a user would rather hear of them.
 PLAIN = ("settings", "counter", "step", "text")
@@ -238,6 +239,11 @@ def around(update: Callable[[Any, Params, Params, Any], tuple[Params, Any]]) -> 
     return Changed
 
 
+def blended(average: Params, new: Params, beta: float) -> Params:
+    """Return the exponential average after `new`, leaf by leaf."""
+    return map_leaves(lambda a, b: ema(a, b, beta, 1.0 - beta), average, new)
+
+
 def innermost(method: Any) -> Any:
     """Return the refopt method inside what stands around it."""
     while isinstance(method, Around):
@@ -255,6 +261,6 @@ def refit(method: Any, inner: Any) -> Any:
 
 
 __all__ = [
-    "Around", "Deviation", "altered", "around", "deviation", "fields", "innermost", "known",
+    "Around", "Deviation", "altered", "around", "blended", "deviation", "fields", "innermost", "known",
     "refit", "rewritten", "with_namespace", "with_scalars", "with_shared",
 ]  # fmt: skip

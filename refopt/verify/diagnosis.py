@@ -16,12 +16,14 @@ from refopt.core.registry import entry
 from refopt.verify.candidates import Candidate, dialects, faults, numbers, relatives, switches
 from refopt.verify.comparison import FUNCTIONS, hold
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
-from refopt.verify.observation import Observations, Observed, Profile, observe
+from refopt.verify.observation import Observations, Observed, observe
 from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
 
 # Steps of the first look at a candidate, and how near it must come to be looked at again.
 GLANCE = 4
+# What a variant raises that is out of its range, or that its fault breaks altogether.
+BROKEN = (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError)
 NEAR = {"float64": 1e-7, "float32": 3e-3}
 
 
@@ -108,8 +110,7 @@ class _Search:
             if gap < self.best[0]:
                 self.best = (gap, c)
             return self.examine(c) if gap <= NEAR[self.seen.dtype] else None
-        except (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError):
-            # A variant out of its range, or one that this fault breaks altogether.
+        except BROKEN:
             return None
 
 
@@ -119,7 +120,8 @@ def _first_steps(c: Candidate, run: Observed, together: bool) -> float:
     worst = 0.0
     for k, v in ours.points.items():
         theirs = run.theirs[k][:GLANCE]
-        same = (v == theirs) | (~np.isfinite(v) & ~np.isfinite(theirs))
+        # Whether what is not finite may be so, the whole comparison decides.
+        same = (v == theirs) | ~np.isfinite(theirs)
         with np.errstate(all="ignore"):
             gap = np.where(same, 0.0, np.abs(v - theirs))
         scale = float(np.max(np.abs(np.where(np.isfinite(theirs), theirs, 0.0)))) or 1.0
@@ -219,10 +221,9 @@ def _levels(
     yield rest
     yield _rates(search, base)
     singles = [*switches(found), *deviations, *values]
-    profiles = tuple(dict.fromkeys(r.profile.name for r in search.seen.runs))
     own = [c for c in base if c.names != ("paper",)]
     yield filter(None, (d.with_(c) for d in own for c in singles))
-    yield relatives(found, tuple(r.profile for r in search.seen.runs if r.profile.name in profiles))
+    yield relatives(found, tuple(r.profile for r in search.seen.runs))
     yield _pairs(search, singles, until)
 
 
@@ -232,7 +233,7 @@ def _rates(search: _Search, base: list[Candidate]) -> Iterable[Candidate]:
     for c in base:
         try:
             ours = follow(run.drive(c.build(run.profile)), run.tape.first(1), together=search.seen.together)
-        except (RefoptError, ArithmeticError, ValueError, TypeError):
+        except BROKEN:
             continue
         moves = [
             ((run.theirs[k][0] - x0).ravel(), (ours.points[k][0] - x0).ravel())
@@ -306,7 +307,7 @@ def _trace(search: _Search, c: Candidate) -> np.ndarray | None:
     """Return the error of a candidate's first steps on every run; None where it cannot run."""
     try:
         return np.array([min(_first_steps(c, r, search.seen.together), 1e6) for r in search.seen.runs])
-    except (RefoptError, ArithmeticError, LookupError, ValueError, TypeError, np.linalg.LinAlgError):
+    except BROKEN:
         return None
 
 
@@ -343,7 +344,7 @@ def _single_precision(search: _Search, base: list[Candidate]) -> Diagnosis | Non
     for c in base:
         try:
             findings = search.examine(c, machine_epsilon("float32"))
-        except (RefoptError, ArithmeticError, ValueError, TypeError, np.linalg.LinAlgError):
+        except BROKEN:
             continue
         if findings is not None and (error := _largest(findings)) < 1e-5:
             names = (*(n for n in c.names if n != "paper"), "single-precision")
@@ -367,6 +368,3 @@ def _unexplained(seen: Observations, search: _Search) -> Diagnosis:
         f" {GLANCE} steps."
     )
     return Diagnosis((), seen.side.name, seen.entry.name, sentence, (), (), nearest, gap, search.tried)
-
-
-__all__ = ["Diagnosis", "Profile", "diagnose"]

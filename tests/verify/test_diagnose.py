@@ -107,3 +107,13 @@ def test_schedule_faults() -> None:
         a, s = made.update(a, g, s)
         b, r = late.update(b, g, r)
     np.testing.assert_array_equal(a, b)
+
+
+def test_zero_over_zero_is_no_hindrance() -> None:
+    """NaN where every gradient so far was zero is left out of a diagnosis, as of a comparison."""
+
+    def rms(x: Any, g: Any, v: Any, lr: float = 1e-3) -> Any:
+        v = 0.9 * (0 if v is None else v) + 0.1 * g * g
+        return x - lr * g / np.sqrt(v), v
+
+    assert refopt.verify.diagnose(rms, "rmsprop", eps=0.0, steps=16).explained_by == ("paper",)

@@ -9,7 +9,7 @@ from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common import averages
-from refopt.verify.deviations import Around, altered, deviation, fields, innermost
+from refopt.verify.deviations import Around, altered, blended, deviation, fields, innermost
 
 
 def _velocity(method: Any) -> str | None:
@@ -41,47 +41,40 @@ def _(method: Any) -> Any:
     return Changed(method)
 
 
-@deviation(
+def _lion(kept: Callable[[Params, Params, float, float], Params]) -> Callable[[Any], Any]:
+    """Store ``kept(m, g, beta1, beta2)`` as Lion's momentum, after a right step."""
+
+    def change(method: Any) -> Any:
+        inner = innermost(method)
+
+        class Changed(Around):
+            def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+                new, after = self.method.update(x, grad, s)
+                g = params.axpy(inner.coupled(), x, grad)
+                return new, {**after, "m": kept(s["m"], g, inner.beta1, inner.beta2)}
+
+        return Changed(method)
+
+    return change
+
+
+def _signs(x: Params) -> Params:
+    return map_leaves(lambda a: namespace(a).sign(a), x)
+
+
+deviation(
     "lion-buffer-overwritten",
     "with the interpolation written into the momentum before the momentum's own average",
-    stage="step",
-    only=("lion", "mars-lion"),
-)
-def _(method: Any) -> Any:
-    inner = innermost(method)
-    have = fields(inner)
-
-    class Changed(Around):
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            new, after = self.method.update(x, grad, s)
-            g = params.axpy(inner.coupled(), x, grad)
-            mixed = params.axpy(have["beta1"], s["m"], params.scale(1.0 - have["beta1"], g))
-            kept = params.axpy(have["beta2"], mixed, params.scale(1.0 - have["beta2"], g))
-            return new, {**after, "m": kept}
-
-    return Changed(method)
-
-
-@deviation(
-    "lion-one-average",
-    "with the step's interpolation stored as the momentum",
-    stage="step",
-    only=("lion",),
-)
-def _(method: Any) -> Any:
-    inner = innermost(method)
-    have = fields(inner)
-
-    class Changed(Around):
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            new, after = self.method.update(x, grad, s)
-            g = params.axpy(inner.coupled(), x, grad)
-            return new, {
-                **after,
-                "m": params.axpy(have["beta1"], s["m"], params.scale(1.0 - have["beta1"], g)),
-            }
-
-    return Changed(method)
+    stage="step", only=("lion", "mars-lion"),
+)(_lion(lambda m, g, b1, b2: blended(blended(m, g, b1), g, b2)))  # fmt: skip
+deviation(
+    "lion-sign-stored",
+    "with the step's sign written into the momentum before the momentum's own average",
+    stage="step", only=("lion",),
+)(_lion(lambda m, g, b1, b2: blended(_signs(blended(m, g, b1)), g, b2)))  # fmt: skip
+deviation(
+    "lion-one-average", "with the step's interpolation stored as the momentum", stage="step", only=("lion",)
+)(_lion(lambda m, g, b1, b2: blended(m, g, b1)))
 
 
 @deviation("nesterov-missing", "without the look-ahead (plain momentum)", stage="settings")
@@ -190,27 +183,3 @@ def _(method: Any) -> Any:
 def _(method: Any) -> Any:
     have = fields(method)
     return altered(method, dampening=have["momentum"]) if "dampening" in have and "momentum" in have else None
-
-
-@deviation(
-    "lion-sign-stored",
-    "with the step's sign written into the momentum before the momentum's own average",
-    stage="step",
-    only=("lion",),
-)
-def _(method: Any) -> Any:
-    inner = innermost(method)
-    have = fields(inner)
-
-    class Changed(Around):
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            new, after = self.method.update(x, grad, s)
-            g = params.axpy(inner.coupled(), x, grad)
-            mixed = params.axpy(have["beta1"], s["m"], params.scale(1.0 - have["beta1"], g))
-            signs = map_leaves(lambda a: namespace(a).sign(a), mixed)
-            return new, {
-                **after,
-                "m": params.axpy(have["beta2"], signs, params.scale(1.0 - have["beta2"], g)),
-            }
-
-    return Changed(method)

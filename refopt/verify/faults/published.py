@@ -14,9 +14,11 @@ from refopt.optimizers.common.groups import SHAPES
 from refopt.verify.deviations import (
     Around,
     altered,
+    blended,
     deviation,
     fields,
     innermost,
+    refit,
     rewritten,
     with_namespace,
     with_scalars,
@@ -38,8 +40,7 @@ def _(method: Any) -> Any:
         def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
             t = s["t"] + 1
             g = params.axpy(inner.coupled(), x, grad)
-            first = params.axpy(have["beta1"], s["m"], params.scale(1.0 - have["beta1"], g))
-            m = params.axpy(have["beta2"], first, params.scale(1.0 - have["beta2"], g))
+            m = blended(blended(s["m"], g, have["beta1"]), g, have["beta2"])
             keep, rate = inner.keep(t), inner.rate(t)
             return map_leaves(lambda a, b: keep * a - rate * namespace(a).sign(b), x, m), {
                 **s, "t": t, "m": m,
@@ -318,7 +319,7 @@ def _(method: Any) -> Any:
         def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
             return self.method.update(x, map_leaves(lambda a, g: g * (1.0 + strength * a), x, grad), s)
 
-    return Changed(plain)
+    return Changed(refit(method, plain))
 
 
 @deviation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from refopt.verify.deviations import altered, deviation, fields
@@ -17,21 +18,37 @@ deviation("momentum-ignored", "without momentum", stage="settings")(_replace("mo
 deviation("beta1-ignored", "without its first average (beta1 = 0)", stage="settings")(_replace("beta1", 0.0))
 
 
-def _negated(name: str) -> Any:
+def _changed(name: str, how: Callable[[float], float]) -> Any:
+    """Give a number that is not zero another value."""
+
     def change(method: Any) -> Any:
         value = fields(method).get(name)
-        return altered(method, **{name: -value}) if isinstance(value, float) and value else None
+        return altered(method, **{name: how(value)}) if isinstance(value, float) and value else None
 
     return change
 
 
 deviation("weight-decay-negated", "with the weight decay's sign turned", stage="settings")(
-    _negated("weight_decay")
+    _changed("weight_decay", lambda v: -v)
 )
 deviation(
     "eps-subtracted", "with eps subtracted, not added", stage="settings",
     seen=("keras 2.12.0 legacy NonFusedAdam (fixed in 2.13.1)",),
-)(_negated("eps"))  # fmt: skip
+)(_changed("eps", lambda v: -v))  # fmt: skip
+deviation("eps-squared", "with eps squared", stage="settings")(_changed("eps", lambda v: v * v))
+deviation("eps-root-of", "with the root of eps in eps's place", stage="settings")(
+    _changed("eps", lambda v: v**0.5)
+)
+deviation("weight-decay-halved", "with half the weight decay", stage="settings")(
+    _changed("weight_decay", lambda v: 0.5 * v)
+)
+deviation("weight-decay-doubled", "with twice the weight decay", stage="settings")(
+    _changed("weight_decay", lambda v: 2.0 * v)
+)
+for _name in ("beta1", "beta2", "momentum"):
+    deviation(f"{_name}-complement", f"with 1 - {_name} in {_name}'s place", stage="settings")(
+        _changed(_name, lambda v: 1.0 - v)
+    )
 
 
 @deviation("betas-swapped", "with beta1 and beta2 exchanged", stage="settings")
@@ -40,48 +57,6 @@ def _(method: Any) -> Any:
     if "beta1" not in have or "beta2" not in have:
         return None
     return altered(method, beta1=have["beta2"], beta2=have["beta1"])
-
-
-@deviation("beta1-complement", "with 1 - beta1 in beta1's place", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("beta1")
-    return altered(method, beta1=1.0 - value) if isinstance(value, float) else None
-
-
-@deviation("beta2-complement", "with 1 - beta2 in beta2's place", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("beta2")
-    return altered(method, beta2=1.0 - value) if isinstance(value, float) else None
-
-
-@deviation("momentum-complement", "with 1 - momentum in momentum's place", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("momentum")
-    return altered(method, momentum=1.0 - value) if isinstance(value, float) else None
-
-
-@deviation("eps-squared", "with eps squared", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("eps")
-    return altered(method, eps=value * value) if isinstance(value, float) and value else None
-
-
-@deviation("eps-root-of", "with the root of eps in eps's place", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("eps")
-    return altered(method, eps=value**0.5) if isinstance(value, float) and value > 0 else None
-
-
-@deviation("weight-decay-halved", "with half the weight decay", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("weight_decay")
-    return altered(method, weight_decay=0.5 * value) if value else None
-
-
-@deviation("weight-decay-doubled", "with twice the weight decay", stage="settings")
-def _(method: Any) -> Any:
-    value = fields(method).get("weight_decay")
-    return altered(method, weight_decay=2.0 * value) if value else None
 
 
 @deviation("schedule-ignored", "with a constant rate, whatever the schedule", stage="settings")
