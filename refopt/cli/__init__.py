@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("name", help="a registered name, such as adamw")
     verify.add_argument("--dialect", help="the dialect to hold it to (default: whichever explains it)")
-    verify.add_argument("--steps", type=int, default=200)
+    verify.add_argument("--steps", type=int, default=100)
     verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     verify.add_argument("--seed", type=int, default=0)
     verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")

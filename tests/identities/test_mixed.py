@@ -166,3 +166,11 @@ def test_zero_weights_and_gradients_stay_finite() -> None:
         np.testing.assert_array_equal(y, 0.0)
         y, s = o.update(y, np.ones((2, 3)), s)
         assert np.all(np.isfinite(y))
+
+
+def test_adans_eps_root_stands_beside_the_corrected_square() -> None:
+    """First step of the bias-corrected form, closed: x - lr g / sqrt(g² + eps_root), to 1e-14."""
+    o = refopt.optimizer("adan", dialect="no-prox", lr=0.1, eps=0.0, eps_root=0.5)
+    x, g = np.array([1.0, -2.0, 0.5]), np.array([0.3, -1e-3, 40.0])
+    new, _ = o.update(x, g, o.init(x))
+    np.testing.assert_allclose(new, x - 0.1 * g / np.sqrt(g * g + 0.5), rtol=1e-14)

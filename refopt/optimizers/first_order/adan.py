@@ -43,6 +43,11 @@ XIE = Source(
     },
     evidence=(
         Evidence(
+            "identity",
+            "eps_root stands beside the corrected square: the first step in closed form, to 1e-14",
+            "tests/identities/test_mixed.py::test_adans_eps_root_stands_beside_the_corrected_square",
+        ),
+        Evidence(
             "parity",
             "the authors' Adan with low betas, large eps, proximal decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[adan-official]",
