@@ -51,8 +51,11 @@ class Candidate:
     changes: tuple[Deviation, ...] = ()
 
     def build(self, profile: Profile) -> Any:
-        """Return the variant under a profile; None where a deviation does not apply."""
-        made: Any = profile.method(self.method, self.dialect, **self.settings)
+        """Return the variant under a profile; a deviation that does not apply to it is passed over."""
+        return self.changed(profile.method(self.method, self.dialect, **self.settings))
+
+    def changed(self, made: Any) -> Any:
+        """Return a method with the deviations, in their order."""
         for change in self.changes:
             changed = change.change(made)
             made = made if changed is None else changed

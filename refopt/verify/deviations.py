@@ -1,8 +1,9 @@
 """Deviations: named ways in which implementations of one rule are known to go wrong or their own way.
 
-A deviation changes a reference method into the one that has the fault. There are four stages, so that
-two of them can be combined: hyperparameters (``settings``), the rule's text (``text``), the number of
-the step that it sees (``counter``), and what stands around a step (``step``). Choices that a method declares as switches, and dialects, need no entry
+A deviation changes a reference method into the one that has the fault. There are five stages, so that
+two of them can be combined: the source itself (``rule``; `refopt.verify.rewriting`), hyperparameters
+(``settings``), the functions and numbers that the rule is made of (``text``), the number of the step
+that it sees (``counter``), and what stands around a step (``step``). Choices that a method declares as switches, and dialects, need no entry
 here: `diagnose` finds them in the registry.
 """
 
@@ -24,8 +25,8 @@ from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common.averages import ema
 
 # In the order in which they are applied, and in that in which a user would rather hear of them.
-PLAIN = ("settings", "counter", "step", "text")
-STAGES = ("settings", "text", "counter", "step")
+PLAIN = ("settings", "counter", "step", "text", "rule")
+STAGES = ("rule", "settings", "text", "counter", "step")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Deviation:
         In lower case with hyphens.
     what : str
         A clause that ends "adam …": ``"without bias correction"``.
-    stage : {"settings", "text", "counter", "step"}
+    stage : {"rule", "settings", "text", "counter", "step"}
     change : callable
         ``change(method)`` returns the changed method, an object with ``init`` and ``update``; None where
         the deviation does not apply to it.

@@ -158,21 +158,6 @@ class FunctionReport:
         return text
 
 
-@dataclass(frozen=True, eq=False)
-class FunctionDiagnosis:
-    """The answer of `diagnose` for a function; as `refopt.verify.diagnosis.Diagnosis`."""
-
-    explained_by: tuple[str, ...]
-    other: str
-    method: str
-    sentence: str
-    nearest: tuple[str, ...]
-    error: float
-
-    def __str__(self) -> str:
-        return self.sentence
-
-
 def kind_of(name: str) -> Kind:
     """Return how functions like `name` are compared.
 
@@ -207,54 +192,20 @@ def compare_function(other: Any, name: str, *, seed: int = 0, **options: Any) ->
     ------
     ArgumentTypeError, CapabilityError, UnknownNameError
     """
-    kind, reference = kind_of(name), _reference(name)
-    call, takes = _other(other)
+    kind, reference = kind_of(name), reference_of(name)
+    call, takes = callable_side(other)
     answers, left = [], []
-    for case in _cases(kind, name, seed, options):
-        if all(_spelled(k, kind, takes) for k in case.needs):
-            compared = _compared(reference, kind, case, _call(call, kind, case, takes))
-            answers.append(Answer(case.name, *compared))
+    for case in cases_of(kind, name, seed, options):
+        if all(spelled(k, kind, takes) for k in case.needs):
+            theirs = answer_of(call, kind, case, takes)
+            answers.append(Answer(case.name, *compared(reference, kind, case, theirs)))
         else:
             left.append(case.name)
     return FunctionReport(all(a.agrees for a in answers), label_of(other), name, tuple(answers), tuple(left))
 
 
-def diagnose_function(other: Any, name: str, *, seed: int = 0, **options: Any) -> FunctionDiagnosis:
-    """Say which known fault, alone or with another, reproduces a function's answers; see `compare_function`."""
-    kind, reference, label = kind_of(name), _reference(name), label_of(other)
-    call, takes = _other(other)
-    cases = [c for c in _cases(kind, name, seed, options) if all(_spelled(k, kind, takes) for k in c.needs)]
-    theirs = [_call(call, kind, c, takes) for c in cases]
-
-    def tried(change: Sequence[Fault]) -> float:
-        own = reference
-        for fault in change:
-            own = fault.change(own)
-        return _excess(own, kind, cases, theirs)
-
-    single = [(f,) for f in kind.faults]
-    pairs = [(f, g) for i, f in enumerate(kind.faults) for g in kind.faults[i + 1 :]]
-    best: tuple[float, tuple[Fault, ...]] = (math.inf, ())
-    for change in [(), *single, *pairs]:
-        excess = tried(change)
-        if excess <= 1.0:
-            names = tuple(f.name for f in change) or ("paper",)
-            words = " and ".join(f.what for f in change) or "as the reference has it"
-            sentence = f"{label} is {name} {words}: all {len(cases)} cases agree to rounding."
-            return FunctionDiagnosis(names, label, name, sentence, names, excess)
-        best = min(best, (excess, change), key=lambda pair: pair[0])
-    close = tuple(f.name for f in best[1])
-    nearest = " and ".join(f.what for f in best[1]) or "the reference itself"
-    off = f"{best[0]:.2g} times what rounding allows" if math.isfinite(best[0]) else "which fails on a case"
-    return FunctionDiagnosis(
-        (), label, name,
-        f"Nothing that was tried ({1 + len(single) + len(pairs)} variants of {name}) explains {label}; the"
-        f" nearest is {nearest}, off by {off}.",
-        close, best[0],
-    )  # fmt: skip
-
-
-def _reference(name: str) -> Reference:
+def reference_of(name: str) -> Reference:
+    """Return the registered function as one that can be wrapped."""
     fn = get(name)
 
     def run(*args: Any, **options: Any) -> Any:
@@ -263,13 +214,14 @@ def _reference(name: str) -> Reference:
     return run
 
 
-def _other(other: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+def callable_side(other: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the other side, and the options that it takes with their defaults."""
     if not callable(other):
         raise ArgumentTypeError(f"other: wanted a function of arrays, got {type(other).__qualname__}")
     return other, parameters(other)
 
 
-def _spelled(option: str, kind: Kind, takes: Mapping[str, Any]) -> str | None:
+def spelled(option: str, kind: Kind, takes: Mapping[str, Any]) -> str | None:
     """Return the other side's name of an option, None if it has none."""
     for alias in (option, *kind.aliases.get(option, ())):
         if alias in takes:
@@ -277,16 +229,17 @@ def _spelled(option: str, kind: Kind, takes: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _cases(kind: Kind, name: str, seed: int, options: Mapping[str, Any]) -> list[Case]:
+def cases_of(kind: Kind, name: str, seed: int, options: Mapping[str, Any]) -> list[Case]:
+    """Return the calls on which `name` is compared, with options of the user's besides."""
     return [
         Case(c.name, c.args, {**c.options, **options}, c.symmetric, c.needs, c.slack)
         for c in kind.cases(name, seed)
     ]
 
 
-def _call(call: Callable[..., Any], kind: Kind, case: Case, takes: Mapping[str, Any]) -> Any:
+def answer_of(call: Callable[..., Any], kind: Kind, case: Case, takes: Mapping[str, Any]) -> Any:
     """Call the other side; return its answer as an array, or the exception."""
-    given = {s: v for k, v in case.options.items() if (s := _spelled(k, kind, takes)) is not None}
+    given = {s: v for k, v in case.options.items() if (s := spelled(k, kind, takes)) is not None}
     copies = [a.copy() if isinstance(a, np.ndarray) else a for a in case.args]
     try:
         with np.errstate(all="ignore"):
@@ -295,7 +248,8 @@ def _call(call: Callable[..., Any], kind: Kind, case: Case, takes: Mapping[str, 
         return error
 
 
-def _ours(reference: Reference, kind: Kind, case: Case, args: Sequence[Any]) -> Any:
+def own_answer(reference: Reference, kind: Kind, case: Case, args: Sequence[Any]) -> Any:
+    """Return the reference's answer, or the error that it raises."""
     try:
         with np.errstate(all="ignore"):
             return kind.read(reference(*args, **case.options))
@@ -311,15 +265,15 @@ def _spread(reference: Reference, kind: Kind, case: Case, ours: np.ndarray) -> f
         args = [perturbed(a, rng, eps) for a in case.args]
         if case.symmetric:
             args[0] = (args[0] + np.swapaxes(args[0], -1, -2)) / 2
-        other = _ours(reference, kind, case, args)
+        other = own_answer(reference, kind, case, args)
         if isinstance(other, np.ndarray) and other.shape == ours.shape:
             worst = max(worst, float(np.max(np.abs(other - ours), initial=0.0)))
     return worst
 
 
-def _compared(reference: Reference, kind: Kind, case: Case, theirs: Any) -> tuple[float, float, str]:
+def compared(reference: Reference, kind: Kind, case: Case, theirs: Any) -> tuple[float, float, str]:
     """Return the relative difference, what is allowed, and why the two cannot be compared."""
-    ours = _ours(reference, kind, case, case.args)
+    ours = own_answer(reference, kind, case, case.args)
     if isinstance(ours, Exception) and isinstance(theirs, Exception):
         return 0.0, 0.0, ""
     if isinstance(theirs, Exception):
@@ -337,22 +291,6 @@ def _compared(reference: Reference, kind: Kind, case: Case, theirs: Any) -> tupl
     eps = float(np.finfo(np.float64).eps)
     allowed = OPERATIONS * (_spread(reference, kind, case, ours) / scale + eps / 8) + case.slack
     return gap / scale, allowed, ""
-
-
-def _excess(reference: Reference, kind: Kind, cases: Sequence[Case], theirs: Sequence[Any]) -> float:
-    """Return the largest ratio of a difference to what is allowed."""
-    worst = 0.0
-    for case, answer in zip(cases, theirs):
-        try:
-            error, allowed, problem = _compared(reference, kind, case, answer)
-        except (ArithmeticError, ValueError, TypeError, np.linalg.LinAlgError):
-            return math.inf
-        if problem:
-            return math.inf
-        worst = max(worst, error / (allowed or 1e-16) if error else 0.0)
-        if error > HOPELESS + case.slack:
-            break
-    return worst
 
 
 def as_array(value: Any) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""A first look at a variant: its first steps on every tape, in as few calls as may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refopt.core.method import Elementwise
+from refopt.verify.observation import Observations, Observed, Profile
+from refopt.verify.reference import follow
+from refopt.verify.sides import Leaves
+from refopt.verify.tapes import Tape
+
+# Steps of the first look.
+GLANCE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """The first steps of all runs of one length under one profile.
+
+    Parameters
+    ----------
+    profile : Profile
+    runs : tuple of Observed
+    one : Tape or None
+        All their tapes as one vector, on which an elementwise method runs once; None where the runs
+        drive their methods each in its own way.
+    theirs : array, shape (steps, entries)
+        The other side's points, of all runs and leaves side by side.
+    scale : array, shape (entries,)
+        The largest of them in the same leaf.
+    starts : list of int
+        The first entry of every run.
+    """
+
+    profile: Profile
+    runs: tuple[Observed, ...]
+    one: Tape | None
+    theirs: np.ndarray
+    scale: np.ndarray
+    starts: list[int]
+
+    def errors(self, method: Any, together: bool) -> np.ndarray:
+        """Return the largest relative error of a method's first steps, run by run."""
+        if self.one is not None and isinstance(method, Elementwise):
+            ours = follow(method, self.one).points[""]
+        else:
+            steps = self.theirs.shape[0]
+            parts = [
+                follow(r.drive(method), r.tape.first(steps), together=together).points for r in self.runs
+            ]
+            ours = np.concatenate([_flat(p, steps) for p in parts], axis=1)
+        # Whether what is not finite may be so, the whole comparison decides.
+        same = (ours == self.theirs) | ~np.isfinite(self.theirs)
+        with np.errstate(all="ignore"):
+            gap = np.where(same, 0.0, np.abs(ours - self.theirs)) / self.scale
+        worst = np.maximum.reduceat(gap.max(axis=0), self.starts)
+        return np.where(np.isfinite(worst), worst, np.inf)
+
+
+def glances(seen: Observations) -> list[Glance]:
+    """Return what is seen at a first look, profile by profile."""
+    groups: dict[tuple[int, int], list[Observed]] = {}
+    for run in seen.runs:
+        groups.setdefault((id(run.profile), min(GLANCE, len(run.tape))), []).append(run)
+    return [_glance(tuple(runs), steps) for (_, steps), runs in groups.items()]
+
+
+def _glance(runs: tuple[Observed, ...], steps: int) -> Glance:
+    theirs = [{k: v[:steps] for k, v in r.theirs.items()} for r in runs]
+    finite = [
+        {k: np.where(np.isfinite(v), np.abs(v), 0.0).max() or 1.0 for k, v in p.items()} for p in theirs
+    ]
+    scale = [np.full(v[0].size, finite[i][k]) for i, p in enumerate(theirs) for k, v in p.items()]
+    sizes = [sum(v[0].size for v in p.values()) for p in theirs]
+    plain = all(r.probes is None for r in runs)
+    return Glance(
+        runs[0].profile, runs, _joined([r.tape.first(steps) for r in runs]) if plain else None,
+        np.concatenate([_flat(p, steps) for p in theirs], axis=1), np.concatenate(scale),
+        [sum(sizes[:i]) for i in range(len(sizes))],
+    )  # fmt: skip
+
+
+def _flat(points: Leaves, steps: int) -> np.ndarray:
+    return np.concatenate([v.reshape(steps, -1) for v in points.values()], axis=1)
+
+
+def _joined(tapes: list[Tape]) -> Tape:
+    """Return tapes side by side, as one of a single vector."""
+
+    def join(parts: list[Leaves]) -> Leaves:
+        return {"": np.concatenate([v.ravel() for p in parts for v in p.values()])}
+
+    return Tape("all", join([t.x0 for t in tapes]), tuple(join(list(g)) for g in zip(*(t.gradients for t in tapes))))  # fmt: skip
