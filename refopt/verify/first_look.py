@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,22 +44,36 @@ class Glance:
     scale: np.ndarray
     starts: list[int]
 
-    def errors(self, method: Any, together: bool) -> np.ndarray:
-        """Return the largest relative error of a method's first steps, run by run."""
+    def errors(self, method: Any, together: bool, enough: float = math.inf) -> np.ndarray:
+        """Return the largest relative error of a method's first steps, run by run.
+
+        Fewer runs where one is off by more than `enough`.
+        """
         if self.one is not None and isinstance(method, Elementwise):
-            ours = follow(method, self.one).points[""]
-        else:
-            steps = self.theirs.shape[0]
-            parts = [
-                follow(r.drive(method), r.tape.first(steps), together=together).points for r in self.runs
-            ]
-            ours = np.concatenate([_flat(p, steps) for p in parts], axis=1)
+            return np.maximum.reduceat(self._gap(follow(method, self.one).points[""]), self.starts)
+        worst = []
+        for run, start in zip(self.runs, self.starts):
+            # Leaves that are runs of their own are looked at one by one.
+            groups = [list(run.tape.x0)] if together else [[k] for k in run.tape.x0]
+            worst.append(0.0)
+            for names in groups:
+                tape = run.tape.only(names).first(self.theirs.shape[0])
+                ours = _flat(follow(run.drive(method), tape, together=together).points, len(tape))
+                part = slice(start, start + ours.shape[1])
+                start = part.stop
+                worst[-1] = max(worst[-1], float(np.max(self._gap(ours, part))))
+                if worst[-1] > enough:
+                    return np.array(worst)
+        return np.array(worst)
+
+    def _gap(self, ours: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+        """Return the largest relative error of every entry; infinite where it is not finite."""
+        theirs = self.theirs[:, part]
         # Whether what is not finite may be so, the whole comparison decides.
-        same = (ours == self.theirs) | ~np.isfinite(self.theirs)
+        same = (ours == theirs) | ~np.isfinite(theirs)
         with np.errstate(all="ignore"):
-            gap = np.where(same, 0.0, np.abs(ours - self.theirs)) / self.scale
-        worst = np.maximum.reduceat(gap.max(axis=0), self.starts)
-        return np.where(np.isfinite(worst), worst, np.inf)
+            gap = np.where(same, 0.0, np.abs(ours - theirs)).max(axis=0) / self.scale[part]
+        return np.where(np.isfinite(gap), gap, np.inf)
 
 
 def glances(seen: Observations) -> list[Glance]:

@@ -24,8 +24,8 @@ ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport")
 _HOME = Path(refopt.__file__).parent
 # What a variant raises that is out of its range, or that its fault breaks altogether.
 BROKEN = (
-    RefoptError, ArithmeticError, LookupError, ValueError, TypeError, NameError, AttributeError,
-    np.linalg.LinAlgError,
+    RefoptError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError,
+    RuntimeError, TypeError, ValueError, np.linalg.LinAlgError,
 )  # fmt: skip
 
 
@@ -180,9 +180,10 @@ def small_edits(run: Callable[[], Any], numbers: tuple[str, ...] = ()) -> list[E
     return sorted(found.values(), key=lambda e: e.size)
 
 
-def edit_deviations(run: Callable[[], Any], numbers: tuple[str, ...] = ()) -> list[Deviation]:
-    """Return the edits of `small_edits` as deviations."""
-    return [
-        Deviation(f"{e.old} -> {e.new or 'nothing'}", words(e), "rule", edited(e))
-        for e in small_edits(run, numbers)
-    ]
+def edit_deviations(run: Callable[[], Any], numbers: tuple[str, ...] = ()) -> list[list[Deviation]]:
+    """Return the edits of `small_edits` as deviations, those of one size together."""
+    sizes: dict[int, list[Deviation]] = {}
+    for e in small_edits(run, numbers):
+        made = Deviation(f"{e.old} -> {e.new or 'nothing'}", words(e), "rule", edited(e))
+        sizes.setdefault(e.size, []).append(made)
+    return list(sizes.values())

@@ -61,7 +61,7 @@ class Search:
         """
         out: list[float] = []
         for glance in self._glances:
-            out.extend(glance.errors(self.build(c, glance.profile), self.seen.together))
+            out.extend(glance.errors(self.build(c, glance.profile), self.seen.together, enough))
             if max(out) > enough:
                 break
         return np.array(out)
@@ -119,10 +119,10 @@ def levels(
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
     roots = _by_nearness(search, base)
     small = _edits(search, base)
-    yield _for(0.4 * patience, (root.with_(c) for root in roots for c in small))
+    yield _for(0.4 * patience, (root.with_(c) for size in small for root in roots for c in size))
     # Of named parts first: what has a name is likelier.
     yield _for(0.3 * patience, _pairs(search, roots[0], singles))
-    yield _for(0.3 * patience, _pairs(search, roots[0], [*singles, *small]))
+    yield _for(0.3 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
@@ -135,10 +135,9 @@ def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Can
             yield c
 
 
-def _edits(search: Search, base: list[Candidate]) -> list[Candidate]:
-    """Return one candidate for every small edit of what the reference runs through, in any dialect."""
+def _edits(search: Search, base: list[Candidate]) -> list[list[Candidate]]:
+    """Return one candidate for every small edit of what the reference runs through, those of one size together."""
     firsts = {r.profile.name: r for r in reversed(search.seen.runs)}.values()
-    found: list[Deviation] = []
 
     def run() -> None:
         for c, first in itertools.product(base, firsts):
@@ -149,7 +148,8 @@ def _edits(search: Search, base: list[Candidate]) -> list[Candidate]:
     names = fields(innermost(search.build(base[0], search.seen.runs[0].profile)))
     numbers_ = (k for k, v in names.items() if isinstance(v, (int, float)) and not isinstance(v, bool))
     found = edit_deviations(run, tuple(numbers_))
-    return [Candidate((d.name,), (d.what,), search.seen.entry.name, changes=(d,)) for d in found]
+    name = search.seen.entry.name
+    return [[Candidate((d.name,), (d.what,), name, changes=(d,)) for d in size] for size in found]
 
 
 def _rates(search: Search, base: list[Candidate]) -> Iterable[Candidate]:
@@ -232,13 +232,13 @@ def _by_product(n: int) -> Iterator[tuple[int, int]]:
 
 
 def _by_nearness(search: Search, base: list[Candidate]) -> list[Candidate]:
-    """Return the dialects, the nearest first, the paper's form before its equals."""
-
-    def far(c: Candidate) -> float:
+    """Return the dialects, the nearest first, of those that do the same here only the first."""
+    traces: list[tuple[float, np.ndarray, Candidate]] = []
+    for c in base:
         trace = _trace(search, c)
-        return math.inf if trace is None else float(np.mean(np.log10(trace + 1e-16)))
-
-    return sorted(base, key=far)
+        if trace is not None and not any(np.array_equal(trace, other) for _, other, _ in traces):
+            traces.append((float(np.mean(np.log10(trace + 1e-16))), trace, c))
+    return [c for _, _, c in sorted(traces, key=lambda known: known[0])] or base[:1]
 
 
 def _trace(search: Search, c: Candidate) -> np.ndarray | None:
