@@ -68,8 +68,8 @@ def diagnose(
     """Say what another implementation computes.
 
     Tried are the paper's form, every dialect, every other value of every switch, common values of every
-    number, and every known deviation; then dialects with one of these; other methods; small edits of the
-    reference's own text, in every dialect; and pairs.
+    number, and every known deviation; then dialects with one of these; other methods; and small edits of
+    the reference's own text, in every dialect, and pairs.
 
     Parameters
     ----------

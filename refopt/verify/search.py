@@ -119,10 +119,12 @@ def levels(
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
     roots = _by_nearness(search, base)
     small = _edits(search, base)
-    yield _for(0.4 * patience, (root.with_(c) for size in small for root in roots for c in size))
-    # Of named parts first: what has a name is likelier.
+    less, *more = small or [[]]
+    yield _for(0.2 * patience, (root.with_(c) for root in roots for c in less))
+    # Of named parts before those of edits: what has a name is likelier.
     yield _for(0.3 * patience, _pairs(search, roots[0], singles))
-    yield _for(0.3 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
+    yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
+    yield _for(0.2 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
