@@ -22,6 +22,8 @@ from refopt.verify.edits import NUMBER, Edit, Kind, Seen, Text, edits
 
 ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport")
 _HOME = Path(refopt.__file__).parent
+# Loops that Numba compiles when they are first called: edited then, they would stay so.
+COMPILED = ("compiled", "bands")
 # What a variant raises that is out of its range, or that its fault breaks altogether.
 BROKEN = (
     RefoptError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError,
@@ -36,6 +38,7 @@ class Recorder:
         self.lines: dict[tuple[str, str], set[int]] = {}
         self.kinds: dict[tuple[str, str], dict[str, Kind]] = {}
         self._inside: dict[str, bool] = {}
+        self._remembered: dict[CodeType, bool] = {}
 
     def __enter__(self) -> Recorder:
         self._outer = sys.gettrace()
@@ -49,8 +52,23 @@ class Recorder:
         name = frame.f_code.co_filename
         if name not in self._inside:
             path = Path(name)
-            self._inside[name] = any(path.is_relative_to(_HOME / room) for room in ROOMS)
-        return self._line if self._inside[name] else None
+            inside = any(path.is_relative_to(_HOME / room) for room in ROOMS)
+            self._inside[name] = inside and path.stem not in COMPILED
+        return self._line if self._inside[name] and not self._is_remembered(frame) else None
+
+    def _is_remembered(self, frame: FrameType) -> bool:
+        """Tell whether what runs here is kept in a cache: edited, it would outlive the edit."""
+        at: FrameType | None = frame
+        while at is not None:
+            code = at.f_code
+            if code not in self._remembered:
+                module = sys.modules.get(at.f_globals.get("__name__", ""))
+                found = vars(module).get(code.co_name) if module is not None else None
+                self._remembered[code] = hasattr(found, "cache_clear")
+            if self._remembered[code]:
+                return True
+            at = at.f_back
+        return False
 
     def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import refopt
+from refopt.verify import rewriting
 from refopt.verify.edits import NUMBER, Edit, Seen, edits
 from refopt.verify.rewriting import codes_of, edited, small_edits, swapped
 
@@ -114,6 +117,39 @@ def test_super() -> None:
     assert Derived().value(1.0) == 2.0
     # Without super() its code would not fit: there is no such edit.
     assert codes_of((found(Derived.value)["return 2.0 * super().value(t) -> return 2.0"],)) is None
+
+
+@functools.cache
+def kept(n: float) -> float:
+    """Answer from a cache the second time."""
+    return within(n)
+
+
+def within(n: float) -> float:
+    """Run inside what is cached."""
+    return 2.0 * n
+
+
+def beside(n: float) -> float:
+    """Run as well."""
+    return kept(n) + 1.0
+
+
+def test_what_a_cache_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions that run inside a cached one are not edited: the answer would outlive the edit."""
+    here = Path(__file__)
+    monkeypatch.setattr(rewriting, "_HOME", here.parent.parent)
+    monkeypatch.setattr(rewriting, "ROOMS", (here.parent.name,))
+    made = small_edits(lambda: beside(3.0))
+    names = {e.text.function.__qualname__ for e in made}
+    assert "beside" in names and not names & {"kept", "within"}
+
+
+def test_what_numba_compiles() -> None:
+    """Loops that Numba compiles are not edited."""
+    made = small_edits(lambda: refopt.get("cg")(np.diag([0.5, 1.0]), np.ones(2)))
+    files = {Path(e.text.function.__code__.co_filename).name for e in made}
+    assert "conjugate_gradient.py" in files and "compiled.py" not in files
 
 
 def test_only_what_ran() -> None:
