@@ -120,8 +120,8 @@ def diagnose(
                 c, findings = c.plain(), less
             if findings is not None:
                 explained.append((c, findings))
-                if len(c.names) > 1:
-                    # Of combinations the first is told; their like are legion.
+                if len(c.names) > 1 or any(d.stage == "rule" for d in c.changes):
+                    # Of combinations and edits the first is told; their like are legion.
                     break
         if explained:
             return _told(observed, search, explained)

@@ -12,7 +12,7 @@ import contextlib
 import copy
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
@@ -153,6 +153,7 @@ class _Place:
     index: int | None
     scope: str
     before: Mapping[str, str]
+    expressions: Sequence[ast.expr]
 
     def put(self, new: ast.AST) -> None:
         """Put a node in this one's place."""
@@ -235,6 +236,8 @@ class _Place:
             yield ast.BinOp(node, ast.Mult(), node), 1
             yield ast.Call(ast.Name("abs", ast.Load()), [node], []), 1
             yield ast.BinOp(node, ast.Pow(), ast.Constant(0.5)), 1
+            for expression in self.expressions:
+                yield expression, 2
 
     def _is_term(self) -> bool:
         """Tell whether the node is a whole right-hand side, an argument, or a term of a sum."""
@@ -249,6 +252,7 @@ class _Place:
 def _places(root: ast.FunctionDef, qualname: str, seen: Seen) -> list[_Place]:
     """Return every node that ran and that is evaluated, with its surroundings."""
     out: list[_Place] = []
+    expressions = [copy.deepcopy(n) for n in ast.walk(root) if isinstance(n, (ast.Call, ast.BinOp))]
 
     def visit(node: ast.AST, parents: tuple[ast.AST, ...], scope: str, before: Mapping[str, str]) -> None:
         for field, value in ast.iter_fields(node):
@@ -266,7 +270,7 @@ def _places(root: ast.FunctionDef, qualname: str, seen: Seen) -> list[_Place]:
                 elif isinstance(child, (ast.expr, ast.stmt)) and not _ran(child, seen.lines):
                     continue
                 if _evaluated(child) and not (isinstance(child, ast.If) and child.test in fixed):
-                    out.append(_Place(child, (*parents, node), field, index, scope, before))
+                    out.append(_Place(child, (*parents, node), field, index, scope, before, expressions))
                 visit(child, (*parents, node), inside, kept)
 
     before, fixed = _keep_arguments(root), _what_ends_loops(root)

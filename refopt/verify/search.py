@@ -22,6 +22,8 @@ from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
 from refopt.verify.rewriting import BROKEN, edit_deviations
 
+# Dialects with a switch set otherwise, on which edits are tried as on the dialects.
+MORE_ROOTS = 4
 # How near a candidate must come in its first steps to be looked at again.
 NEAR = {"float64": 1e-7, "float32": 3e-3}
 
@@ -115,16 +117,23 @@ def levels(
     yield _rates(search, base)
     singles = [*switches(found), *deviations, *values]
     own = [c for c in base if c.names != ("paper",)]
-    yield filter(None, (d.with_(c) for d in own for c in singles))
+    yield _combined(own, singles)
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
-    roots = _by_nearness(search, base)
+    roots = _by_nearness(search, base) or base[:1]
+    further = _by_nearness(search, list(_combined(base, switches(found))))[:MORE_ROOTS]
     small = _edits(search, base)
     less, *more = small or [[]]
-    yield _for(0.2 * patience, (root.with_(c) for root in roots for c in less))
+    yield _for(0.2 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
     yield _for(0.3 * patience, _pairs(search, roots[0], singles))
     yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
-    yield _for(0.2 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
+    yield _for(0.1 * patience, (root.with_(c) for size in more for root in further for c in size))
+    yield _for(0.1 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
+
+
+def _combined(base: list[Candidate], others: list[Candidate]) -> Iterator[Candidate]:
+    """Yield every dialect with one of the others."""
+    yield from filter(None, (d.with_(c) for d in base for c in others))
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
@@ -240,7 +249,7 @@ def _by_nearness(search: Search, base: list[Candidate]) -> list[Candidate]:
         trace = _trace(search, c)
         if trace is not None and not any(np.array_equal(trace, other) for _, other, _ in traces):
             traces.append((float(np.mean(np.log10(trace + 1e-16))), trace, c))
-    return [c for _, _, c in sorted(traces, key=lambda known: known[0])] or base[:1]
+    return [c for _, _, c in sorted(traces, key=lambda known: known[0])]
 
 
 def _trace(search: Search, c: Candidate) -> np.ndarray | None:
