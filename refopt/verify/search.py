@@ -22,7 +22,7 @@ from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
 from refopt.verify.rewriting import BROKEN, edit_deviations
 
-# Dialects with a switch set otherwise, on which edits are tried as on the dialects.
+# Dialects with a switch set otherwise, on which all edits are tried, as on the dialects.
 MORE_ROOTS = 4
 # How near a candidate must come in its first steps to be looked at again.
 NEAR = {"float64": 1e-7, "float32": 3e-3}
@@ -120,14 +120,16 @@ def levels(
     yield _combined(own, singles)
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
     roots = _by_nearness(search, base) or base[:1]
-    further = _by_nearness(search, list(_combined(base, switches(found))))[:MORE_ROOTS]
+    further = _by_nearness(search, list(_combined(base, switches(found))))
     small = _edits(search, base)
     less, *more = small or [[]]
     yield _for(0.2 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
     yield _for(0.3 * patience, _pairs(search, roots[0], singles))
     yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
-    yield _for(0.1 * patience, (root.with_(c) for size in more for root in further for c in size))
+    yield _for(
+        0.1 * patience, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
+    )
     yield _for(0.1 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
 
 
