@@ -110,14 +110,15 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def switches(found: Entry) -> list[Candidate]:
-    """Return one candidate for every value of every switch, and for None where that is a choice."""
+    """Return one candidate for every value of a switch that is not its default, or that a dialect sets."""
+    set_ = {k for d in found.dialects.values() for k in d.settings}
     out = []
     for f in dataclasses.fields(found.obj):
         allowed = f.metadata.get("allowed")
         if not isinstance(allowed, tuple) or f.name == "engine":
             continue
         for value in allowed:
-            if value != f.default:
+            if value != f.default or f.name in set_:
                 out.append(
                     Candidate(
                         (f"{f.name}={value}",),
