@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ FORMS = {
 
 
 def parameters(key: Key) -> list[torch.nn.Parameter]:
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     out = []
     for x, g in zip(key.arrays(0), key.arrays(1)):
         p = torch.nn.Parameter(torch.from_numpy(x))

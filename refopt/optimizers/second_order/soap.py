@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.linalg
 
 from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.cost import Cost
@@ -35,8 +36,12 @@ def eigenbasis(H: Array) -> Array:
 
 
 def power_step(H: Array, Q: Array) -> Array:
-    """Return the orthonormal basis of ``H Q``: one power iteration, and QR."""
-    return namespace(H).linalg.qr(H @ Q)[0]
+    """Return the orthonormal basis of ``H Q``, H symmetric: one power iteration, and QR."""
+    if type(H) is not np.ndarray:
+        return namespace(H).linalg.qr(H @ Q)[0]
+    # NumPy's qr works in float64 whatever it is given; and (Q^T H)^T lies as LAPACK overwrites it.
+    Z = (Q.T @ H).T
+    return scipy.linalg.qr(Z, mode="economic", overwrite_a=True, check_finite=False)[0]
 
 
 def rotate(G: Array, bases: Modes, axes: tuple[int, ...], *, back: bool = False) -> Array:
@@ -225,7 +230,9 @@ class SOAP(Decay):
                 turned = rotate(g, bases, axes)
                 v = ema(v, turned * turned, self.beta2, 1.0 - self.beta2)
                 below = xp.sqrt(v) * root + eps
-                u = rotate(m, bases, axes) / xp.where(below > 0.0, below, xp.ones_like(below))
+                if self.eps == 0.0:
+                    below = xp.where(below > 0.0, below, xp.ones_like(below))
+                u = rotate(m, bases, axes) / below
                 u = step * rotate(u, bases, axes, back=True)
                 x = keep * (x - u) if self.decay_after else keep * x - u
             if t > 1.0:
