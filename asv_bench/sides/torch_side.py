@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from asv_bench.sides import Key
 
 FORM = "fused"
@@ -22,7 +20,9 @@ FORMS = {
 }
 
 
-def parameters(key: Key) -> list[torch.nn.Parameter]:
+def parameters(key: Key) -> list[Any]:
+    import torch
+
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     out = []
     for x, g in zip(key.arrays(0), key.arrays(1)):
@@ -33,6 +33,8 @@ def parameters(key: Key) -> list[torch.nn.Parameter]:
 
 
 def build(key: Key) -> tuple[Callable[[], Any], int]:
+    import torch
+
     if FORM == "own-dtype":
         torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[method-assign,assignment]
     return getattr(torch.optim, CLASSES[key.method])(parameters(key), **FORMS[FORM]).step, 1
