@@ -104,6 +104,19 @@ def test_growth_fails_loudly() -> None:
     assert unknown.worse, "an exponent that is not a number is not a pass"
 
 
+def test_growth_is_measured_again_when_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One disturbed size does not condemn a method: the least time of each counts; thrice worse does."""
+    cost = Cost("n", 1.0, "stated", lambda n: lambda: None, (10, 100, 1000), "seconds", 0.05)
+    for rounds, worse in (([(1, 10, 900), (2, 10, 100)], False), ([(1, 100, 10000)] * 3, True)):
+        times = iter([t for values in rounds for t in values])
+        monkeypatch.setattr(growth, "measured", lambda *_, times=times: float(next(times)))
+        found = growth.fit("method", cost)
+        assert found.worse is worse
+        assert next(times, None) is None, "every round was looked at"
+        if not worse:
+            assert found.values == (1.0, 10.0, 100.0)
+
+
 def test_cost_checks() -> None:
     with pytest.raises(ArgumentError, match="at least three, increasing"):
         Cost("n", 1.0, "", lambda n: lambda: None, (10, 10, 20))
