@@ -237,6 +237,8 @@ def test_keys_and_bytes_moved() -> None:
     assert [a.dtype for a in Key.read("muon/4x3/float32").arrays(0)] == [np.float32]
     # x, m and v both ways, and the gradient.
     assert rows.moved("adam") == 7 and rows.moved("lion") == 5 and rows.moved("adan") == 11
+    every = [r for group in rows.GROUPS.values() for r in group()]
+    assert len({r.title for r in every}) == len(every), "asv knows a row by its title"
 
 
 def test_asv_classes_are_whole() -> None:
