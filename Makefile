@@ -65,9 +65,11 @@ vectors: $(VENV)/.done
 
 # Other jobs on the cores disturb these; what they disturbed says so.
 bench: $(PARITY)/.done
+	@date +%s > $(PARITY)/bench-began
 	$(PARITY)/bin/python -m asv_bench.table elementwise copy leaves matrix figures --rounds 2 --more 0
-	$(PARITY)/bin/python -m asv_bench.growth
 	$(PARITY)/bin/python -m asv_bench.survey --quick --seconds 0.02
+	$(PARITY)/bin/python -m asv_bench.growth
+	@echo "make bench took $$(($$(date +%s) - $$(cat $(PARITY)/bench-began))) s"
 
 bench-full: $(PARITY)/.done
 	$(PARITY)/bin/python -m asv_bench.table --rounds 5 --more 5

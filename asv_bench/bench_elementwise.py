@@ -22,9 +22,10 @@ class Ratio:
     unit = "ratio"
 
     def setup(self, title: str) -> None:
-        module = MODULES[ROWS[title].theirs[0].partition(":")[0]]
-        if importlib.util.find_spec(module) is None:
-            raise NotImplementedError(f"{module} is not installed")
+        for library in (ROWS[title].ours[0], ROWS[title].theirs[0]):
+            module = "torch" if library == "refopt:torch-bfloat16" else MODULES[library.partition(":")[0]]
+            if importlib.util.find_spec(module) is None:
+                raise NotImplementedError(f"{module} is not installed")
 
     def track_ratio(self, title: str) -> float:
         """A row's targets are those of `asv_bench.rows`."""

@@ -25,7 +25,7 @@ ROUNDS = 3
 # Rounds that differ by more than this factor say that another job had a core.
 SPREAD = 1.25
 MORE_ROUNDS = 4
-THREADS = "2"
+THREADS = os.environ.get("REFOPT_BENCH_THREADS", "2")
 
 Place = tuple[str, str]  # library, key
 

@@ -1,4 +1,4 @@
-"""Every registered method in one table: ``python -m asv_bench.survey [--quick] [--json FILE]``.
+"""Every registered method, or those named, in one table: ``python -m asv_bench.survey [METHOD ...] [--quick]``.
 
 Microseconds of a step by engine, and memory. One process an engine, so that thread pools do not meet.
 """
@@ -9,6 +9,8 @@ import argparse
 import json
 import sys
 from typing import Any
+
+from refopt.core.registry import entry
 
 from asv_bench.bench_registry import ELEMENTWISE, NAMES, Memory
 from asv_bench.side_by_side import process
@@ -34,22 +36,24 @@ print(json.dumps(out))
 """
 
 
-def cases(quick: bool, engine: str) -> list[tuple[str, tuple[int, ...]]]:
+def cases(quick: bool, engine: str, names: list[str] = NAMES) -> list[tuple[str, tuple[int, ...]]]:
     """Vectors for elementwise methods, square matrices for the others."""
     vectors, sides = SIZES[quick]
     return [
         (name, shape)
-        for name in NAMES
+        for name in names
         for shape in ([(n,) for n in vectors] if name in ELEMENTWISE else [(n, n) for n in sides])
         if engine != "numba" or name in ELEMENTWISE
     ]
 
 
-def survey(quick: bool, seconds: float, engines: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+def survey(
+    quick: bool, seconds: float, engines: list[str], names: list[str] = NAMES
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Return median seconds by method, shape and engine; a text where a step failed."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for engine in engines:
-        rows = json.loads(process(["-c", CODE, json.dumps([engine, seconds, cases(quick, engine)])]))
+        rows = json.loads(process(["-c", CODE, json.dumps([engine, seconds, cases(quick, engine, names)])]))
         for name, shape, value in rows:
             found.setdefault(name, {}).setdefault("x".join(map(str, shape)), {})[engine] = value
     return found
@@ -57,13 +61,15 @@ def survey(quick: bool, seconds: float, engines: list[str]) -> dict[str, dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: every one")
     parser.add_argument("--quick", action="store_true", help="the smaller sizes")
     parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--engines", default="numpy,numba,torch,cupy")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     engines = options.engines.split(",")
-    found = survey(options.quick, options.seconds, engines)
+    names = [entry(name, ("optimizer", "wrapper")).name for name in options.names] or NAMES
+    found = survey(options.quick, options.seconds, engines, names)
     print(f"{'method':22} {'shape':>10} " + " ".join(f"{e:>12}" for e in engines) + "   microseconds a step")
     for name, shapes in found.items():
         for shape, by in shapes.items():
@@ -82,7 +88,7 @@ def main() -> None:
         if isinstance(v, str)
     ]
     print(f"\n{'method':22} {'state':>8} {'peak':>8}   arrays like x, 512 x 512, NumPy")
-    memory = {name: [v / (512 * 512 * 4) for v in Memory().peak(name)] for name in NAMES}
+    memory = {name: [v / (512 * 512 * 4) for v in Memory().peak(name)] for name in names}
     for name, (peak, state) in memory.items():
         print(f"{name:22} {state:8.2f} {peak:8.2f}")
     if options.json:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from typing import Any
 
 from asv_bench import figures, rows
@@ -18,9 +19,9 @@ from asv_bench.side_by_side import THREADS, alternate, compare
 SECONDS = {"matrix": 0.6}
 
 
-def ratios(group: str, rounds: int, more: int) -> list[dict[str, Any]]:
-    """Measure the rows of one group."""
-    wanted = rows.GROUPS[group]()
+def ratios(group: str, rounds: int, more: int, only: str = "") -> list[dict[str, Any]]:
+    """Measure the rows of one group whose titles hold `only`."""
+    wanted = [r for r in rows.GROUPS[group]() if only in r.title]
     times = alternate([(r.ours, r.theirs) for r in wanted], SECONDS.get(group, 0.15), rounds, more)
     out = []
     for r in wanted:
@@ -58,16 +59,23 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--more", type=int, default=2, help="further rounds for rows that disagree")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="the rows whose titles hold it, not the figures"
+    )
     options = parser.parse_args()
+    begin = time.perf_counter()
     print(f"{THREADS} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at the start")
     print(f"{'what':58} {'refopt':>12} {'peer':>12}    ratio at most    spread")
     every: list[dict[str, Any]] = []
     for group in options.groups or [*rows.GROUPS, "figures"]:
-        found = figures.figures() if group == "figures" else ratios(group, options.rounds, options.more)
+        if group != "figures":
+            found = ratios(group, options.rounds, options.more, options.only)
+        else:
+            found = [] if options.only else figures.figures()
         for row in found:
             print(line(row), flush=True)
         every += found
-        print(f"load {os.getloadavg()[0]:.2f} after {group}", flush=True)
+        print(f"load {os.getloadavg()[0]:.2f} after {group}, {time.perf_counter() - begin:.0f} s", flush=True)
     bad = [row["what"] for row in every if missed(row)]
     print(f"{len(bad)} of {sum(row['at_most'] is not None for row in every)} targets are missed")
     if options.json:

@@ -1,5 +1,7 @@
 """Time to target, each method with its own tuned rate: ``python -m asv_bench.target [METHOD ...]``.
 
+``--libsvm FILE`` runs logistic regression on a file of one's own in place of the four problems.
+
 Every method has the same search on every problem: the rates of `target_spaces.json`, then two between the
 best one and its neighbours. A run ends at the target or at the budget, in gradient equivalents. Rates
 are ranked by what the run asked for until the target, or by the last objective if none reached it. What was
@@ -9,11 +11,11 @@ recording left out, on the machine that made the file.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
 import pathlib
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -155,10 +157,35 @@ def rounded(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
-def main(names: list[str]) -> None:
+def own_file(path: str) -> dict[str, Any]:
+    """Return the problem of a LIBSVM file: logistic regression, until 1 % of the gap to its minimum is left."""
+    from scipy.optimize import minimize
+
+    parameters = {"data": path, "l2": 0.001}
+    problem = refopt.problem("logistic", **parameters)
+    start = problem.start(0)
+    least = minimize(problem.value, start, jac=problem.grad, method="L-BFGS-B",
+                     options={"maxiter": 10_000, "gtol": 1e-9, "ftol": 0.0}).fun  # fmt: skip
+    target = least + 0.01 * (objective(problem, start) - least)
+    about = f"1 % of the gap to {least:.6g} is left"
+    return {"problem": "logistic", "parameters": parameters, "about": about, "target": float(target),
+            "budget": 300, "seconds": 60}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: every one that fits")
+    parser.add_argument(
+        "--libsvm", metavar="FILE", help="this problem alone; nothing is written without --results"
+    )
+    parser.add_argument("--results", metavar="FILE", type=pathlib.Path, help=f"default {RESULTS.name}, here")
+    options = parser.parse_args()
     spaces = json.loads(SPACES.read_text())
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    wanted = names or [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+    results = options.results or (None if options.libsvm else RESULTS)
+    if options.libsvm:
+        spaces["problems"] = {os.path.basename(options.libsvm): own_file(options.libsvm)}
+    kept = json.loads(results.read_text()) if results is not None and results.exists() else {}
+    wanted = options.names or [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
     for title, spec in spaces["problems"].items():
         problem = build(spec)
         print(
@@ -181,17 +208,18 @@ def main(names: list[str]) -> None:
                 "fun": rounded(chosen.fun),
                 "tried": [[rounded(t.lr), rounded(t.gradients), rounded(t.fun)] for t in trials],
             }
-        write(kept)
+        if results is not None:
+            write(kept, results)
 
 
-def write(results: dict[str, Any]) -> None:
+def write(results: dict[str, Any], path: pathlib.Path) -> None:
     """Write the results, one line a method, so that a change shows where it is."""
     blocks = []
     for title, found in sorted(results.items()):
         lines = [f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(found.items())]
         blocks.append(f" {json.dumps(title)}: {{\n" + ",\n".join(lines) + "\n }")
-    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

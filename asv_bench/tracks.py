@@ -1,4 +1,4 @@
-"""The ratios of solvers, transport and matrix functions to SciPy and POT: ``python -m asv_bench.tracks``.
+"""The ratios of solvers, transport and matrix functions to SciPy, POT and OTT: ``python -m asv_bench.tracks [MODULE ...]``.
 
 Runs every ``track_`` method of the asv classes in the modules named below, each in a process of its own.
 """
@@ -35,8 +35,8 @@ def run(module: str, name: str, method: str, values: tuple[object, ...]) -> floa
     return getattr(case, method)(*values)  # type: ignore[no-any-return]
 
 
-def main() -> None:
-    for module in MODULES:
+def main(modules: list[str]) -> None:
+    for module in modules or MODULES:
         for name, method, values in tracks(module):
             code = (
                 f"from asv_bench.tracks import run; print(run({module!r}, {name!r}, {method!r}, {values!r}))"
@@ -49,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

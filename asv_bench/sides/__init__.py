@@ -3,7 +3,8 @@
 ``python -m asv_bench.sides refopt 0.3 adam/1000/float64 ...`` prints, as JSON on its last line, the
 median and first decile of the seconds of each key's step, and how much of the machine other processes
 used meanwhile; a side's ``FIGURES`` names keys that are measured otherwise. A key is ``method/size/dtype``; a size is ``1000``, ``200*1000`` (so
-many leaves) or ``1024x1024``. A side's ``build(key)`` returns the step and how many steps a call makes.
+many leaves) or ``1024x1024``. A side's ``build(key)`` returns the step and how many steps a call makes; it imports
+the library, since asv imports every module here, whatever is installed.
 """
 
 from __future__ import annotations

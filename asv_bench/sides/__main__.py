@@ -17,4 +17,5 @@ def main(library: str, seconds: str, *keys: str) -> None:
     print(json.dumps({key: measure(side, key, float(seconds)) for key in keys}))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -6,9 +6,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_optimizer
-import torch
-
 from asv_bench.sides import Key
 from asv_bench.sides.torch_side import parameters
 
@@ -22,6 +19,9 @@ ARGUMENTS = {"shampoo": {"preconditioning_compute_steps": 1}, "soap": {"precondi
 
 
 def build(key: Key) -> tuple[Callable[[], Any], int]:
+    import pytorch_optimizer
+    import torch
+
     cls = getattr(pytorch_optimizer, CLASSES[key.method])
     arguments: dict[str, Any] = dict(ARGUMENTS.get(key.method, {}))
     if "foreach" in inspect.signature(cls).parameters:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import optax
-
 from asv_bench.sides import Key
 
 FORM = ""
-jax.config.update("jax_enable_x64", True)
-MAKE: dict[str, Callable[[], Any]] = {
-    "adam": lambda: optax.adam(1e-3),
-    "adamw": lambda: optax.adamw(1e-3),
-    "lion": lambda: optax.lion(1e-4),
-    "adan": lambda: optax.adan(1e-3),
-    "ademamix": lambda: optax.contrib.ademamix(1e-3),
+MAKE: dict[str, Callable[[Any], Any]] = {
+    "adam": lambda optax: optax.adam(1e-3),
+    "adamw": lambda optax: optax.adamw(1e-3),
+    "lion": lambda optax: optax.lion(1e-4),
+    "adan": lambda optax: optax.adan(1e-3),
+    "ademamix": lambda optax: optax.contrib.ademamix(1e-3),
 }
 
 
 def build(key: Key) -> tuple[Callable[[], Any], int]:
-    o = MAKE[key.method]()
+    import jax
+    import optax
+
+    jax.config.update("jax_enable_x64", True)
+    o = MAKE[key.method](optax)
     x = [jax.numpy.asarray(a) for a in key.arrays(0)]
     g = [jax.numpy.asarray(a) for a in key.arrays(1)]
     state = o.init(x)

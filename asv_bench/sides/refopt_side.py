@@ -1,7 +1,11 @@
-"""refopt: the Numba engine for elementwise methods; also the copy that bounds them."""
+"""refopt: the Numba engine for elementwise methods, NumPy for others; also the copy that bounds them.
+
+FORM ``torch-bfloat16``: on torch tensors, Newton-Schulz in bfloat16, as torch and pytorch_optimizer ship it.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -23,9 +27,16 @@ def build(key: Key) -> tuple[Callable[[], Any], int]:
     if key.method in ("copy", "negate"):
         return stream(key), 1
     elementwise = issubclass(entry(key.method).obj, Elementwise)
-    o = refopt.optimizer(key.method, **({"engine": FORM} if elementwise else {}))
+    own = {"engine": FORM} if elementwise else {}
+    engine = FORM
+    if FORM == "torch-bfloat16":
+        import torch
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+        engine, own = "torch", {"dialect": "torch", "ns_dtype": "bfloat16"}
+    o = refopt.optimizer(key.method, **own)
     shapes = {f"p{k}": shape for k, shape in enumerate(key.shapes)}
-    step = stepper(o, shapes if len(shapes) > 1 else {"": key.shapes[0]}, key.dtype, FORM)
+    step = stepper(o, shapes if len(shapes) > 1 else {"": key.shapes[0]}, key.dtype, engine)
     if key.method != "soap":
         return step, 1
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
-
-import torch
 
 from asv_bench.sides import Key
 
@@ -21,8 +20,10 @@ FORMS = {
 }
 
 
-def parameters(key: Key) -> list[torch.nn.Parameter]:
-    torch.set_num_threads(2)
+def parameters(key: Key) -> list[Any]:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     out = []
     for x, g in zip(key.arrays(0), key.arrays(1)):
         p = torch.nn.Parameter(torch.from_numpy(x))
@@ -32,6 +33,8 @@ def parameters(key: Key) -> list[torch.nn.Parameter]:
 
 
 def build(key: Key) -> tuple[Callable[[], Any], int]:
+    import torch
+
     if FORM == "own-dtype":
         torch.Tensor.bfloat16 = torch.Tensor.clone  # type: ignore[method-assign,assignment]
     return getattr(torch.optim, CLASSES[key.method])(parameters(key), **FORMS[FORM]).step, 1

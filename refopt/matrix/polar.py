@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refopt.core.arrays import Array, check_array, namespace
+from refopt.core.arrays import Array, all_finite, check_array, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Evidence, Source, register
 from refopt.matrix.common import (
@@ -20,6 +20,7 @@ from refopt.matrix.common import (
     thin_svd,
 )
 from refopt.matrix.polar_schedules import Triple, choose
+from refopt.matrix.products import gram, product, squared
 
 JORDAN = Source(
     key="jordan-2024-muon",
@@ -151,16 +152,19 @@ def polar_newton_schulz(
     A, triples, divisor, wide = _prepare(A, steps, coefficients, eps, eps_rule)
     X = A / divisor
     X = X if wide else adjoint(X)
-    for a, b, c in triples:
-        S = X @ adjoint(X)
-        X = a * X + (b * S + c * (S @ S)) @ X
-    xp = namespace(X)
-    if not bool(xp.all(xp.isfinite(X))):
+    for triple in triples:
+        X = _quintic(X, *triple)
+    if not all_finite(X):
         raise ConvergenceError(
             "coefficients: the iterates overflow; wanted quintics that keep [0, 1] bounded (the published"
             " schedules do)"
         )
     return X if wide else adjoint(X)
+
+
+def _quintic(X: Array, a: float, b: float, c: float) -> Array:
+    """Return ``a X + (b S + c S^2) X`` with ``S = X X*``."""
+    return product(squared(gram(X), b, c), X, X, a)
 
 
 def _prepare(

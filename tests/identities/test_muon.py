@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
-from refopt.core.errors import ArgumentTypeError
+from refopt.core.errors import ArgumentTypeError, DtypeError
 
 from tests.streams import stream
 
@@ -48,3 +48,16 @@ def test_the_rest_belongs_to_adam() -> None:
         np.testing.assert_array_equal(x[k], rest[k])
     with pytest.raises(ArgumentTypeError, match="others"):
         refopt.optimizer("muon", group=["w"], others=None).init(x)
+
+
+def test_numpy_has_no_bfloat16() -> None:
+    """The precision of the codes is an error where the library lacks it, and float32 is taken by name."""
+    x, (g,) = stream(0, "random", steps=1, shapes={"w": (3, 5)})
+    with pytest.raises(DtypeError, match=r"ns_dtype: wanted .* of numpy, got 'bfloat16'"):
+        refopt.optimizer("muon", ns_dtype="bfloat16").update(x, g, refopt.optimizer("muon").init(x))
+    a, b = (
+        refopt.optimizer("muon", lr=1.0, ns_dtype=d).update(x, g, refopt.optimizer("muon").init(x))[0]
+        for d in (None, "float32")
+    )
+    assert b["w"].dtype == np.float64
+    assert 1e-8 < np.abs(a["w"] - b["w"]).max() < 1e-4

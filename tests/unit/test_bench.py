@@ -104,6 +104,19 @@ def test_growth_fails_loudly() -> None:
     assert unknown.worse, "an exponent that is not a number is not a pass"
 
 
+def test_growth_is_measured_again_when_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One disturbed size does not condemn a method: the least time of each counts; thrice worse does."""
+    cost = Cost("n", 1.0, "stated", lambda n: lambda: None, (10, 100, 1000), "seconds", 0.05)
+    for rounds, worse in (([(1, 10, 900), (2, 10, 100)], False), ([(1, 100, 10000)] * 3, True)):
+        times = iter([t for values in rounds for t in values])
+        monkeypatch.setattr(growth, "measured", lambda *_, times=times: float(next(times)))
+        found = growth.fit("method", cost)
+        assert found.worse is worse
+        assert next(times, None) is None, "every round was looked at"
+        if not worse:
+            assert found.values == (1.0, 10.0, 100.0)
+
+
 def test_cost_checks() -> None:
     with pytest.raises(ArgumentError, match="at least three, increasing"):
         Cost("n", 1.0, "", lambda n: lambda: None, (10, 10, 20))
@@ -224,6 +237,8 @@ def test_keys_and_bytes_moved() -> None:
     assert [a.dtype for a in Key.read("muon/4x3/float32").arrays(0)] == [np.float32]
     # x, m and v both ways, and the gradient.
     assert rows.moved("adam") == 7 and rows.moved("lion") == 5 and rows.moved("adan") == 11
+    every = [r for group in rows.GROUPS.values() for r in group()]
+    assert len({r.title for r in every}) == len(every), "asv knows a row by its title"
 
 
 def test_asv_classes_are_whole() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
+from refopt.matrix.products import gram
 
 
 def mode_gram(G: Array, axis: int) -> Array:
     """Return ``mat_i(G) mat_i(G)^T``: inner products of the slices along `axis`."""
     xp = namespace(G)
-    M = xp.reshape(xp.moveaxis(G, axis, 0), (G.shape[axis], -1))
-    return M @ xp.matrix_transpose(M)
+    return gram(xp.reshape(xp.moveaxis(G, axis, 0), (G.shape[axis], -1)))
 
 
 def mode_product(G: Array, axis: int, M: Array) -> Array:

@@ -13,11 +13,11 @@ from refopt.core.method import Rule, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, leaves, map_leaves, norm
 from refopt.core.registry import Dialect, Evidence, Source, register
-from refopt.matrix.polar import polar_newton_schulz
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped, pick
 from refopt.optimizers.common.lmo import as_matrix, polar_and_nuclear
+from refopt.optimizers.common.orthogonal import orthogonalised
 from refopt.optimizers.common.trust import leaf_norm
 from refopt.optimizers.first_order.adamw import AdamW
 from refopt.optimizers.first_order.muon import shape_factor
@@ -304,7 +304,7 @@ class MARSLion(MarsFamily):
         "official": Dialect(
             {**OFFICIAL, "factor": "newton-schulz", "eps": 1e-8, "scale": "max"},
             MATRIX_CODE,
-            "five steps of Muon's Newton-Schulz (in bfloat16) in place of the SVD",
+            "five steps of Muon's Newton-Schulz (in bfloat16: ns_dtype) in place of the SVD",
         )
     },
     evidence=(
@@ -347,6 +347,8 @@ class MARSShampoo(MarsFamily):
         How U V^T is computed; zero singular values stay zero. Newton-Schulz: of m / (1 - β1), with
         Muon's coefficients, which does not converge to U V^T.
     ns_steps : int, range [1, inf)
+    ns_dtype : str, optional
+        As in `Muon`.
     eps : float, range [0, inf)
         Added to the norm that Newton-Schulz divides by.
     scale : {"none", "max", "match-rms", "spectral"}
@@ -378,6 +380,7 @@ class MARSShampoo(MarsFamily):
     clip: str = hyper("none", ("none", "global", "leaf"))
     factor: str = hyper("svd", ("svd", "newton-schulz"))
     ns_steps: int = hyper(5, "int [1, inf)")
+    ns_dtype: str | None = hyper(None)
     eps: float = hyper(1e-8, "[0, inf)")
     scale: str = hyper("none", ("none", "max", "match-rms", "spectral"))
     group: Any = hyper("matrices-and-kernels")
@@ -391,7 +394,9 @@ class MARSShampoo(MarsFamily):
             if self.factor == "svd":
                 factor = polar_and_nuclear(M)[0]
             else:
-                factor = polar_newton_schulz(M / (1.0 - self.beta1), steps=self.ns_steps, eps=self.eps)
+                factor = orthogonalised(
+                    M / (1.0 - self.beta1), self.ns_dtype, steps=self.ns_steps, eps=self.eps
+                )
             kappa = shape_factor(self.scale, M.shape[0], math.prod(M.shape[1:]))
             return keep * x - lr * kappa * xp.reshape(factor, x.shape), m
 

@@ -10,10 +10,10 @@ from refopt.core.arrays import Namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
-from refopt.matrix.polar import polar_newton_schulz
 from refopt.optimizers.common.averages import correction
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
+from refopt.optimizers.common.orthogonal import orthogonalised
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import AdamW
 
@@ -64,7 +64,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
         "official": Dialect(
             {"momentum_form": "average", "kernel_sides": True},
             "KellerJordan/Muon muon.py",
-            "runs Newton-Schulz in bfloat16; κ of a kernel is taken from its two sides",
+            "runs Newton-Schulz in bfloat16 (ns_dtype); κ of a kernel is taken from its two sides",
         ),
         "torch": Dialect(
             {
@@ -75,7 +75,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
                 "group": "matrices",
             },
             "torch 2.13 optim.Muon",
-            "runs Newton-Schulz in bfloat16; takes matrices alone",
+            "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone",
         ),
         "optax": Dialect(
             {"momentum_form": "corrected", "eps": 1e-8, "out_axis": 1, "group": "matrices"},
@@ -93,7 +93,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
                 ),
             },
             "MoonshotAI/Moonlight examples/toy_train.py",
-            "runs Newton-Schulz in bfloat16; takes matrices alone, AdamW at the same rate has the rest",
+            "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone, AdamW at the same rate has the rest",
         ),
     },
     evidence=(
@@ -121,6 +121,11 @@ def shape_factor(scale: str, out: int, into: int) -> float:
             "parity",
             "Moonlight's Muon with its bfloat16 cast taken out and its AdamW, two matrices and a vector, 200 steps on two streams with decay and a schedule, to 1e-11",
             "tests/parity/test_tapes.py::test_tape[muon-moonlight]",
+        ),
+        Evidence(
+            "parity",
+            "torch.optim.Muon as shipped, in float32 with its bfloat16 cast, live, 60 steps on four streams with decay and a schedule, to half of the cast's own rounding; its Newton-Schulz to the bit",
+            "tests/parity/test_bfloat16.py::test_torch_muon_as_shipped",
         ),
         Evidence(
             "claim",
@@ -155,6 +160,9 @@ class Muon(Grouped, Decay):
         eps); ``corrected``: each part of the average with its own bias correction (optax), another
         direction in the early steps.
     ns_steps : int, range [1, inf)
+    ns_dtype : str, optional
+        The dtype of Newton-Schulz by its name in the array's library, ``"bfloat16"`` for the codes' own
+        choice; NumPy has none of that name. None: the dtype of X.
     coefficients : str or sequence of triples
     eps : float, range [0, inf)
     eps_rule : {"add", "clamp"}
@@ -177,7 +185,8 @@ class Muon(Grouped, Decay):
 
     Notes
     -----
-    The authors run Newton-Schulz in bfloat16; here it is in the input's dtype. For a kernel their
+    The authors, torch and Moonlight run Newton-Schulz in bfloat16, whatever the dtype of X; here only
+    ``ns_dtype="bfloat16"`` does, in every dialect, since NumPy lacks it. For a kernel their
     code takes κ from the kernel's two sides, not from the flattened matrix that it orthogonalises: for
     square sides κ = 1 whatever the channels. That looks like a fault, but their runs on convolutions have
     it, so the dialect has it too.
@@ -204,6 +213,7 @@ class Muon(Grouped, Decay):
     nesterov: bool = hyper(True, (True, False))
     momentum_form: str = hyper("sum", ("sum", "average", "corrected"))
     ns_steps: int = hyper(5, "int [1, inf)")
+    ns_dtype: str | None = hyper(None)
     coefficients: Any = hyper("jordan")
     eps: float = hyper(1e-7, "[0, inf)")
     eps_rule: str = hyper("add", ("add", "clamp"))
@@ -238,9 +248,10 @@ class Muon(Grouped, Decay):
             g = g + l2 * x
             b = mu * b + fresh * g
             u = xp.reshape(direct * g + through * b, (x.shape[0], -1))
-            o = polar_newton_schulz(
-                u, steps=self.ns_steps, coefficients=self.coefficients, eps=self.eps, eps_rule=self.eps_rule
-            )
+            o = orthogonalised(
+                u, self.ns_dtype, steps=self.ns_steps, coefficients=self.coefficients,
+                eps=self.eps, eps_rule=self.eps_rule,
+            )  # fmt: skip
             sides = x.shape[-2:] if self.kernel_sides else u.shape
             out, into = sides if self.out_axis == 0 else sides[::-1]
             kappa = shape_factor(self.scale, out, into)

@@ -11,10 +11,10 @@ from refopt.core.errors import ShapeError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Rule
 from refopt.core.registry import Dialect, Evidence, Source, register
-from refopt.matrix.polar import polar_newton_schulz
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.lmo import polar_and_nuclear
+from refopt.optimizers.common.orthogonal import orthogonalised
 
 PETHICK = Source(
     key="pethick-2025-training",
@@ -40,7 +40,7 @@ def _over(a: Array, size: Array, eps: float) -> Array:
         "official": Dialect(
             {"factor": "newton-schulz", "eps": 1e-8, "taps": "power"},
             "LIONS-EPFL/scion scion.py",
-            "Newton-Schulz in bfloat16",
+            "Newton-Schulz in bfloat16 (ns_dtype)",
         ),
         "kozistr": Dialect(
             {
@@ -51,7 +51,7 @@ def _over(a: Array, size: Array, eps: float) -> Array:
                 "constrained": False,
             },
             "pytorch_optimizer 4.1 SCION",
-            "Newton-Schulz in bfloat16",
+            "Newton-Schulz in bfloat16 (ns_dtype)",
         ),
     },
     evidence=(
@@ -121,6 +121,8 @@ class Scion(Grouped):
     factor : {"svd", "newton-schulz"}
         How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.
     ns_steps : int, range [1, inf)
+    ns_dtype : str, optional
+        As in `Muon`.
     ns_eps_rule : {"add", "clamp"}
         For `refopt.matrix.polar.polar_newton_schulz`.
     eps : float, range [0, inf)
@@ -161,6 +163,7 @@ class Scion(Grouped):
     at_least_one: bool = hyper(False, (True, False))
     factor: str = hyper("svd", ("svd", "newton-schulz"))
     ns_steps: int = hyper(5, "int [1, inf)")
+    ns_dtype: str | None = hyper(None)
     ns_eps_rule: str = hyper("add", ("add", "clamp"))
     eps: float = hyper(0.0, "[0, inf)")
     group: Any = hyper("all")
@@ -175,7 +178,7 @@ class Scion(Grouped):
         M = xp.reshape(d, (d.shape[0], -1))
         if self.factor == "svd":
             return xp.reshape(polar_and_nuclear(M)[0], d.shape)
-        factor = polar_newton_schulz(M, steps=self.ns_steps, eps_rule=self.ns_eps_rule)
+        factor = orthogonalised(M, self.ns_dtype, steps=self.ns_steps, eps_rule=self.ns_eps_rule)
         return xp.reshape(factor, d.shape)
 
     def direction(self, d: Array) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.linalg
 
 from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.cost import Cost
@@ -35,8 +36,12 @@ def eigenbasis(H: Array) -> Array:
 
 
 def power_step(H: Array, Q: Array) -> Array:
-    """Return the orthonormal basis of ``H Q``: one power iteration, and QR."""
-    return namespace(H).linalg.qr(H @ Q)[0]
+    """Return the orthonormal basis of ``H Q``, H symmetric: one power iteration, and QR."""
+    if type(H) is not np.ndarray:
+        return namespace(H).linalg.qr(H @ Q)[0]
+    # NumPy's qr works in float64 whatever it is given; and (Q^T H)^T lies as LAPACK overwrites it.
+    Z = (Q.T @ H).T
+    return scipy.linalg.qr(Z, mode="economic", overwrite_a=True, check_finite=False)[0]
 
 
 def rotate(G: Array, bases: Modes, axes: tuple[int, ...], *, back: bool = False) -> Array:
@@ -139,7 +144,8 @@ class SOAP(Decay):
 
     Notes
     -----
-    The authors' code keeps M rotated and turns it at every refresh: the same numbers. The Gram
+    The listing keeps M unrotated and turns it at every step; here, as in the authors' code, the state has M'
+    and turns it at a refresh: the same numbers to rounding, for two products a step less. The Gram
     matrices of one non-square gradient are singular; the basis of their null space is arbitrary, and
     so are the early steps' small components.
 
@@ -221,17 +227,19 @@ class SOAP(Decay):
                 grams = tuple((1.0 - beta) * mode_gram(g, i) for i in axes)
                 bases = tuple(eigenbasis(H) for H in grams)
             if k >= 1.0:
-                m = ema(m, g, self.beta1, 1.0 - self.beta1)
                 turned = rotate(g, bases, axes)
+                m = ema(m, turned, self.beta1, 1.0 - self.beta1)
                 v = ema(v, turned * turned, self.beta2, 1.0 - self.beta2)
                 below = xp.sqrt(v) * root + eps
-                u = rotate(m, bases, axes) / xp.where(below > 0.0, below, xp.ones_like(below))
-                u = step * rotate(u, bases, axes, back=True)
+                if self.eps == 0.0:
+                    below = xp.where(below > 0.0, below, xp.ones_like(below))
+                u = step * rotate(m / below, bases, axes, back=True)
                 x = keep * (x - u) if self.decay_after else keep * x - u
             if t > 1.0:
                 grams = tuple(ema(H, mode_gram(g, i), beta, 1.0 - beta) for i, H in zip(axes, grams))
             if k >= 1.0 and int(k) % self.update_every == 0:
-                v, bases = self.refreshed(v, grams, bases, axes)
+                v, new = self.refreshed(v, grams, bases, axes)
+                m, bases = rotate(rotate(m, bases, axes, back=True), new, axes), new
             return x, m, v, grams, bases
 
         return soap
