@@ -65,7 +65,7 @@ def _signs(x: Params) -> Params:
 deviation(
     "lion-buffer-overwritten",
     "with the interpolation written into the momentum before the momentum's own average",
-    stage="step", only=("lion", "mars-lion"),
+    stage="step", only=("lion",),
 )(_lion(lambda m, g, b1, b2: blended(blended(m, g, b1), g, b2)))  # fmt: skip
 deviation(
     "lion-sign-stored",
