@@ -88,7 +88,9 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
             default = given[alias]
             told = default is not inspect.Parameter.empty and default is not None
             if (name, alias) in SMALL | LARGE and not (
-                told and isinstance(default, numbers.Real) and (default < LARGEST_RATE) == ((name, alias) in SMALL)
+                told
+                and isinstance(default, numbers.Real)
+                and (default < LARGEST_RATE) == ((name, alias) in SMALL)
             ):
                 continue
             if not told or _takes(cls, name, default):

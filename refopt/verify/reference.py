@@ -233,7 +233,9 @@ def refactored(method: Any, rng: np.random.Generator, eps: float) -> Any:
     def moved(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(matrix: Any, *rest: Any, **options: Any) -> Any:
             out = function(_moved(matrix, rng, eps, symmetric=function is eigh), *rest, **options)
-            return tuple(_moved(a, rng, eps) for a in out) if isinstance(out, tuple) else _moved(out, rng, eps)
+            return (
+                tuple(_moved(a, rng, eps) for a in out) if isinstance(out, tuple) else _moved(out, rng, eps)
+            )
 
         return call
 

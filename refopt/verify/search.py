@@ -17,6 +17,7 @@ from refopt.verify.candidates import Candidate, faults, numbers, relatives, swit
 from refopt.verify.comparison import hold
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
 from refopt.verify.first_look import GLANCE, glances
+from refopt.verify.fitting import fits, rate_factor
 from refopt.verify.observation import Observations, Profile
 from refopt.verify.reference import bound, follow, machine_epsilon
 from refopt.verify.report import Finding
@@ -118,8 +119,14 @@ def levels(
     singles = [*switches(found), *deviations, *values]
     own = [c for c in base if c.names != ("paper",)]
     yield _combined(own, singles)
-    yield relatives(found, tuple(r.profile for r in search.seen.runs))
     roots = _by_nearness(search, base) or base[:1]
+    run, together = search.seen.runs[0], search.seen.together
+    yield _for(
+        0.3 * patience, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
+    )
+    both = itertools.combinations(switches(found), 2)
+    yield _for(0.3 * patience, (_together(root, *pair) for pair in both for root in roots))
+    yield relatives(found, tuple(r.profile for r in search.seen.runs))
     further = _by_nearness(search, list(_combined(base, switches(found))))
     small = _edits(search, base)
     less, *more = small or [[]]
@@ -136,6 +143,12 @@ def levels(
 def _combined(base: list[Candidate], others: list[Candidate]) -> Iterator[Candidate]:
     """Yield every dialect with one of the others."""
     yield from filter(None, (d.with_(c) for d in base for c in others))
+
+
+def _together(root: Candidate, one: Candidate, other: Candidate) -> Candidate | None:
+    """Return a dialect with two things more."""
+    first = root.with_(one)
+    return None if first is None else first.with_(other)
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
@@ -170,25 +183,11 @@ def _rates(search: Search, base: list[Candidate]) -> Iterable[Candidate]:
     run = search.seen.runs[0]
     for c in base:
         try:
-            ours = follow(
-                run.drive(search.build(c, run.profile)), run.tape.first(1), together=search.seen.together
-            )
+            factor = rate_factor(run, search.build(c, run.profile), search.seen.together)
         except BROKEN:
             continue
-        moves = [
-            ((run.theirs[k][0] - x0).ravel(), (ours.points[k][0] - x0).ravel())
-            for k, x0 in run.tape.x0.items()
-        ]
-        theirs, mine = (np.concatenate(part) for part in zip(*moves))
-        with np.errstate(all="ignore"):
-            ratios = (theirs / mine)[np.abs(mine) > 1e-9]
-        ratios = ratios[np.isfinite(ratios)]
-        if ratios.size == 0:
+        if factor is None or abs(factor - 1) < 1e-6:
             continue
-        factor = float(np.median(ratios))
-        if not 1e-6 < abs(factor) < 1e6 or abs(factor - 1) < 1e-6:
-            continue
-        factor = float(f"{factor:.6g}")
         names = tuple(n for n in c.names if n != "paper")
         for whole in (True, False):
             d = _faster(factor, decay_too=whole)
