@@ -308,13 +308,14 @@ def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
 
 @contextlib.contextmanager
 def keras_floatx(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Make `dtype` Keras's float, inside the block only."""
+    """Make `dtype` Keras's float, and its backend's where that needs telling, inside the block only."""
     import keras
 
     before = keras.config.floatx()
     keras.config.set_floatx(str(dtype))
     try:
-        yield
+        with jax_precision(dtype) if keras.config.backend() == "jax" else contextlib.nullcontext():
+            yield
     finally:
         keras.config.set_floatx(before)
 
@@ -331,7 +332,8 @@ class KerasRun(Run):
             self.optimizer = make()
             self.optimizer.build(list(self.p.values()))
             self.schedule = schedule
-            self.base = float(self.optimizer.learning_rate) if schedule else 0.0
+            rate = keras.ops.convert_to_numpy(self.optimizer.learning_rate)
+            self.base = float(rate) if schedule else 0.0
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Apply the gradient."""

@@ -222,6 +222,10 @@ def _moved(a: Any, rng: np.random.Generator, eps: float, *, symmetric: bool = Fa
     return a + eps * np.max(np.abs(a), initial=0.0) * signs
 
 
+def _always(value: Any) -> Callable[[Any], Any]:
+    return lambda method: value
+
+
 def refactored(method: Any, rng: np.random.Generator, eps: float) -> Any:
     """Return `method` with every matrix that it factorises, and what comes out, moved by rounding.
 
@@ -240,7 +244,7 @@ def refactored(method: Any, rng: np.random.Generator, eps: float) -> Any:
         return call
 
     for name, function in FACTORISATIONS.items():
-        inner = with_shared(inner, name, lambda m, function=function: moved(function)) or inner
+        inner = with_shared(inner, name, _always(moved(function))) or inner
     return refit(method, inner)
 
 

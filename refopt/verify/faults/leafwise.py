@@ -59,7 +59,12 @@ deviation(
     stage="text",
 )(_ratio(_stuck))
 
-for _blocks, _words in (("tensor", "one second moment a leaf"), ("row", "one second moment a row"), ("entry", "one second moment an entry")):  # fmt: skip
-    deviation(f"blocks={_blocks}", f"with {_words}", stage="settings", only=("adam-mini",))(
-        lambda method, blocks=_blocks: altered(method, blocks=blocks) if "blocks" in fields(method) else None
-    )
+
+def _blocks(blocks: str) -> Callable[[Any], Any]:
+    return lambda method: altered(method, blocks=blocks) if "blocks" in fields(method) else None
+
+
+for _name, _words in (("tensor", "a leaf"), ("row", "a row"), ("entry", "an entry")):
+    deviation(
+        f"blocks={_name}", f"with one second moment {_words}", stage="settings", only=("adam-mini",)
+    )(_blocks(_name))  # fmt: skip
