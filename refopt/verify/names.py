@@ -75,6 +75,7 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
     fields = [f.name for f in dataclasses.fields(cls) if f.init]
     found: dict[str, tuple[str, int | None]] = {}
     betas = given.get("betas")
+    claimed: set[str] = set()
     for name in fields:
         if "betas" in given and name in BETAS:
             place = BETAS.index(name)
@@ -83,7 +84,11 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
             continue
         for alias in (name, *ALIASES.get(name, ())):
             # A name that the reference uses for something else is not an alias.
-            if alias not in given or (alias != name and alias in fields and _takes(cls, alias, given[alias])):
+            if (
+                alias in claimed
+                or alias not in given
+                or (alias != name and alias in fields and _takes(cls, alias, given[alias]))
+            ):
                 continue
             default = given[alias]
             told = default is not inspect.Parameter.empty and default is not None
@@ -95,6 +100,7 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
                 continue
             if not told or _takes(cls, name, default):
                 found[name] = (alias, None)
+                claimed.add(alias)
                 break
     return found
 
