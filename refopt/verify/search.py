@@ -132,7 +132,8 @@ def levels(
     less, *more = small or [[]]
     yield _for(0.2 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
-    yield _for(0.3 * patience, _pairs(search, roots[0], singles))
+    # The nearest dialect need not be the one that both parts stand on.
+    yield _for(0.4 * patience, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
     yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
     yield _for(
         0.1 * patience, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
@@ -149,6 +150,12 @@ def _together(root: Candidate, one: Candidate, other: Candidate) -> Candidate | 
     """Return a dialect with two things more."""
     first = root.with_(one)
     return None if first is None else first.with_(other)
+
+
+def _in_turn(sources: list[Iterator[Candidate | None]]) -> Iterator[Candidate | None]:
+    """Yield from each in turn, as long as one has anything."""
+    for row in itertools.zip_longest(*sources):
+        yield from row
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
