@@ -170,6 +170,39 @@ def test_a_generator_of_a_fixed_seed_is_no_biased_probe() -> None:
     assert curvature.verdict([probes(np.roll(draw, k)) for k in range(10)], method)[0] == ("probe-biased",)
 
 
+def test_a_gradient_written_into_is_noted() -> None:
+    """The steps are right, and the caller's array is not what it was."""
+
+    def mine(x: Any, g: Any, state: Any, lr: float = 0.1) -> Any:
+        g *= lr
+        return x - g, None
+
+    def clean(x: Any, g: Any, state: Any, lr: float = 0.1) -> Any:
+        return x - lr * g, None
+
+    report = refopt.verify.compare(mine, "sgd", steps=5)
+    assert report.agrees and "writes into the gradient" in str(report)
+    assert "writes into" not in str(refopt.verify.compare(clean, "sgd", steps=5))
+
+
+def adan_of_the_paper(
+    x: Any,
+    g: Any,
+    state: Any,
+    lr: float = 1e-3,
+    beta1: float = 0.02,
+    beta2: float = 0.08,
+    beta3: float = 0.01,
+) -> Any:
+    """Return Adan without decay, its betas the weights of what is new, as its paper writes them."""
+    m, v, n, old, t = state or (0.0, 0.0, 0.0, g, 0)
+    d, t = g - old, t + 1
+    m, v = (1 - beta1) * m + beta1 * g, (1 - beta2) * v + beta2 * d
+    n = (1 - beta3) * n + beta3 * (g + (1 - beta2) * d) ** 2
+    u = m / (1 - (1 - beta1) ** t) + (1 - beta2) * v / (1 - (1 - beta2) ** t)
+    return x - lr * u / (np.sqrt(n / (1 - (1 - beta3) ** t)) + 1e-8), (m, v, n, g, t)
+
+
 def clipped_adam(x: Any, g: Any, state: Any, lr: float = 1e-3) -> Any:
     """Return Pyro's ClippedAdam: entries at 10, eps beside the uncorrected root."""
     m, v, t = state or (0.0, 0.0, 0)
@@ -249,6 +282,7 @@ def both_decays(x: Any, g: Any, state: Any, lr: float = 1e-2, weight_decay: floa
 
 
 FOUND = {
+    adan_of_the_paper: ("adan", {"official", "betas-complement"}),
     clipped_adam: ("adam", {"eps_corrected=False", "gradient-clipped-by-entry-at-10"}),
     belief: ("adam", {"squares-of-the-distance"}),
     shared: ("adam", {"averages-share-a-buffer"}),
