@@ -242,6 +242,8 @@ class SGDP(Projected):
         δ; 0: never project.
     wd_ratio : float, range [0, 1]
         The part of the decay that a projected weight gets.
+    cosine_eps : {"floor", "added"}
+        ε as the least norm inside the cosine, or beside both norms.
     weight_decay : float, range [0, inf)
         Decay apart from the gradient is divided by 1 - μ, as strong as a penalty inside b would be.
     decay : {"decoupled", "independent", "coupled"}
