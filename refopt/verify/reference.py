@@ -222,6 +222,11 @@ def _moved(a: Any, rng: np.random.Generator, eps: float, *, symmetric: bool = Fa
     return a + eps * np.max(np.abs(a), initial=0.0) * signs
 
 
+def factorises(method: Any) -> bool:
+    """Tell whether the method factorises matrices: its first steps may then be further off than 1e-7."""
+    return any(with_shared(innermost(method), name, _always(None)) is not None for name in FACTORISATIONS)
+
+
 def _always(value: Any) -> Callable[[Any], Any]:
     return lambda method: value
 

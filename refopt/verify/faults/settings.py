@@ -58,7 +58,8 @@ for _name in ("beta1", "beta2", "momentum"):
     seen=("adan-pytorch 0.1.0, which has its betas as the Adan paper does",),
 )
 def _(method: Any) -> Any:
-    betas = {k: 1.0 - v for k, v in fields(method).items() if k in ("beta1", "beta2", "beta3")}
+    have = fields(method).items()
+    betas = {k: 1.0 - v for k, v in have if k in ("beta1", "beta2", "beta3") and isinstance(v, float)}
     return altered(method, **betas) if len(betas) > 1 else None
 
 
