@@ -140,6 +140,16 @@ def test_adamp_eps_added_in_the_cosine() -> None:
         np.testing.assert_allclose(o.update(x, g, o.init(x))[0], x - 0.1 * step, rtol=1e-13)
 
 
+def test_sgdp_eps_added_in_the_cosine() -> None:
+    """The same of SGDP, whose first step is the gradient; in its library's dialect and the authors'."""
+    x, g, eps = np.array([[3.0, 4.0]]), np.array([[0.6e-3, 0.8e-3]]), 1e-3
+    row = x / (5 + eps)
+    free = g - row * np.sum(row * g)
+    for dialect, step in (("jettify", free), ("official", g)):
+        o = refopt.optimizer("sgdp", dialect=dialect, lr=0.1, momentum=0.9, eps=eps, delta=1.0)
+        np.testing.assert_allclose(o.update(x, g, o.init(x))[0], x - 0.1 * step, rtol=1e-13)
+
+
 def test_adamp_nesterov_without_projection_is_nadam() -> None:
     """The Nesterov step is the overview's Nadam."""
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}

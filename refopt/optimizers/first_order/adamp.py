@@ -192,12 +192,22 @@ class AdamP(Projected):
             "clovaai/AdamP sgdp.py",
             "without Nesterov's step the buffer is projected in place; timm and pytorch_optimizer 4.1.0: as the paper",
         ),
+        "jettify": Dialect(
+            {"project_buffer": True, "cosine_eps": "added"},
+            "torch_optimizer 0.3.0 SGDP",
+            "the authors' alike until adamp 0.2.0",
+        ),
     },
     evidence=(
         Evidence(
             "parity",
             "the authors' SGDP with dampening, large delta, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sgdp-official]",
+        ),
+        Evidence(
+            "identity",
+            "eps beside the norms in the cosine, as torch_optimizer has it: its test of rows transcribed, to 1e-13",
+            "tests/identities/test_mixed.py::test_sgdp_eps_added_in_the_cosine",
         ),
         Evidence(
             "parity",
