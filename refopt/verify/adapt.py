@@ -57,6 +57,7 @@ class FunctionRun(Run):
         self.update, self.s, self.keywords = update, state, keywords
         self.shape, self.dtype = x.shape, x.dtype
         self.x: Any = x.copy()
+        self.overwrites = False
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Call the function with its own last x and state, and a gradient in fresh memory (or in the last's)."""
@@ -64,7 +65,13 @@ class FunctionRun(Run):
         if self.reuse:
             self.memory = getattr(self, "memory", given)
             self.memory[...], given = given, self.memory
-        return self._read(self.update(self.x, given, self.s, **self.keywords(t)))
+        new = self._read(self.update(self.x, given, self.s, **self.keywords(t)))
+        self.overwrites |= not np.array_equal(given, g[self.leaf], equal_nan=True)
+        return new
+
+    def notes(self) -> list[str]:
+        """Say so where the gradient was written into."""
+        return ["It writes into the gradient that it is given."] if self.overwrites else []
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int

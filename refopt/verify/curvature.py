@@ -152,6 +152,15 @@ class Driven:
         return self.method.step(x, s, oracle)
 
 
+def _distinct(runs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the runs but for those that another one begins with: a generator of a fixed seed starts anew."""
+    kept: list[np.ndarray] = []
+    for run in sorted(runs, key=len, reverse=True):
+        if not any(np.array_equal(run, other[: len(run)]) for other in kept):
+            kept.append(run)
+    return kept
+
+
 def verdict(probes: Sequence[Probes], method: Any) -> tuple[tuple[str, ...], list[str]]:
     """Look at the probes that the other side drew.
 
@@ -167,7 +176,7 @@ def verdict(probes: Sequence[Probes], method: Any) -> tuple[tuple[str, ...], lis
         ``"probe-constant"``, ``"probe-biased"``, ``"probe-variance"`` or ``"probe-values"``.
     notes : list of str
     """
-    values = np.concatenate([p.values() for p in probes]) if probes else np.zeros(0)
+    values = np.concatenate(_distinct([p.values() for p in probes])) if probes else np.zeros(0)
     n = values.size
     if n < 2:
         return (), ["It multiplied the Hessian with nothing."]

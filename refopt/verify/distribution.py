@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from refopt.core.build import optimizer
 from refopt.core.method import Method
@@ -99,7 +99,7 @@ def distances(mine: Leaves, yours: Leaves) -> dict[str, tuple[np.ndarray, np.nda
 
 def threshold(tests: int) -> float:
     """Return the z beyond which one of so many tests gives a difference."""
-    return float(norm.isf(FALSE_ALARM / (2 * tests)))
+    return float(-ndtri(FALSE_ALARM / (2 * tests)))
 
 
 def compare_draws(

@@ -42,30 +42,45 @@ def torch_default(dtype: np.dtype[Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def torch_uncast(told: set[str]) -> Iterator[None]:
-    """Take casts to half precision out, inside the block only, and name them in `told`.
+def torch_uncast(told: set[str], dtype: np.dtype[Any]) -> Iterator[None]:
+    """Take casts to less than `dtype` out, inside the block only, and name them in `told`.
 
-    Such a cast (Muon's Newton-Schulz) is a choice of speed that hides everything finer than 1e-2.
+    Such a cast is a choice of speed that hides everything finer: Muon's Newton-Schulz in bfloat16, SOAP's
+    and Shampoo's eigenvectors in float32. What is no floating-point number becomes one of `dtype`.
     """
     import torch
 
     short = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
-    plain = {name: getattr(torch.Tensor, name) for name in ("bfloat16", "half", "to")}
+    if dtype == np.float64:
+        short[torch.float32] = "float32"
+    plain = {name: getattr(torch.Tensor, name) for name in ("bfloat16", "half", "float", "to")}
+    bits = {torch.bfloat16: 16, torch.float16: 16, torch.float32: 32, torch.float64: 64}
 
-    def clone(word: str) -> Callable[..., Any]:
-        def cast(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-            told.add(word)
-            return tensor.clone()
+    def kept(tensor: Any, asked: Any) -> Any:
+        if tensor.dtype not in bits:
+            return plain["to"](tensor, torch.float64 if dtype == np.float64 else asked)
+        if bits[asked] < bits[tensor.dtype]:
+            told.add(short[asked])
+        return tensor.clone()
 
-        return cast
+    def cast(name: str, asked: Any) -> Callable[..., Any]:
+        def call(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            return kept(tensor, asked) if asked in short else plain[name](tensor, *args, **kwargs)
+
+        return call
 
     def to(tensor: Any, *args: Any, **kwargs: Any) -> Any:
         for asked in (*args, *kwargs.values()):
             if isinstance(asked, torch.dtype) and asked in short:
-                return clone(short[asked])(tensor)
+                return kept(tensor, asked)
         return plain["to"](tensor, *args, **kwargs)
 
-    changed: dict[str, Any] = {"bfloat16": clone("bfloat16"), "half": clone("float16"), "to": to}
+    changed: dict[str, Any] = {
+        "bfloat16": cast("bfloat16", torch.bfloat16),
+        "half": cast("half", torch.float16),
+        "float": cast("float", torch.float32),
+        "to": to,
+    }
     for name, value in changed.items():
         setattr(torch.Tensor, name, value)
     try:
@@ -100,7 +115,7 @@ class TorchRun(Run):
                 p.grad.copy_(torch.tensor(g[name]))
             else:
                 p.grad = torch.tensor(g[name])
-        with torch_default(self.dtype), torch_uncast(self.told):
+        with torch_default(self.dtype), torch_uncast(self.told, self.dtype):
             self.optimizer.step()
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}
 
@@ -130,7 +145,8 @@ class TorchRun(Run):
         for p, slope in zip(
             self.p.values(), torch.autograd.grad(loss, list(self.p.values()), create_graph=True)
         ):
-            p.grad = slope
+            # Not a view of the graph's: some optimizers detach it in place.
+            p.grad = slope.clone()
         drawn: dict[str, list[np.ndarray]] = {k: [] for k in self.p}
         plain = torch.autograd.grad
 
@@ -292,13 +308,14 @@ def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
 
 @contextlib.contextmanager
 def keras_floatx(dtype: np.dtype[Any]) -> Iterator[None]:
-    """Make `dtype` Keras's float, inside the block only."""
+    """Make `dtype` Keras's float, and its backend's where that needs telling, inside the block only."""
     import keras
 
     before = keras.config.floatx()
     keras.config.set_floatx(str(dtype))
     try:
-        yield
+        with jax_precision(dtype) if keras.config.backend() == "jax" else contextlib.nullcontext():
+            yield
     finally:
         keras.config.set_floatx(before)
 
@@ -315,7 +332,8 @@ class KerasRun(Run):
             self.optimizer = make()
             self.optimizer.build(list(self.p.values()))
             self.schedule = schedule
-            self.base = float(self.optimizer.learning_rate) if schedule else 0.0
+            rate = keras.ops.convert_to_numpy(self.optimizer.learning_rate)
+            self.base = float(rate) if schedule else 0.0
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Apply the gradient."""

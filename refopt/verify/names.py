@@ -12,14 +12,14 @@ from typing import Any
 # The reference's name, and what libraries call it. A library's own use of a reference name wins.
 ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "lr": ("learning_rate", "step_size", "stepsize", "eta"),
-        "beta1": ("b1", "beta_1"),
-        "beta2": ("b2", "beta_2", "alpha", "rho", "decay", "decay_rate"),
+        "lr": ("learning_rate", "learning_rate_init", "step_size", "stepsize", "eta", "alpha"),
+        "beta1": ("b1", "beta_1", "rho1"),
+        "beta2": ("b2", "beta_2", "rho2", "alpha", "rho", "decay", "decay_rate", "gamma"),
         "beta3": ("b3", "beta_3"),
         "eps": ("epsilon",),
-        "rho": ("decay",),
-        "weight_decay": ("wd", "weight_decay_rate", "l2"),
-        "momentum": ("mu", "beta"),
+        "rho": ("decay", "decay_rate", "gamma"),
+        "weight_decay": ("wd", "weight_decay_rate", "l2", "lmbda", "lam"),
+        "momentum": ("mu", "beta", "mass", "gamma"),
         "initial": ("initial_accumulator_value", "initial_scale"),
         "rate_decay": ("lr_decay",),
         "trust": ("trust_coefficient", "trust_coeff"),
@@ -27,6 +27,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "update_every": ("precondition_frequency", "preconditioning_compute_steps", "update_proj_gap"),
     }
 )
+# Greek letters that stand for a rate in one library and for an average's weight in another: rates are small.
+SMALL = frozenset({("lr", "alpha")})
+LARGE = frozenset({("beta2", "alpha"), ("beta2", "gamma"), ("rho", "gamma"), ("momentum", "gamma")})
+LARGEST_RATE = 0.5
 # Libraries give these together, in this order.
 BETAS = ("beta1", "beta2", "beta3")
 
@@ -71,6 +75,7 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
     fields = [f.name for f in dataclasses.fields(cls) if f.init]
     found: dict[str, tuple[str, int | None]] = {}
     betas = given.get("betas")
+    claimed: set[str] = set()
     for name in fields:
         if "betas" in given and name in BETAS:
             place = BETAS.index(name)
@@ -79,11 +84,23 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
             continue
         for alias in (name, *ALIASES.get(name, ())):
             # A name that the reference uses for something else is not an alias.
-            if alias not in given or (alias != name and alias in fields and _takes(cls, alias, given[alias])):
+            if (
+                alias in claimed
+                or alias not in given
+                or (alias != name and alias in fields and _takes(cls, alias, given[alias]))
+            ):
                 continue
             default = given[alias]
-            if default is inspect.Parameter.empty or default is None or _takes(cls, name, default):
+            told = default is not inspect.Parameter.empty and default is not None
+            if (name, alias) in SMALL | LARGE and not (
+                told
+                and isinstance(default, numbers.Real)
+                and (default < LARGEST_RATE) == ((name, alias) in SMALL)
+            ):
+                continue
+            if not told or _takes(cls, name, default):
                 found[name] = (alias, None)
+                claimed.add(alias)
                 break
     return found
 
@@ -92,7 +109,8 @@ def parameters(fn: Callable[..., Any]) -> dict[str, Any]:
     """Return the names and defaults of a callable's parameters; empty where it tells none."""
     try:
         return {
-            p.name: p.default
+            # torch before 2.0 marks a parameter without a default by an object of its own.
+            p.name: p.empty if type(p.default).__name__ == "_RequiredParameter" else p.default
             for p in inspect.signature(fn).parameters.values()
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         }

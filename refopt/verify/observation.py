@@ -14,6 +14,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.hyper import check_number
 from refopt.core.method import Method
 from refopt.core.registry import Entry, entry
+from refopt.optimizers.common.groups import choose
 from refopt.verify.adapt import side
 from refopt.verify.curvature import Driven, Probes, curvatures, verdict
 from refopt.verify.deviations import innermost, refit
@@ -124,11 +125,17 @@ def observe(
     first = tapes(1, seed=seed, shapes=chosen, kinds=("random",))[0]
     profiles = _profiles(it, found, base, hyperparameters)
     kept, notes = _leaves(it, found, dialect, profiles[0], as_dtype(first, dtype), curved)
+    own_leaves = _treated(found, first.only(kept)) or kept
+    if own_leaves != kept and len(profiles) > 1:
+        notes.append(
+            f"Only with its own hyperparameters: {', '.join(k for k in kept if k not in own_leaves)}; {name} hands them"
+            " to another method."
+        )
     runs = []
     for profile in profiles:
         full = profile is profiles[0]
         kinds = tapes(steps if full else min(steps, SHORT), seed=seed, shapes=chosen)
-        own = [t.only(kept) for t in kinds if full or t.name in SHORT_KINDS]
+        own = [t.only(kept if full else own_leaves) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))
     notes += dict.fromkeys(note for r in runs for note in r.notes)
@@ -200,10 +207,29 @@ def _leaves(
             continue
         kept.append(leaf)
     if not kept:
+        # The same of every leaf is said once.
+        reasons_told = dict.fromkeys(r.partition(" ")[2] for r in refused)
+        told = next(iter(reasons_told)) if len(reasons_told) == 1 else "; ".join(refused)
         raise ArgumentTypeError(
-            f"other: {it.name} could not make a step on any leaf: {'; '.join(refused)}"
+            f"other: {it.name} could not make a step on any leaf: {told}. Is it made as its authors make it? A torch"
+            " optimizer with arguments of its own is handed over as a function of the parameters,"
+            " lambda params: Muon(muon_params=params)"
         ) from (reasons[0] if reasons else None)
     return kept, [f"Left out: {'; '.join(refused)}."] if refused else []
+
+
+def _treated(found: Entry, tape: Tape) -> list[str]:
+    """Return the leaves that the method treats itself in every dialect.
+
+    What other hyperparameters, or a schedule, mean to the method that the rest is handed to, is for each
+    library to say.
+    """
+    chosen = list(tape.x0)
+    for dialect in found.dialects:
+        group = getattr(optimizer(found.name, dialect=dialect), "group", "all")
+        mine = choose(tape.x0, group)
+        chosen = [k for k in chosen if k in mine]
+    return chosen
 
 
 def _try(it: Side, found: Entry, dialect: str, profile: Profile, tape: Tape, curved: bool) -> None:

@@ -17,8 +17,9 @@ from refopt.verify.candidates import Candidate, faults, numbers, relatives, swit
 from refopt.verify.comparison import hold
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
 from refopt.verify.first_look import GLANCE, glances
+from refopt.verify.fitting import fits, rate_factor
 from refopt.verify.observation import Observations, Profile
-from refopt.verify.reference import bound, follow, machine_epsilon
+from refopt.verify.reference import bound, factorises, follow, machine_epsilon
 from refopt.verify.report import Finding
 from refopt.verify.rewriting import BROKEN, edit_deviations
 
@@ -26,6 +27,8 @@ from refopt.verify.rewriting import BROKEN, edit_deviations
 MORE_ROOTS = 4
 # How near a candidate must come in its first steps to be looked at again.
 NEAR = {"float64": 1e-7, "float32": 3e-3}
+# By how much more where matrices are factorised, whose small eigenvalues are rounding.
+FACTORISED = 1e4
 
 
 class Search:
@@ -46,6 +49,9 @@ class Search:
         self.seen = seen
         self.tried = 0
         self.best: tuple[float, Candidate | None] = (math.inf, None)
+        first = seen.runs[0].profile
+        slack = FACTORISED if factorises(first.method(seen.entry.name, "paper")) else 1.0
+        self.near = slack * NEAR[seen.dtype]
         self._glances = glances(seen)
         self._made: dict[tuple[Any, ...], Any] = {}
 
@@ -71,7 +77,7 @@ class Search:
     def glance(self, c: Candidate) -> float:
         """Return how far the candidate is off in its first steps, at most; infinite where it cannot run."""
         self.tried += 1
-        return float(np.max(self.errors(c, NEAR[self.seen.dtype])))
+        return float(np.max(self.errors(c, self.near)))
 
     def examine(self, c: Candidate, eps: float | None = None) -> list[Finding] | None:
         """Return the findings of the whole comparison, or None as soon as one differs."""
@@ -95,7 +101,7 @@ class Search:
             gap = self.glance(c)
             if gap < self.best[0]:
                 self.best = (gap, c)
-            return self.examine(c) if gap <= NEAR[self.seen.dtype] else None
+            return self.examine(c) if gap <= self.near else None
         except BROKEN:
             return None
 
@@ -118,14 +124,21 @@ def levels(
     singles = [*switches(found), *deviations, *values]
     own = [c for c in base if c.names != ("paper",)]
     yield _combined(own, singles)
-    yield relatives(found, tuple(r.profile for r in search.seen.runs))
     roots = _by_nearness(search, base) or base[:1]
+    run, together = search.seen.runs[0], search.seen.together
+    yield _for(
+        0.3 * patience, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
+    )
+    both = itertools.combinations(switches(found), 2)
+    yield _for(0.3 * patience, (_together(root, *pair) for pair in both for root in roots))
+    yield relatives(found, tuple(r.profile for r in search.seen.runs))
     further = _by_nearness(search, list(_combined(base, switches(found))))
     small = _edits(search, base)
     less, *more = small or [[]]
     yield _for(0.2 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
-    yield _for(0.3 * patience, _pairs(search, roots[0], singles))
+    # The nearest dialect need not be the one that both parts stand on.
+    yield _for(0.4 * patience, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
     yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
     yield _for(
         0.1 * patience, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
@@ -136,6 +149,18 @@ def levels(
 def _combined(base: list[Candidate], others: list[Candidate]) -> Iterator[Candidate]:
     """Yield every dialect with one of the others."""
     yield from filter(None, (d.with_(c) for d in base for c in others))
+
+
+def _together(root: Candidate, one: Candidate, other: Candidate) -> Candidate | None:
+    """Return a dialect with two things more."""
+    first = root.with_(one)
+    return None if first is None else first.with_(other)
+
+
+def _in_turn(sources: list[Iterator[Candidate | None]]) -> Iterator[Candidate | None]:
+    """Yield from each in turn, as long as one has anything."""
+    for row in itertools.zip_longest(*sources):
+        yield from row
 
 
 def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
@@ -170,25 +195,11 @@ def _rates(search: Search, base: list[Candidate]) -> Iterable[Candidate]:
     run = search.seen.runs[0]
     for c in base:
         try:
-            ours = follow(
-                run.drive(search.build(c, run.profile)), run.tape.first(1), together=search.seen.together
-            )
+            factor = rate_factor(run, search.build(c, run.profile), search.seen.together)
         except BROKEN:
             continue
-        moves = [
-            ((run.theirs[k][0] - x0).ravel(), (ours.points[k][0] - x0).ravel())
-            for k, x0 in run.tape.x0.items()
-        ]
-        theirs, mine = (np.concatenate(part) for part in zip(*moves))
-        with np.errstate(all="ignore"):
-            ratios = (theirs / mine)[np.abs(mine) > 1e-9]
-        ratios = ratios[np.isfinite(ratios)]
-        if ratios.size == 0:
+        if factor is None or abs(factor - 1) < 1e-6:
             continue
-        factor = float(np.median(ratios))
-        if not 1e-6 < abs(factor) < 1e6 or abs(factor - 1) < 1e-6:
-            continue
-        factor = float(f"{factor:.6g}")
         names = tuple(n for n in c.names if n != "paper")
         for whole in (True, False):
             d = _faster(factor, decay_too=whole)

@@ -126,6 +126,30 @@ def test_adamp_without_projection_is_adamw() -> None:
     )
 
 
+def test_adamp_eps_added_in_the_cosine() -> None:
+    """A gradient of eps's size: its cosine is halved, and the row counts as free; a floor leaves it whole."""
+    x, g, eps = np.array([[3.0, 4.0]]), np.array([[0.6e-3, 0.8e-3]]), 1e-3
+    given = {"lr": 0.1, "beta1": 0.8, "beta2": 0.6, "eps": eps, "delta": 1.0}
+    # One row of two entries: the test is cosine < 1 / sqrt(2), and the cosine is 5 (1e-3) / ((5 + eps) (2e-3)).
+    assert 5e-3 / ((5 + eps) * 2e-3) < 0.5**0.5 < 1.0
+    p = g / (np.abs(g) + eps)
+    row = x / (5 + eps)
+    free = p - row * np.sum(row * p)
+    for how, step in (("added", free), ("floor", p)):
+        o = refopt.optimizer("adamp", cosine_eps=how, **given)
+        np.testing.assert_allclose(o.update(x, g, o.init(x))[0], x - 0.1 * step, rtol=1e-13)
+
+
+def test_sgdp_eps_added_in_the_cosine() -> None:
+    """The same of SGDP, whose first step is the gradient; in its library's dialect and the authors'."""
+    x, g, eps = np.array([[3.0, 4.0]]), np.array([[0.6e-3, 0.8e-3]]), 1e-3
+    row = x / (5 + eps)
+    free = g - row * np.sum(row * g)
+    for dialect, step in (("jettify", free), ("official", g)):
+        o = refopt.optimizer("sgdp", dialect=dialect, lr=0.1, momentum=0.9, eps=eps, delta=1.0)
+        np.testing.assert_allclose(o.update(x, g, o.init(x))[0], x - 0.1 * step, rtol=1e-13)
+
+
 def test_adamp_nesterov_without_projection_is_nadam() -> None:
     """The Nesterov step is the overview's Nadam."""
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2}

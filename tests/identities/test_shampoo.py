@@ -55,3 +55,16 @@ def test_three_axes() -> None:
             roots.append(v @ np.diag(w ** (-1 / 6)) @ v.T)
         y = y - 0.3 * np.einsum("ijk,ia,jb,kc->abc", G, *roots)
         np.testing.assert_allclose(x["k"], y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dialect", ["kozistr", "jettify"])
+def test_scalars_of_libraries(dialect: str) -> None:
+    """A scalar has no axis to precondition along: x - lr ((1 - mu) g + mu * last step + wd x)."""
+    o = refopt.optimizer("shampoo", dialect=dialect, lr=0.3, momentum=0.6, weight_decay=0.1)
+    x, y, last = np.array(0.7), 0.7, None
+    s = o.init(x)
+    for g in (2.0, -0.5, 3.0):
+        x, s = o.update(x, np.array(g), s)
+        last = (g if last is None else 0.4 * g + 0.6 * last) + 0.1 * y
+        y = y - 0.3 * last
+        np.testing.assert_allclose(x, y, rtol=1e-15)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -25,8 +28,6 @@ def need(library: str) -> Any:
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed; make parity runs this")
     if library == "keras":
-        import os
-
         os.environ["KERAS_BACKEND"] = "torch"
     return importlib.import_module(library)
 
@@ -101,6 +102,70 @@ def test_casts_to_half_precision_are_taken_out() -> None:
     assert report.agrees, str(report)
     assert "casts to bfloat16" in str(report)
     assert torch.ones(1).bfloat16().dtype == torch.ones(1).to(torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_casts_to_single_precision_are_taken_out() -> None:
+    """In a float64 run alone; masks become float64 and are no such cast; in a float32 run nothing is noted."""
+    torch = need("torch")
+
+    class Masked(torch.optim.Optimizer):  # type: ignore[misc]
+        """SGD on the entries that are not zero, computed in single precision."""
+
+        def __init__(self, params: Any, lr: float = 0.1, cast: bool = True) -> None:
+            super().__init__(params, {"lr": lr, "cast": cast})
+
+        @torch.no_grad()
+        def step(self) -> None:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    mask = (p.grad != 0).float() * (p.grad != 0).to(torch.float32)
+                    g = p.grad.float() if group["cast"] else p.grad
+                    p.sub_(group["lr"] * (mask * g).to(p.dtype))
+
+    report = refopt.verify.compare(Masked, "sgd", steps=10)
+    assert report.agrees, str(report)
+    assert "casts to float32" in str(report)
+    for quiet in (
+        refopt.verify.compare(functools.partial(Masked, cast=False), "sgd", steps=10),
+        refopt.verify.compare(Masked, "sgd", steps=10, dtype="float32"),
+    ):
+        assert quiet.agrees and "casts to" not in str(quiet), str(quiet)
+    assert torch.ones(1, dtype=torch.float64).float().dtype == torch.float32
+
+
+def test_gradients_of_a_hessian_run_can_be_detached_in_place() -> None:
+    """As the authors' AdaHessian does; a view of the graph's cannot be."""
+    torch = need("torch")
+
+    class Detaching(torch.optim.Optimizer):  # type: ignore[misc]
+        """AdaHessian of the paper without decay."""
+
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, {"lr": lr})
+
+        def step(self) -> None:
+            (group,) = self.param_groups
+            ps = group["params"]
+            zs = [torch.randint(0, 2, p.shape).to(p.dtype) * 2 - 1 for p in ps]
+            hs = torch.autograd.grad([p.grad for p in ps], ps, grad_outputs=zs)
+            with torch.no_grad():
+                for p, z, h in zip(ps, zs, hs):
+                    p.sub_(group["lr"] * p.grad.detach_() / (1.0 + (z * h) ** 2))
+
+    assert not refopt.verify.compare(Detaching, "adahessian", steps=3).agrees
+
+
+def test_keras_on_jax() -> None:
+    """A backend that computes in single precision unless it is told."""
+    need("keras")
+    need("jax")
+    code = (
+        "import keras, refopt; assert keras.config.backend() == 'jax'\n"
+        "report = refopt.verify.compare(keras.optimizers.AdamW, 'adamw', dialect='keras', steps=10)\n"
+        "assert report.agrees, str(report)"
+    )
+    env = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=env)
 
 
 def test_transport() -> None:

@@ -20,7 +20,9 @@ def box(xp: Namespace) -> Callable[[Array, float, float], Array]:
     return clip
 
 
-def radial(xp: Namespace, x: Array, g: Array, u: Array, *, delta: float, eps: float) -> tuple[Array, Array]:
+def radial(
+    xp: Namespace, x: Array, g: Array, u: Array, *, delta: float, eps: float, added: bool = False
+) -> tuple[Array, Array]:
     """Take the radial part out of a step, where the weight seems to be free of scale (AdamP).
 
     A loss that does not depend on the norm of x has a gradient orthogonal to x. First every row (the
@@ -35,6 +37,8 @@ def radial(xp: Namespace, x: Array, g: Array, u: Array, *, delta: float, eps: fl
     delta : float, range [0, inf]
     eps : float, range [0, inf)
         The least norm inside the cosine, and beside the norm of x.
+    added : bool
+        eps beside the norms inside the cosine too.
 
     Returns
     -------
@@ -42,13 +46,13 @@ def radial(xp: Namespace, x: Array, g: Array, u: Array, *, delta: float, eps: fl
     taken : bool, zero-dimensional array
         Whether anything was taken out.
     """
-    rows, row_hit = _without_radial(xp, x, g, u, (x.shape[0], -1), delta, eps)
-    whole, whole_hit = _without_radial(xp, x, g, u, (1, -1), delta, eps)
+    rows, row_hit = _without_radial(xp, x, g, u, (x.shape[0], -1), delta, eps, added)
+    whole, whole_hit = _without_radial(xp, x, g, u, (1, -1), delta, eps, added)
     return xp.where(row_hit, rows, xp.where(whole_hit, whole, u)), xp.logical_or(row_hit, whole_hit)
 
 
 def _without_radial(
-    xp: Namespace, x: Array, g: Array, u: Array, view: tuple[int, int], delta: float, eps: float
+    xp: Namespace, x: Array, g: Array, u: Array, view: tuple[int, int], delta: float, eps: float, added: bool
 ) -> tuple[Array, Array]:
     rows, slopes, steps = (xp.reshape(a, view) for a in (x, g, u))
 
@@ -63,7 +67,8 @@ def _without_radial(
         least = eps if eps > 0.0 else float(xp.finfo(a.dtype).smallest_normal)
         return xp.where(a < least, least, a)
 
-    cosine = xp.abs(inner(rows / at_least(length(rows)), slopes / at_least(length(slopes))))
+    more = eps if added else 0.0
+    cosine = xp.abs(inner(rows / at_least(length(rows) + more), slopes / at_least(length(slopes) + more)))
     normal = rows / at_least(length(rows) + eps)
     free = steps - normal * inner(normal, steps)
     return xp.reshape(free, u.shape), xp.max(cosine) < delta / rows.shape[1] ** 0.5

@@ -35,16 +35,20 @@ class Projected(Decay):
     wd_ratio : float, range [0, 1]
         The part of the decay that a projected weight gets.
     nesterov : bool
+    cosine_eps : {"floor", "added"}
+        ε as the least norm inside the cosine, or beside both norms, where it decides for gradients as
+        small as ε.
     """
 
     delta: float = hyper(0.1, "[0, inf]")
     wd_ratio: float = hyper(0.1, "[0, 1]")
     nesterov: bool = hyper(False, (True, False))
+    cosine_eps: str = hyper("floor", ("floor", "added"))
 
     def project(self, xp: Namespace, x: Array, g: Array, u: Array) -> tuple[Array, Array]:
         """Return the step without its radial part, and whether it had to be taken out."""
         eps: float = self.eps  # type: ignore[attr-defined]
-        return radial(xp, x, g, u, delta=self.delta, eps=eps)
+        return radial(xp, x, g, u, delta=self.delta, eps=eps, added=self.cosine_eps == "added")
 
     def decays(self, t: int, scale: float = 1.0) -> dict[str, float]:
         """Return what is left of an ordinary weight and of a projected one beside the step."""
@@ -60,6 +64,9 @@ class Projected(Decay):
     dialects={
         "official": Dialect({}, "clovaai/AdamP adamp.py", "timm alike"),
         "kozistr": Dialect({"eps_corrected": False}, "pytorch_optimizer 4.1.0 AdamP"),
+        "jettify": Dialect(
+            {"cosine_eps": "added"}, "torch_optimizer 0.3.0 AdamP", "the authors' alike until adamp 0.2.0"
+        ),
     },
     evidence=(
         Evidence(
@@ -76,6 +83,11 @@ class Projected(Decay):
             "claim",
             "on a loss free of scale the squared norm grows by the squared step alone, and less than Adam's",
             "tests/claims/test_mixed.py::test_adamp_norm_grows_by_its_steps",
+        ),
+        Evidence(
+            "identity",
+            "eps beside the norms in the cosine, as torch_optimizer has it: its test of rows transcribed, to 1e-13",
+            "tests/identities/test_mixed.py::test_adamp_eps_added_in_the_cosine",
         ),
         Evidence(
             "identity",
@@ -108,6 +120,8 @@ class AdamP(Projected):
         The part of the decay that a projected weight gets.
     nesterov : bool
         β1 m + (1 - β1) g in m's place.
+    cosine_eps : {"floor", "added"}
+        ε as the least norm inside the cosine, or beside both norms.
     weight_decay : float, range [0, inf)
     decay : {"decoupled", "independent", "coupled"}
     schedule : callable, optional
@@ -178,12 +192,22 @@ class AdamP(Projected):
             "clovaai/AdamP sgdp.py",
             "without Nesterov's step the buffer is projected in place; timm and pytorch_optimizer 4.1.0: as the paper",
         ),
+        "jettify": Dialect(
+            {"project_buffer": True, "cosine_eps": "added"},
+            "torch_optimizer 0.3.0 SGDP",
+            "the authors' alike until adamp 0.2.0",
+        ),
     },
     evidence=(
         Evidence(
             "parity",
             "the authors' SGDP with dampening, large delta, decay and a schedule, 200 steps on two streams, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[sgdp-official]",
+        ),
+        Evidence(
+            "identity",
+            "eps beside the norms in the cosine, as torch_optimizer has it: its test of rows transcribed, to 1e-13",
+            "tests/identities/test_mixed.py::test_sgdp_eps_added_in_the_cosine",
         ),
         Evidence(
             "parity",
@@ -228,6 +252,8 @@ class SGDP(Projected):
         δ; 0: never project.
     wd_ratio : float, range [0, 1]
         The part of the decay that a projected weight gets.
+    cosine_eps : {"floor", "added"}
+        ε as the least norm inside the cosine, or beside both norms.
     weight_decay : float, range [0, inf)
         Decay apart from the gradient is divided by 1 - μ, as strong as a penalty inside b would be.
     decay : {"decoupled", "independent", "coupled"}

@@ -55,9 +55,12 @@ def _square_state(n: int) -> Callable[[], Any]:
     costs=(Cost("n", 2.0, "one n x n matrix an axis", _square_state, (32, 64, 128, 256), "bytes", 0.02),),
     where="Algorithm 2, for tensors of any order",
     dialects={
-        "kozistr": Dialect({"lr": 1e-3, "eps": 1e-6, "decay": "coupled"}, "pytorch_optimizer 4.1 Shampoo"),
+        "kozistr": Dialect(
+            {"lr": 1e-3, "eps": 1e-6, "decay": "coupled", "scalars_too": False},
+            "pytorch_optimizer 4.1 Shampoo",
+        ),
         "jettify": Dialect(
-            {"lr": 0.1, "exponent": "order", "in_turn": True, "decay": "coupled"},
+            {"lr": 0.1, "exponent": "order", "in_turn": True, "decay": "coupled", "scalars_too": False},
             "jettify/pytorch-optimizer torch_optimizer/shampoo.py",
             "exponent -1/k; an axis sees the gradient already preconditioned along those before",
         ),
@@ -72,6 +75,11 @@ def _square_state(n: int) -> Callable[[], Any]:
             "parity",
             "jettify/pytorch-optimizer's Shampoo with momentum and decay, 200 steps, to 1e-12",
             "tests/parity/test_tapes.py::test_tape[shampoo-jettify]",
+        ),
+        Evidence(
+            "identity",
+            "without an axis, in the libraries' dialects, it is SGD with coupled decay and their momentum, to 1e-15",
+            "tests/identities/test_shampoo.py::test_scalars_of_libraries",
         ),
         Evidence(
             "identity",
@@ -115,6 +123,8 @@ class Shampoo(Decay):
     root : {"eigh", "newton"}
         How the inverse root is computed: by eigendecomposition, or by the coupled Newton iteration of
         `refopt.matrix.inverse_root.inverse_pth_root`.
+    scalars_too : bool
+        A scalar is a vector of one entry (True); or, having no axis, has no preconditioner, as in libraries.
     weight_decay : float, range [0, inf)
     decay : {"decoupled", "independent", "coupled"}
     schedule : callable, optional
@@ -140,6 +150,7 @@ class Shampoo(Decay):
     in_turn: bool = hyper(False, (True, False))
     momentum: float = hyper(0.0, "[0, 1)")
     root: str = hyper("eigh", ("eigh", "newton"))
+    scalars_too: bool = hyper(True, (True, False))
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the Gram sums, and the last step where there is momentum."""
@@ -172,9 +183,10 @@ class Shampoo(Decay):
             *buffer, lr, first, l2, keep = rest
             if buffer and not first:
                 g = (1.0 - self.momentum) * g + self.momentum * buffer[0]
-            G = xp.reshape(g + l2 * x, x.shape or (1,))
-            step, sums = self.precondition(G, sums)
-            step = xp.reshape(step, x.shape)
+            step = g + l2 * x
+            if x.shape or self.scalars_too:
+                step, sums = self.precondition(xp.reshape(step, x.shape or (1,)), sums)
+                step = xp.reshape(step, x.shape)
             return (keep * x - lr * step, sums, *([step] if buffer else []))
 
         return shampoo

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common import averages
-from refopt.verify.deviations import Around, altered, blended, deviation, fields, innermost
+from refopt.verify.deviations import Around, altered, blended, deviation, fields, innermost, with_shared
+from refopt.verify.faults.text import count_averages
 
 
 def _velocity(method: Any) -> str | None:
@@ -65,7 +68,7 @@ def _signs(x: Params) -> Params:
 deviation(
     "lion-buffer-overwritten",
     "with the interpolation written into the momentum before the momentum's own average",
-    stage="step", only=("lion", "mars-lion"),
+    stage="step", only=("lion",),
 )(_lion(lambda m, g, b1, b2: blended(blended(m, g, b1), g, b2)))  # fmt: skip
 deviation(
     "lion-sign-stored",
@@ -96,6 +99,47 @@ def _(method: Any) -> Any:
             return self.method.update(x, grad, {**s, "V": params.zeros_like(x)})
 
     return Changed(method) if "V" in getattr(inner, "slots", ()) else None
+
+
+@deviation(
+    "maximum-fed-back",
+    "with the maximum over past second moments written back into their average",
+    stage="step",
+    only=("amsgrad", "amsbound"),
+)
+def _(method: Any) -> Any:
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            new, after = self.method.update(x, grad, s)
+            return new, {**after, "v": after["V"]}
+
+    return Changed(method) if {"v", "V"} <= set(getattr(innermost(method), "slots", ())) else None
+
+
+@deviation("averages-share-a-buffer", "with one buffer for its first and its second average", stage="text")
+def _(method: Any) -> Any:
+    calls = count_averages(method)
+    if calls < 2:
+        return None
+
+    def make(method: Any) -> Callable[..., Any]:
+        held: list[Any] = [None, 0]
+
+        def ema(average: Any, new: Any, beta: Any, complement: Any) -> Any:
+            place = held[1] % calls
+            held[1] += 1
+            if place == 0:
+                # Arithmetic on 0-d arrays gives numbers, which cannot be written into.
+                held[0] = np.array(averages.ema(average, new, beta, complement))
+                return held[0]
+            if place == 1:
+                held[0][...] = averages.ema(held[0], new, beta, complement)
+                return held[0]
+            return averages.ema(average, new, beta, complement)
+
+        return ema
+
+    return with_shared(method, "ema", make)
 
 
 def _second(method: Any) -> str | None:

@@ -51,6 +51,18 @@ for _name in ("beta1", "beta2", "momentum"):
     )
 
 
+@deviation(
+    "betas-complement",
+    "with 1 - beta in every beta's place (what one paper calls beta is another's 1 - beta)",
+    stage="settings",
+    seen=("adan-pytorch 0.1.0, which has its betas as the Adan paper does",),
+)
+def _(method: Any) -> Any:
+    have = fields(method).items()
+    betas = {k: 1.0 - v for k, v in have if k in ("beta1", "beta2", "beta3") and isinstance(v, float)}
+    return altered(method, **betas) if len(betas) > 1 else None
+
+
 @deviation("betas-swapped", "with beta1 and beta2 exchanged", stage="settings")
 def _(method: Any) -> Any:
     have = fields(method)

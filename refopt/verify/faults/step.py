@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.params import Params, leaves, map_leaves, rebuild
+from refopt.optimizers.common import averages
 from refopt.verify.deviations import Around, altered, around, deviation, fields, innermost, refit
 
 # --- the gradient ----------------------------------------------------------------------------------
@@ -22,26 +24,35 @@ def _by_norm(g: Params, limit: float) -> Params:
     return map_leaves(lambda a: a * (limit / n), g) if n > limit else g
 
 
-def _leaf_norm(g: Params) -> Params:
-    return map_leaves(lambda a: _by_norm(a, 1.0), g)
+def _leaf_norm(g: Params, limit: float) -> Params:
+    return map_leaves(lambda a: _by_norm(a, limit), g)
 
 
-def _clipped(a: Any) -> Any:
-    return a.clip(-1.0, 1.0)
+def _clipped(g: Params, limit: float) -> Params:
+    return map_leaves(lambda a: a.clip(-limit, limit), g)
+
+
+def _centralised(a: Any) -> Any:
+    return a - a.mean(axis=tuple(range(1, a.ndim)), keepdims=True) if a.ndim > 1 else a
 
 
 deviation("gradient-negated", "with the gradient's sign turned", stage="step")(
     _fed(lambda g: map_leaves(lambda a: -a, g))
 )
-deviation("gradient-clipped-by-norm", "on gradients clipped to norm 1 over all leaves", stage="step")(
-    _fed(lambda g: _by_norm(g, 1.0))
-)
-deviation("gradient-clipped-by-leaf", "on gradients clipped to norm 1 leaf by leaf", stage="step")(
-    _fed(_leaf_norm)
-)
-deviation("gradient-clipped-by-entry", "on gradients clipped to [-1, 1] entry by entry", stage="step")(
-    _fed(lambda g: map_leaves(_clipped, g))
-)
+# The first keeps the name without a number.
+for _limit in (1.0, 0.1, 0.5, 5.0, 10.0):
+    for _tail, _by, _words in (
+        ("norm", _by_norm, "norm {:g} over all leaves"),
+        ("leaf", _leaf_norm, "norm {:g} leaf by leaf"),
+        ("entry", _clipped, "[-{0:g}, {0:g}] entry by entry"),
+    ):
+        deviation(
+            f"gradient-clipped-by-{_tail}" + ("" if _limit == 1.0 else f"-at-{_limit:g}"),
+            f"on gradients clipped to {_words.format(_limit)}", stage="step",
+        )(_fed(functools.partial(_by, limit=_limit)))  # fmt: skip
+deviation(
+    "gradient-centralised", "on gradients of matrices and kernels less their mean over all axes but the first", stage="step"
+)(_fed(lambda g: map_leaves(_centralised, g)))  # fmt: skip
 deviation("gradient-normalised", "on gradients divided by their norm over all leaves", stage="step")(
     _fed(lambda g: params.scale(1.0 / (params.norm(g) or 1.0), g))
 )
@@ -117,6 +128,16 @@ def _without_rate(method: Any, x: Params, new: Params, t: int) -> Params:
     return params.axpy(-method.weight_decay, x, new)
 
 
+def _matrices(method: Any, x: Params, new: Params, t: int) -> Params:
+    rate = method.rate(t) * method.weight_decay
+    return map_leaves(lambda a, b: b - rate * a if a.ndim > 1 else b, x, new)
+
+
+def _corrected(method: Any, x: Params, new: Params, t: int) -> Params:
+    beta = fields(method).get("beta1", 0.0)
+    return params.axpy(-method.rate(t) / averages.correction(beta, t) * method.weight_decay, x, new)
+
+
 def _signs(method: Any, x: Params, new: Params, t: int) -> Params:
     rate = method.rate(t) * method.weight_decay
     return map_leaves(lambda a, b: b - rate * namespace(a).sign(a), x, new)
@@ -138,6 +159,12 @@ deviation("weight-decay-without-rate", "with the decay not multiplied by the rat
 deviation("weight-decay-of-signs", "with the decay of the parameters' signs (an l1 penalty)", stage="step")(
     _decay_apart(_signs)
 )
+deviation(
+    "weight-decay-of-matrices", "with the decay of matrices and kernels alone, not of vectors", stage="step"
+)(_decay_apart(_matrices))
+deviation(
+    "weight-decay-times-corrected-rate", "with the decay times the rate over the first bias correction", stage="step"
+)(_decay_apart(_corrected))  # fmt: skip
 deviation("weight-decay-decoupled", "with decay beside the step, times the rate", stage="step")(
     _decay_apart(lambda method, x, new, t: params.axpy(-method.rate(t) * method.weight_decay, x, new))
 )
@@ -167,6 +194,14 @@ def _(method: Any) -> Any:
     return around(lambda m, x, g, s: m.update(x, params.axpy(strength, x, g), s))(
         altered(inner, weight_decay=0.0)
     )
+
+
+@deviation("weight-decay-both-ways", "with the decay added to the gradient besides", stage="step")
+def _(method: Any) -> Any:
+    strength = fields(innermost(method)).get("weight_decay")
+    if not strength:
+        return None
+    return around(lambda m, x, g, s: m.update(x, params.axpy(strength, x, g), s))(method)
 
 
 # --- the step --------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ _CHANGES: Mapping[str, tuple[str, Correction, tuple[str, ...]]] = {
         ("pytorch-optimizer 3.3.0 AdamG (fixed in 3.3.1)",),
     ),
     "one-step-ahead": ("1 - beta^(t+1) in place of 1 - beta^t", lambda b, t: averages.correction(b, t + 1), ()),
+    "power-of-complement": ("(1 - beta)^t in place of 1 - beta^t", lambda b, t: (1.0 - b) ** t, ()),
     "inverted": ("the bias correction multiplied in place of divided", lambda b, t: 1.0 / averages.correction(b, t), ()),
     "squared": ("the bias correction applied twice", lambda b, t: averages.correction(b, t) ** 2, ()),
     "rooted": ("the root of the bias correction", lambda b, t: averages.correction(b, t) ** 0.5, ()),
@@ -176,11 +177,11 @@ for _which, _words in PLACES.items():
     )
 
 
-def _squares_of(product: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    """Average ``product(m, g)`` where the squares' average stands, with the first average m just updated."""
+def _squares_of(product: Callable[[Any, Any, Any], Any]) -> Callable[[Any], Any]:
+    """Average ``product(m, g, old)`` where the squares' average stands: the first average, new and old."""
 
     def change(method: Any) -> Any:
-        calls, held = count_averages(method), [None, None]
+        calls, held = count_averages(method), [None, None, None]
         if calls < 2:
             return None
 
@@ -194,7 +195,7 @@ def _squares_of(product: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
                     new = product(*held)
                 out = averages.ema(average, new, beta, complement)
                 if place == 0:
-                    held[:] = [out, new]
+                    held[:] = [out, new, average]
                 return out
 
             return ema
@@ -205,11 +206,22 @@ def _squares_of(product: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
 
 
 deviation("squares-of-the-first-average", "with the first average squared in place of the gradient", stage="text")(
-    _squares_of(lambda m, g: m * m)
+    _squares_of(lambda m, g, old: m * m)
 )  # fmt: skip
 deviation("squares-mixed", "with gradient times first average in place of the gradient's square", stage="text")(
-    _squares_of(lambda m, g: m * g)
+    _squares_of(lambda m, g, old: m * g)
 )  # fmt: skip
+deviation(
+    "squares-of-the-distance",
+    "with the square of the gradient's distance from its first average in place of the gradient's (AdaBelief)",
+    stage="text",
+)(_squares_of(lambda m, g, old: (g - m) ** 2))
+deviation(
+    "squares-of-the-distance-from-old",
+    "with the square of the gradient's distance from the first average of the step before",
+    stage="text",
+    seen=("optax 0.2.3 adabelief (fixed in 0.2.4), in AdaBelief",),
+)(_squares_of(lambda m, g, old: (g - old) ** 2))
 
 
 def _stale(which: int) -> Callable[[Any], Any]:
