@@ -104,6 +104,20 @@ def test_growth_fails_loudly() -> None:
     assert unknown.worse, "an exponent that is not a number is not a pass"
 
 
+def test_least_seconds_leaves_others_turns_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock where threads share the work, the processor's time where the core was another's."""
+    for clock, own, want in ((0.5, 1.0, 0.5), (3.0, 1.0, 1.0)):
+        now = {"clock": 0.0, "own": 0.0}
+
+        def call(clock: float = clock, own: float = own, now: dict[str, float] = now) -> None:
+            now["clock"] += clock
+            now["own"] += own
+
+        monkeypatch.setattr(growth.time, "perf_counter", lambda now=now: now["clock"])
+        monkeypatch.setattr(growth.time, "process_time", lambda now=now: now["own"])
+        assert growth.least_seconds(call, 5.0) == want
+
+
 def test_growth_is_measured_again_when_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """One disturbed size does not condemn a method: the least time of each counts; thrice worse does."""
     cost = Cost("n", 1.0, "stated", lambda n: lambda: None, (10, 100, 1000), "seconds", 0.05)
