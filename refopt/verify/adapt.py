@@ -139,12 +139,11 @@ def function_side(
         bound = update if not kept else lambda *a, **k: update(*a, **kept, **k)
         return FunctionRun(bound, None if init is None else init(x.copy()), x0, keywords)
 
-    empty = inspect.Parameter.empty
     return Side(
         name=label,
         begin=begin,
         takes=frozenset(places(cls, takes)),
-        known=read(cls, {**{k: v for k, v in takes.items() if v is not empty}, **kept}),
+        known=read(cls, {**takes, **kept}),
         schedulable=bool(rate),
         together=False,
     )

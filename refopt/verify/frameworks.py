@@ -192,7 +192,7 @@ def torch_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
     known: dict[str, Any]
     if isinstance(other, type):
         takes = {k: v for k, v in parameters(other).items() if k not in kept and k not in ("params", "self")}
-        known = {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}
+        known = {**takes, **kept}
         factory = other
     elif ("torch", "Optimizer") in ancestors(other):
         names = parameters(type(other))
@@ -301,7 +301,7 @@ def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
         name=label,
         begin=begin,
         takes=frozenset(places(cls, takes)),
-        known=read(cls, {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}),
+        known=read(cls, {**takes, **kept}),
         schedulable=bool(rate),
     )
 
@@ -367,15 +367,6 @@ def keras_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
         name=label,
         begin=begin,
         takes=frozenset(places(cls, takes)),
-        known=read(cls, {**{k: v for k, v in takes.items() if v is not _MISSING}, **kept}),
+        known=read(cls, {**takes, **kept}),
         schedulable=True,
     )
-
-
-def _missing() -> Any:
-    import inspect
-
-    return inspect.Parameter.empty
-
-
-_MISSING = _missing()

@@ -22,7 +22,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "momentum": ("mu", "beta", "mass", "gamma"),
         "initial": ("initial_accumulator_value", "initial_scale"),
         "rate_decay": ("lr_decay",),
-        "trust": ("trust_coefficient", "trust_coeff"),
+        "trust": ("trust_coefficient", "trust_coeff", "eta"),
         "shampoo_beta": ("shampoo_beta",),
         "update_every": ("precondition_frequency", "preconditioning_compute_steps", "update_proj_gap"),
     }
@@ -119,10 +119,12 @@ def parameters(fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def read(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a library's hyperparameters under the reference's names, those that fit."""
+    """Return a library's hyperparameters under the reference's names, those that have a value that fits."""
     out = {}
     for name, (alias, place) in places(cls, values).items():
         value = values[alias] if place is None else values[alias][place]
+        if value is inspect.Parameter.empty:
+            continue
         if value is None and name == "weight_decay":
             value = 0.0
         if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,9 @@ def test_a_parameter_that_torch_requires_has_no_default() -> None:
         return x - lr * g, None
 
     assert refopt.verify.compare(mine, "sgd", steps=5).agrees
+    # eta is the rate where there is no other name for it; here it is LARS's trust.
+    lars = {m.name: m.obj for m in refopt.methods(kind="optimizer")}["lars"]
+    assert names.read(lars, {"lr": inspect.Parameter.empty, "eta": 1e-3}) == {"trust": 1e-3}
 
 
 def test_one_reason_is_told_once() -> None:
