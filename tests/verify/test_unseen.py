@@ -281,6 +281,16 @@ def stuck_lamb(x: Any, g: Any, state: Any, lr: float = 1e-3) -> Any:
     return x - lr * np.linalg.norm(x) / np.linalg.norm(u) * u, (m, v, t)
 
 
+def stuck_lars(
+    x: Any, g: Any, state: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 1e-4, trust: float = 1e-3
+) -> Any:  # fmt: skip
+    """Return LARS without a guard."""
+    size = np.linalg.norm(x)
+    local = trust * size / (np.linalg.norm(g) + weight_decay * size)
+    v = (0.0 if state is None else momentum * state) + lr * local * (g + weight_decay * x)
+    return x - v, v
+
+
 def corrected_decay(x: Any, g: Any, state: Any, lr: float = 1e-3, weight_decay: float = 1e-2) -> Any:
     """Return AdamW whose decay is multiplied by the corrected rate."""
     m, v, t = state or (0.0, 0.0, 0)
@@ -305,6 +315,7 @@ FOUND = {
     centralised: ("sgd", {"gradient-centralised"}),
     fed_back: ("amsgrad", {"torch", "maximum-fed-back"}),
     stuck_lamb: ("lamb", {"optax", "ratio-unguarded"}),
+    stuck_lars: ("lars", {"ratio-unguarded"}),
     corrected_decay: ("adamw", {"weight-decay-times-corrected-rate"}),
     both_decays: ("sgdw", {"timm", "weight-decay-both-ways"}),
 }

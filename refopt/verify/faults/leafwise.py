@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from refopt.optimizers.common import averages
-from refopt.verify.deviations import Around, altered, deviation, fields, with_shared
+from refopt.optimizers.common.trust import leaf_norm
+from refopt.verify.deviations import Around, altered, deviation, fields, rewritten, with_shared
 from refopt.verify.faults.text import count_averages, nth
 
 
@@ -45,6 +46,19 @@ def _unguarded(size: Any, denominator: Any) -> Any:
     return size / denominator
 
 
+def _unguarded_ratio(method: Any) -> Any:
+    """Take the guard out of LAMB's ratio, or of LARS's."""
+    if not hasattr(method, "_local"):
+        return _ratio(_unguarded)(method)
+
+    def local(self: Any, w: Any, g: Any, u: Any, rate: float) -> Any:
+        size = leaf_norm(w)
+        below = leaf_norm(u) if self.joint else leaf_norm(g) + self.weight_decay * size
+        return self.trust * size / (below + self.eps)
+
+    return rewritten(method, _local=local)
+
+
 def _stuck(size: Any, denominator: Any) -> Any:
     return np.where(denominator > 0.0, size / np.where(denominator > 0.0, denominator, 1.0), 0.0)
 
@@ -52,7 +66,7 @@ def _stuck(size: Any, denominator: Any) -> Any:
 deviation(
     "ratio-unguarded", "with its ratio also where the leaf's or the step's norm is zero: a leaf that starts at zero stays there",
     stage="text", seen=("pytorch-lamb 1.0.0",),
-)(_ratio(_unguarded))  # fmt: skip
+)(_unguarded_ratio)  # fmt: skip
 deviation(
     "ratio-zero-where-a-norm-is",
     "with a ratio of zero where the leaf's or the step's norm is zero",
