@@ -81,7 +81,7 @@ def diagnose(
     dtype : {"float64", "float32"}
     seed : int
     patience : float
-        Seconds for small edits and for pairs, after everything that has a name.
+        Seconds for fitted numbers, for pairs and for small edits, after everything that has a name.
     hyperparameters
         As in `compare`.
 

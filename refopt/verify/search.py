@@ -127,19 +127,19 @@ def levels(
     roots = _by_nearness(search, base) or base[:1]
     run, together = search.seen.runs[0], search.seen.together
     yield _for(
-        0.3 * patience, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
+        0.2 * patience, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
     )
     both = itertools.combinations(switches(found), 2)
-    yield _for(0.3 * patience, (_together(root, *pair) for pair in both for root in roots))
+    yield _for(0.1 * patience, (_together(root, *pair) for pair in both for root in roots))
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
     further = _by_nearness(search, list(_combined(base, switches(found))))
     small = _edits(search, base)
     less, *more = small or [[]]
-    yield _for(0.2 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
+    yield _for(0.15 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
     # The nearest dialect need not be the one that both parts stand on.
-    yield _for(0.4 * patience, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
-    yield _for(0.3 * patience, (root.with_(c) for size in more for root in roots for c in size))
+    yield _for(0.3 * patience, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
+    yield _for(0.2 * patience, (root.with_(c) for size in more for root in roots for c in size))
     yield _for(
         0.1 * patience, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
     )
