@@ -11,6 +11,7 @@ import numpy as np
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.method import Method
+from refopt.core.oracle import Oracle
 from refopt.core.params import leaves, rebuild
 from refopt.verify.curvature import product
 from refopt.verify.frameworks import ancestors, keras_side, optax_side, torch_side, unwrap
@@ -160,6 +161,11 @@ class MethodRun(Run):
     def step(self, g: Leaves, t: int) -> Leaves:
         """Update."""
         self.x, self.s = self.method.update(self.x, g, self.s)
+        return {k: np.array(v) for k, v in self.x.items()}
+
+    def asked_step(self, oracle: Oracle, t: int) -> Leaves:
+        """Step."""
+        self.x, self.s = self.method.step(self.x, self.s, oracle)
         return {k: np.array(v) for k, v in self.x.items()}
 
     def state(self) -> dict[str, Leaves]:

@@ -93,7 +93,7 @@ class Candidate:
 
 
 def dialects(found: Entry) -> list[Candidate]:
-    """Return the paper's form and every dialect."""
+    """Return the paper's form and every dialect; of a wrapper, its base's too."""
     out = []
     for name, dialect in found.dialects.items():
         words = (
@@ -102,7 +102,7 @@ def dialects(found: Entry) -> list[Candidate]:
             else f"in the dialect {name!r} ({dialect.library}{': ' + _settings(dialect.settings) if dialect.settings else ''})"
         )
         out.append(Candidate((name,), (words,), found.name, name))
-    return out
+    return [*out, *found.extra.get("base_dialects", ())]
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

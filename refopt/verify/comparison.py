@@ -115,7 +115,7 @@ def compare(
         dialect=dialect,
         hyperparameters={**seen.runs[0].profile.ours, **seen.runs[0].profile.given},
         dtype=dtype,
-        steps=steps,
+        steps=seen.steps,
         findings=tuple(findings),
         notes=seen.notes,
         operations=operations,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.method import Elementwise
+from refopt.verify.courses import Course
 from refopt.verify.observation import Observations, Observed, Profile
 from refopt.verify.reference import follow
 from refopt.verify.sides import Leaves
@@ -91,7 +92,7 @@ def _glance(runs: tuple[Observed, ...], steps: int) -> Glance:
     ]
     scale = [np.full(v[0].size, finite[i][k]) for i, p in enumerate(theirs) for k, v in p.items()]
     sizes = [sum(v[0].size for v in p.values()) for p in theirs]
-    plain = all(r.probes is None for r in runs)
+    plain = all(r.probes is None and not isinstance(r.tape, Course) for r in runs)
     return Glance(
         runs[0].profile, runs, _joined([r.tape.first(steps) for r in runs]) if plain else None,
         np.concatenate([_flat(p, steps) for p in theirs], axis=1), np.concatenate(scale),

@@ -178,7 +178,9 @@ class TorchRun(Run):
         return out
 
 
-def torch_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+def torch_side(
+    other: Any, kept: Mapping[str, Any], cls: type, label: str, *, run: type[TorchRun] = TorchRun
+) -> Side:
     """Return the side of a torch optimizer: a class, an instance, or a function of the parameters.
 
     An instance is taken as its class with its settings; its own parameters and state are not touched.
@@ -203,7 +205,7 @@ def torch_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
 
     def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:
         given = {**kept, **write(cls, takes, hyper)}
-        return TorchRun(lambda p: factory(p, **given), x0, schedule)
+        return run(lambda p: factory(p, **given), x0, schedule)
 
     return Side(
         name=label,
@@ -229,6 +231,8 @@ def jax_precision(dtype: np.dtype[Any]) -> Iterator[None]:
 
 class OptaxRun(Run):
     """A gradient transformation, under ``jax.jit``."""
+
+    compiled = True
 
     def __init__(self, transformation: Any, update: Callable[..., Any], x0: Leaves) -> None:
         import jax
@@ -266,11 +270,13 @@ class OptaxRun(Run):
         return found
 
 
-def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+def optax_side(
+    other: Any, kept: Mapping[str, Any], cls: type, label: str, *, run: type[OptaxRun] = OptaxRun
+) -> Side:
     """Return the side of an optax transformation, or of a function that makes one."""
     made: dict[Any, tuple[Any, Callable[..., Any]]] = {}
 
-    def run(key: Any, make: Callable[[], Any], x0: Leaves) -> Run:
+    def start(key: Any, make: Callable[[], Any], x0: Leaves) -> Run:
         # One compilation serves every tape.
         dtype = next(iter(x0.values())).dtype
         if (key, dtype) not in made:
@@ -278,11 +284,12 @@ def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
 
             with jax_precision(dtype):
                 transformation = make()
-                made[key, dtype] = transformation, jax.jit(transformation.update)
-        return OptaxRun(*made[key, dtype], x0)
+                update = transformation.update
+                made[key, dtype] = transformation, jax.jit(update) if run.compiled else update
+        return run(*made[key, dtype], x0)
 
     if isinstance(other, tuple):
-        return Side(name=label, begin=lambda x0, hyper, schedule: run(None, lambda: other, x0))
+        return Side(name=label, begin=lambda x0, hyper, schedule: start(None, lambda: other, x0))
     takes = {k: v for k, v in parameters(other).items() if k not in kept}
     rate = places(cls, takes).get("lr", ("", None))[0]
 
@@ -295,7 +302,7 @@ def optax_side(other: Any, kept: Mapping[str, Any], cls: type, label: str) -> Si
             # optax counts from zero; a table, since the count is traced.
             given[rate] = lambda n: lr * jnp.asarray([schedule(k) for k in range(1, 1001)])[n]
         key = (repr(sorted(write(cls, takes, hyper).items())), schedule)
-        return run(key, lambda: other(**given), x0)
+        return start(key, lambda: other(**given), x0)
 
     return Side(
         name=label,

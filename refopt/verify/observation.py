@@ -114,12 +114,11 @@ def observe(
     if dtype not in ("float64", "float32"):
         raise ArgumentError(f"dtype: wanted 'float64' or 'float32', got {dtype!r}")
     base = optimizer(name, dialect=dialect, **hyperparameters)
+    from refopt.verify.asked import asks, observe_asked
+
+    if asks(base):
+        return observe_asked(other, name, dialect, steps, dtype, seed, extra_tapes, hyperparameters)
     curved = tuple(found.needs) == ("grad", "hvp")
-    if not curved and (type(base).update is Method.update or tuple(found.needs) != ("grad",)):
-        raise CapabilityError(
-            f"name: {name} needs more than gradients and Hessian products at the current point"
-            f" ({', '.join(found.needs)}); compare takes methods that are driven by these alone"
-        )
     it = side(other, found.obj)
     chosen = dict(shapes if shapes is not None else SHAPES)
     first = tapes(1, seed=seed, shapes=chosen, kinds=("random",))[0]
@@ -160,7 +159,8 @@ def _profiles(it: Side, found: Entry, base: Method, given: Mapping[str, Any]) ->
     fields = {f.name: f for f in dataclasses.fields(found.obj)}
     can = {k for k in it.takes if k in fields and k not in given}
     # What the other side has no default for, it gets from the reference.
-    wanted = {k: getattr(base, k) for k in it.takes - it.known.keys()}
+    inner = getattr(base, "base", None)
+    wanted = {k: getattr(base, k, getattr(inner, k, None)) for k in it.takes - it.known.keys()}
     wanted = {k: v for k, v in wanted.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     shared = {**wanted, **{k: v for k, v in given.items() if k in it.takes}}
     ours = {**it.known, **{k: v for k, v in given.items() if k not in it.takes}}

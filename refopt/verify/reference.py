@@ -135,6 +135,8 @@ def follow_one(
     driven = innermost(method)
     if hasattr(driven, "at_leaf"):
         driven = driven.at_leaf(single)
+        # What it is told beside a gradient is rounded too.
+        driven.noise = noise
         method = refit(method, driven)
     x: Any = {k: v.copy() for k, v in x0.items()} if single is None else x0[single].copy()
     s = method.init(x)
@@ -161,6 +163,8 @@ def perturbed(value: Any, rng: np.random.Generator, eps: float) -> Any:
     """Return numbers and arrays, in nested containers, each moved up or down by one unit of rounding."""
     if isinstance(value, dict):
         return {k: perturbed(v, rng, eps) for k, v in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(perturbed(v, rng, eps) for v in value)
     if isinstance(value, (np.ndarray, np.floating)):
         if value.dtype.kind != "f":
             return value
@@ -369,8 +373,8 @@ def machine_epsilon(dtype: str) -> float:
 def as_dtype(tape: Tape, dtype: str) -> Tape:
     """Return the tape in `dtype`; its values are exact in both precisions."""
     kind: Any = np.dtype(dtype)
-    return Tape(
-        tape.name,
-        {k: v.astype(kind) for k, v in tape.x0.items()},
-        tuple({k: v.astype(kind) for k, v in g.items()} for g in tape.gradients),
+    return dataclasses.replace(
+        tape,
+        x0={k: v.astype(kind) for k, v in tape.x0.items()},
+        gradients=tuple({k: v.astype(kind) for k, v in g.items()} for g in tape.gradients),
     )

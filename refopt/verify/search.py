@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refopt.verify.asked import far
 from refopt.verify.candidates import Candidate, faults, numbers, relatives, switches
 from refopt.verify.comparison import hold
 from refopt.verify.deviations import Deviation, altered, fields, innermost, refit
@@ -85,6 +86,8 @@ class Search:
         for run in self.seen.runs:
             made = self.build(c, run.profile)
             ours = follow(run.drive(made), run.tape, together=self.seen.together)
+            if far(run, ours, self.seen.dtype if eps is None else "float32"):
+                return None
             limit = bound(
                 made, run.tape, ours, eps or machine_epsilon(self.seen.dtype), together=self.seen.together,
                 drive=run.drive,

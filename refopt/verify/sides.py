@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.errors import CapabilityError
+from refopt.core.oracle import Oracle
 
 Leaves = dict[str, np.ndarray]
 Schedule = Callable[[int], float]
@@ -37,6 +38,12 @@ class Run:
         Return the new point, and by leaf the vectors that were multiplied with the Hessian.
         """
         raise CapabilityError("other: it cannot be given Hessian products")
+
+    def asked_step(self, oracle: Oracle, t: int) -> Leaves:
+        """Make step `t` of a course: ask `oracle` for what is needed; return the new point."""
+        raise CapabilityError(
+            "other: it cannot ask for gradients, residuals and the like at points of its own"
+        )
 
     def state(self) -> dict[str, Leaves]:
         """Return the state arrays that it shows, by name and leaf; empty if it shows none."""

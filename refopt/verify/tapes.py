@@ -6,6 +6,7 @@ given. Each kind shows something that the others hide.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,13 +63,15 @@ class Tape:
     def only(self, names: Iterable[str]) -> Tape:
         """Return the tape of some of its leaves."""
         kept = list(names)
-        return Tape(
-            self.name, {k: self.x0[k] for k in kept}, tuple({k: g[k] for k in kept} for g in self.gradients)
+        return dataclasses.replace(
+            self,
+            x0={k: self.x0[k] for k in kept},
+            gradients=tuple({k: g[k] for k in kept} for g in self.gradients),
         )
 
     def first(self, steps: int) -> Tape:
         """Return the tape's first `steps` steps."""
-        return Tape(self.name, self.x0, self.gradients[:steps])
+        return dataclasses.replace(self, gradients=self.gradients[:steps])
 
     def idle(self) -> Leaves:
         """Tell where every gradient so far was zero, of the entry or of the whole leaf: (steps, *shape)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from refopt.core.arrays import Array
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
@@ -98,6 +99,11 @@ class SVRG(Method):
         batch = oracle.n_examples if oracle.batch is None else oracle.batch.size
         return max(1, 2 * oracle.n_examples // batch)
 
+    @staticmethod
+    def direction(here: Array, there: Array, mean: Array) -> Array:
+        """Return the corrected gradient from the batch's at the point and at the snapshot, and the full one there."""
+        return here - there + mean
+
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Take a new snapshot where the inner loop starts; then one inner step."""
         k, snapshot, mean = s["k"], s["snapshot"], s["mean"]
@@ -112,7 +118,8 @@ class SVRG(Method):
             chosen = x
         here, there = oracle.grad(x), oracle.grad(snapshot)
         eta = self.rate(s["t"] + 1)
-        x = map_leaves(lambda w, a, b, mu: w - eta * (a - b + mu), x, here, there, mean)
+        v = map_leaves(self.direction, here, there, mean)
+        x = map_leaves(lambda w, d: w - eta * d, x, v)
         return x, {
             "t": s["t"] + 1,
             "k": (k + 1) % self.inner_loop(oracle),
