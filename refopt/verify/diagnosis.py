@@ -9,6 +9,8 @@ from typing import Any
 from refopt.core.registry import entry
 from refopt.verify.candidates import Candidate, dialects
 from refopt.verify.comparison import FUNCTIONS
+from refopt.verify.distribution import draws
+from refopt.verify.drawn import diagnose_draws
 from refopt.verify.first_look import GLANCE
 from refopt.verify.observation import Observations, observe
 from refopt.verify.reference import machine_epsilon
@@ -36,7 +38,8 @@ class Diagnosis:
     nearest : tuple of str
         The variant that comes nearest, explained or not.
     error : float
-        The largest relative difference of the explanation, or of the nearest.
+        The largest relative difference of the explanation, or of the nearest; of a method that draws, in
+        standard errors.
     tried : int
         Variants looked at.
     """
@@ -69,7 +72,8 @@ def diagnose(
 
     Tried are the paper's form, every dialect, every other value of every switch, common values of every
     number, and every known deviation; then dialects with one of these; other methods; and small edits of
-    the reference's own text, in every dialect, and pairs.
+    the reference's own text, in every dialect, and pairs. Where the method draws random numbers,
+    distributions are held together in place of trajectories, and the sentence says how often that errs.
 
     Parameters
     ----------
@@ -81,7 +85,8 @@ def diagnose(
     dtype : {"float64", "float32"}
     seed : int
     patience : float
-        Seconds for fitted numbers, for pairs and for small edits, after everything that has a name.
+        Seconds for fitted numbers, for pairs and for small edits, after everything that has a name; of a
+        method that draws, for everything beside its dialects.
     hyperparameters
         As in `compare`.
 
@@ -106,6 +111,8 @@ def diagnose(
         from refopt.verify.function_search import diagnose_function
 
         return diagnose_function(other, name, seed=seed, patience=patience, **hyperparameters)  # type: ignore[return-value]
+    if draws(name, "paper", hyperparameters):
+        return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)  # type: ignore[no-any-return]
     observed = observe(other, name, steps=steps, dtype=dtype, seed=seed, **hyperparameters)
     search = Search(observed)
     found = observed.entry

@@ -204,8 +204,9 @@ class Report:
             )
         else:
             at = f"[{', '.join(map(str, w.index))}]" if w.index else ""
+            at = " (its sum)" if w.index is None else at
             apart = (
-                f"    {w.error:.3g} standard errors apart in mean or spread; limit {w.allowed:.3g}."
+                f"    {w.error:.3g} standard errors apart in location or spread; limit {w.allowed:.3g}."
                 if math.isnan(w.ulps)
                 else f"    relative error {w.error:.2g} ({w.ulps:.3g} ulp); rounding explains {w.allowed:.2g}."
             )

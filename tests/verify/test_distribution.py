@@ -61,15 +61,15 @@ def test_exponential_scaling() -> None:
 
 
 def test_false_alarms() -> None:
-    """Of 300 comparisons of 40 normal entries, and of exponential ones, none of the first and few of the second alarm."""
+    """Of 300 comparisons of 40 normal entries, and of exponential ones, at most one alarms."""
     rng = np.random.default_rng(7)
     limit = threshold(80)
-    for draw, most in ((rng.standard_normal, 1), (rng.standard_exponential, 3)):
+    for draw in (rng.standard_normal, rng.standard_exponential):
         alarms = 0
         for _ in range(300):
             means, variances = scores(draw((RUNS, 40)), draw((RUNS, 40)))
             alarms += bool(max(means.max(), variances.max()) > limit)
-        assert alarms <= most
+        assert alarms <= 1
 
 
 def test_power() -> None:
