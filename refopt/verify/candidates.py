@@ -41,6 +41,8 @@ class Candidate:
     settings : dict
         Hyperparameters over the profile's.
     changes : tuple of Deviation
+    groups : tuple of (names, dict), optional
+        Parameter groups in place of the profile's.
     """
 
     names: tuple[str, ...]
@@ -49,9 +51,12 @@ class Candidate:
     dialect: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[Deviation, ...] = ()
+    groups: tuple[Any, ...] | None = None
 
     def build(self, profile: Profile) -> Any:
         """Return the variant under a profile; a deviation that does not apply to it is passed over."""
+        if profile.groups:
+            return replace(profile, groups=self.groups or profile.groups).parted(self.build)
         return self.changed(profile.method(self.method, self.dialect, **self.settings))
 
     def changed(self, made: Any) -> Any:
@@ -88,8 +93,9 @@ class Candidate:
         names = tuple(n for n in (*self.names, *other.names) if n != "paper")
         words = tuple(dict.fromkeys((*self.words, *other.words)))
         return Candidate(
-            names, words, self.method, dialect, {**self.settings, **other.settings}, tuple(changes)
-        )
+            names, words, self.method, dialect, {**self.settings, **other.settings}, tuple(changes),
+            self.groups or other.groups,
+        )  # fmt: skip
 
 
 def dialects(found: Entry) -> list[Candidate]:
@@ -110,9 +116,12 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def switches(found: Entry) -> list[Candidate]:
-    """Return one candidate for every value of a switch that is not its default, or that a dialect sets."""
+    """Return one candidate for every value of a switch that is not its default, or that a dialect sets.
+
+    Before them, the ways in which parameter groups go wrong, where there are groups.
+    """
     set_ = {k for d in found.dialects.values() for k in d.settings}
-    out = []
+    out = list(found.extra.get("group_faults", ()))
     for f in dataclasses.fields(found.obj):
         allowed = f.metadata.get("allowed")
         if not isinstance(allowed, tuple) or f.name == "engine":

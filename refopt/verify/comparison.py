@@ -29,6 +29,7 @@ def compare(
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     extra_tapes: Iterable[Tape] = (),
+    param_groups: Any = (),
     **hyperparameters: Any,
 ) -> Report:
     """Hold another implementation against the reference.
@@ -64,6 +65,10 @@ def compare(
         Leaves to compare on, in place of `refopt.verify.tapes.SHAPES`.
     extra_tapes : iterable of Tape, optional
         Further tapes, for example `refopt.verify.tapes.recorded` of a problem.
+    param_groups : list of (leaves, dict), optional
+        Parameter groups: leaves by shape class (``"vectors"``), names, patterns or a function of name and
+        leaf, and the hyperparameters that are theirs. A torch class is given such groups; a function of
+        the parameters that makes an optimizer, and an optax transformation, have them by themselves.
     hyperparameters
         By the reference's names. The other side gets those that it can be given; what it has by itself,
         and shows, the reference takes over.
@@ -92,17 +97,17 @@ def compare(
         from refopt.verify.functions import compare_function
 
         return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
-    if draws(name, dialect, hyperparameters):
+    if draws(name, dialect, hyperparameters) and not param_groups:
         return compare_draws(other, name, dialect, dtype, seed, **hyperparameters)
     seen = observe(
         other, name, dialect=dialect, steps=steps, dtype=dtype, seed=seed, shapes=shapes,
-        extra_tapes=extra_tapes, **hyperparameters,
+        extra_tapes=extra_tapes, param_groups=param_groups, **hyperparameters,
     )  # fmt: skip
     findings: list[Finding] = []
     operations = 0
     pairs: list[tuple[Trajectory, Observed]] = []
     for run in seen.runs:
-        method = run.profile.method(name, dialect)
+        method = run.profile.parted(lambda p: p.method(name, dialect))
         ours = follow(run.drive(method), run.tape, together=seen.together, states=bool(run.states))
         limit = bound(method, run.tape, ours, machine_epsilon(dtype), together=seen.together, drive=run.drive)
         operations = limit.operations

@@ -66,6 +66,7 @@ def diagnose(
     dtype: str = "float64",
     seed: int = 0,
     patience: float = 20.0,
+    param_groups: Any = (),
     **hyperparameters: Any,
 ) -> Diagnosis:
     """Say what another implementation computes.
@@ -87,6 +88,8 @@ def diagnose(
     patience : float
         Seconds for fitted numbers, for pairs and for small edits, after everything that has a name; of a
         method that draws, for everything beside its dialects.
+    param_groups : list of (leaves, dict), optional
+        As in `compare`; ways in which groups go wrong are tried too.
     hyperparameters
         As in `compare`.
 
@@ -111,9 +114,11 @@ def diagnose(
         from refopt.verify.function_search import diagnose_function
 
         return diagnose_function(other, name, seed=seed, patience=patience, **hyperparameters)  # type: ignore[return-value]
-    if draws(name, "paper", hyperparameters):
-        return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)  # type: ignore[no-any-return]
-    observed = observe(other, name, steps=steps, dtype=dtype, seed=seed, **hyperparameters)
+    if draws(name, "paper", hyperparameters) and not param_groups:
+        return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)
+    observed = observe(
+        other, name, steps=steps, dtype=dtype, seed=seed, param_groups=param_groups, **hyperparameters
+    )
     search = Search(observed)
     found = observed.entry
     told = set(hyperparameters) | set(observed.side.known)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.errors import ArgumentTypeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
+from refopt.verify.groups import beside
 from refopt.verify.names import parameters, places, read, write
 from refopt.verify.sides import Leaves, Run, Schedule, Side
 
@@ -179,7 +180,13 @@ class TorchRun(Run):
 
 
 def torch_side(
-    other: Any, kept: Mapping[str, Any], cls: type, label: str, *, run: type[TorchRun] = TorchRun
+    other: Any,
+    kept: Mapping[str, Any],
+    cls: type,
+    label: str,
+    *,
+    run: type[TorchRun] = TorchRun,
+    parts: tuple[Any, ...] = (),
 ) -> Side:
     """Return the side of a torch optimizer: a class, an instance, or a function of the parameters.
 
@@ -203,11 +210,33 @@ def torch_side(
     else:
         known, factory = settings(other([torch.nn.Parameter(torch.zeros(2))])), other
 
+    names_ = {**takes, **kept}
+
+    def grouped(parts: tuple[Any, ...]) -> Side:
+        for _, hyper in parts:
+            if missing := sorted(hyper.keys() - places(cls, names_).keys()):
+                raise ArgumentError(f"param_groups: {label} has no {', '.join(missing)}")
+        return torch_side(other, kept, cls, label, run=run, parts=parts)
+
     def begin(x0: Leaves, hyper: Mapping[str, Any], schedule: Schedule | None) -> Run:
         given = {**kept, **write(cls, takes, hyper)}
-        return run(lambda p: factory(p, **given), x0, schedule)
+
+        def groups(p: list[Any]) -> list[Any]:
+            if not parts:
+                return p
+            named = dict(zip(x0, p))
+            # Of a pair such as betas, what is not the group's own is the run's.
+            own = [
+                (names, write(cls, names_, {**beside(cls, names_, hyper, numbers), **numbers}))
+                for names, numbers in parts
+            ]
+            found = [([named[k] for k in names if k in named], hyper) for names, hyper in own]
+            return [{"params": held, **hyper} for held, hyper in found if held]
+
+        return run(lambda p: factory(groups(p), **given), x0, schedule)
 
     return Side(
+        grouped=grouped if isinstance(factory, type) else None,
         name=label,
         begin=begin,
         takes=frozenset(places(cls, takes)),

@@ -18,6 +18,8 @@ from refopt.optimizers.common.groups import choose
 from refopt.verify.adapt import side
 from refopt.verify.curvature import Driven, Probes, curvatures, verdict
 from refopt.verify.deviations import innermost, refit
+from refopt.verify.groups import ByGroup, Part, ignored, of_leaf, resolve
+from refopt.verify.groups import note as group_note
 from refopt.verify.reference import as_dtype, follow
 from refopt.verify.sides import Leaves, Side
 from refopt.verify.tapes import SHAPES, Tape, tapes
@@ -52,12 +54,26 @@ class Profile:
     ours : dict
         What the reference alone is told: the other side has it by itself.
     scheduled : bool
+    groups : tuple of (names, dict)
+        Leaves with hyperparameters of their own (`refopt.verify.groups`); empty: all have the same.
     """
 
     name: str
     given: Mapping[str, Any]
     ours: Mapping[str, Any] = field(default_factory=dict)
     scheduled: bool = False
+    groups: tuple[Part, ...] = ()
+
+    def parted(self, make: Callable[[Profile], Any]) -> Any:
+        """Return ``make(profile)``; where there are groups, what it makes of each one's numbers, side by side."""
+        if not self.groups:
+            return make(self)
+        return ByGroup(
+            [
+                (names, make(dataclasses.replace(self, given={**self.given, **hyper}, groups=())))
+                for names, hyper in self.groups
+            ]
+        )
 
     def method(self, name: str, dialect: str, **settings: Any) -> Method:
         """Return the reference under this profile; `settings` win."""
@@ -106,6 +122,7 @@ def observe(
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     extra_tapes: Iterable[Tape] = (),
+    param_groups: Any = (),
     **hyperparameters: Any,
 ) -> Observations:
     """Run the other side on every tape, under every profile that it can be given."""
@@ -116,6 +133,12 @@ def observe(
     base = optimizer(name, dialect=dialect, **hyperparameters)
     from refopt.verify.asked import asks, observe_asked
 
+    if param_groups and "seed" in {f.name for f in dataclasses.fields(found.obj)}:
+        raise CapabilityError(f"param_groups: {name} draws; distributions are compared on all leaves alike")
+    if param_groups and (asks(base) or tuple(found.needs) != ("grad",)):
+        raise CapabilityError(
+            f"param_groups: are for methods that need gradients alone, {name} asks for more"
+        )
     if asks(base):
         return observe_asked(other, name, dialect, steps, dtype, seed, extra_tapes, hyperparameters)
     curved = tuple(found.needs) == ("grad", "hvp")
@@ -123,6 +146,11 @@ def observe(
     chosen = dict(shapes if shapes is not None else SHAPES)
     first = tapes(1, seed=seed, shapes=chosen, kinds=("random",))[0]
     profiles = _profiles(it, found, base, hyperparameters)
+    if param_groups:
+        parts = resolve(param_groups, found.obj, first.x0)
+        profiles = [dataclasses.replace(p, groups=parts) for p in profiles]
+        found = dataclasses.replace(found, extra={**found.extra, "group_faults": _wrong_groups(found, parts)})
+        it = it.grouped(parts) if it.grouped is not None else it
     kept, notes = _leaves(it, found, dialect, profiles[0], as_dtype(first, dtype), curved)
     own_leaves = _treated(found, first.only(kept)) or kept
     if own_leaves != kept and len(profiles) > 1:
@@ -138,6 +166,8 @@ def observe(
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))
     notes += dict.fromkeys(note for r in runs for note in r.notes)
+    if param_groups:
+        notes.append(group_note(parts))
     zero = [r for r in runs if any(np.any(~np.isfinite(v) & r.tape.idle()[k]) for k, v in r.theirs.items())]
     if zero:
         notes.append("It is not finite where every gradient so far was zero (0/0); left out there.")
@@ -234,8 +264,26 @@ def _treated(found: Entry, tape: Tape) -> list[str]:
 
 def _try(it: Side, found: Entry, dialect: str, profile: Profile, tape: Tape, curved: bool) -> None:
     run = run_side(it, tape, profile, str(next(iter(tape.x0.values())).dtype), curved)
-    method = profile.method(found.name, dialect)
+    method = profile.parted(lambda p: p.method(found.name, dialect))
     follow(run.drive(method), as_dtype(tape, "float64"), together=it.together)
+
+
+def _wrong_groups(found: Entry, parts: tuple[Part, ...]) -> tuple[Any, ...]:
+    from refopt.verify.candidates import Candidate, dialects
+
+    faults = [Candidate((n,), (what,), found.name, groups=wrong) for n, what, wrong in ignored(parts)]
+    both = (base.with_(c) for base in dialects(found) for c in faults)
+    return tuple(c for c in both if c is not None)
+
+
+def _own(it: Side, profile: Profile, leaves: list[str]) -> Mapping[str, Any]:
+    """Return the numbers of a leaf's group, for a side that runs leaf by leaf and has no groups itself."""
+    if not profile.groups or it.together:
+        return {}
+    found = of_leaf(profile.groups, leaves[0])
+    if missing := sorted(found.keys() - it.takes):
+        raise CapabilityError(f"param_groups: {it.name} cannot be given {', '.join(missing)}")
+    return found
 
 
 def _keeps_gradients(it: Side, run: Observed, dtype: str) -> bool:
@@ -259,7 +307,8 @@ def run_side(
         for group in groups:
             own = given.only(group)
             start = {k: v.copy() for k, v in own.x0.items()}
-            run = it.begin(start, profile.given, schedule if profile.scheduled else None)
+            numbers = {**profile.given, **_own(it, profile, group)}
+            run = it.begin(start, numbers, schedule if profile.scheduled else None)
             run.reuse = reuse
             try:
                 for t, g in enumerate(own.gradients, 1):

@@ -29,6 +29,7 @@ from refopt.optimizers.common.lmo import polar_and_nuclear
 from refopt.optimizers.second_order.soap import power_step
 from refopt.verify.adapt import slots
 from refopt.verify.deviations import innermost, refit, with_shared
+from refopt.verify.groups import ByGroup
 from refopt.verify.sides import Leaves
 from refopt.verify.tapes import Tape
 
@@ -199,6 +200,8 @@ def noisy_method(method: Any, run: int, size: float) -> Any:
     and 1 - beta^t in different places and precisions. Bit `run` of a number's place decides: any two of
     the first sixteen are rounded apart in one of four runs.
     """
+    if isinstance(method, ByGroup):
+        return method.each_part(lambda part: noisy_method(part, run, size))
     up, down = shaken(method, size), shaken(method, -size)
     if not isinstance(method, LeafRule):
         return up if run % 2 else down
@@ -276,6 +279,8 @@ class _Counter(np.lib.mixins.NDArrayOperatorsMixin):
 
 def operations(method: Any) -> int:
     """Return the arithmetic operations of one step on one element; an estimate for matrix rules."""
+    if isinstance(method, ByGroup):
+        return max(operations(part) for _, part in method.parts)
     if not isinstance(method, Elementwise):
         return MATRIX_OPERATIONS
     count = [0]

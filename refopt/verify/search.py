@@ -58,6 +58,8 @@ class Search:
 
     def build(self, c: Candidate, profile: Profile) -> Any:
         """Return the candidate under a profile; what it changes is made once."""
+        if profile.groups:
+            return c.build(profile)
         key = (c.method, c.dialect, profile.name, *sorted(c.settings.items()))
         if key not in self._made:
             self._made[key] = profile.method(c.method, c.dialect, **c.settings)

@@ -76,6 +76,9 @@ class Side:
     schedulable : bool
     together : bool
         It takes several leaves at once. False: every leaf is a run of its own.
+    grouped : callable, optional
+        ``grouped(parts)`` returns the same with parameter groups (`refopt.verify.groups`), where it can be
+        given them; None: it is given each leaf's numbers, or has groups of its own.
     """
 
     name: str
@@ -84,3 +87,4 @@ class Side:
     known: Mapping[str, Any] = field(default_factory=dict)
     schedulable: bool = False
     together: bool = True
+    grouped: Callable[[tuple[Any, ...]], Side] | None = None

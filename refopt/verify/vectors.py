@@ -21,6 +21,7 @@ from refopt.core.registry import Entry, entry, methods
 from refopt.core.rng import generator
 from refopt.verify import vectors_format as form
 from refopt.verify.tapes import make
+from refopt.verify.vectors_state import Found, entry_that_differs, held
 
 Leaves = dict[str, np.ndarray]
 
@@ -168,19 +169,22 @@ def distance(a: list[Leaves], b: list[Leaves]) -> float:
 
 def _rounding(method: Method, x: Leaves, gradients: list[Leaves], dtype: str, points: list[Leaves]) -> float:
     """Return how far apart two correct runs may be: 16 times what one ulp in the gradients does."""
+    runs = (_run(method, x, moved, dtype)[0] for moved in _moved(gradients, dtype))
+    return MARGIN * max(float(np.finfo(dtype).eps), *(distance(points, run) for run in runs))
+
+
+def _moved(gradients: list[Leaves], dtype: str) -> Iterator[list[Leaves]]:
+    """Yield the gradients, each entry one ulp up or down at random, as often as DRAWS says."""
     eps = float(np.finfo(dtype).eps)
-    worst = eps
     for draw in range(DRAWS):
         rng = generator(draw, "tape", 2)
-        moved = [
+        yield [
             {
                 k: (v.astype(dtype) * (1 + eps * rng.choice([-1, 1], v.shape))).astype(dtype)
                 for k, v in g.items()
             }
             for g in gradients
         ]
-        worst = max(worst, distance(points, _run(method, x, moved, dtype)[0]))
-    return MARGIN * worst
 
 
 def make_vectors(name: str, *, dialect: str = "paper") -> dict[str, Any]:
@@ -259,8 +263,8 @@ def check_vectors(path: str | os.PathLike[str]) -> list[Mismatch]:
     """Run refopt anew on a file's start, hyperparameters and gradients, and compare.
 
     Bit for bit, in both precisions and with the last state, where the file says ``exact``; else the points
-    alone, to the ``rounding`` that it states, relative to the largest entry of the leaf: the state of such
-    a method may hold what is not determined, as the signs of eigenvectors.
+    to the ``rounding`` that it states, relative to the largest entry of the leaf, and the last state to a
+    bound measured here in the same way (`refopt.verify.vectors_state`).
 
     Parameters
     ----------
@@ -307,8 +311,9 @@ def _mismatches(content: Mapping[str, Any]) -> Iterator[Mismatch]:
             got, state = _run(method, x0, gradients, dtype)
             exact = content["exact"]
             found = _first(want, got, 0.0 if exact else float.fromhex(run["rounding"]))
-            if found is None and exact:
-                found = _held(run["state"], form.encode_state(state), "state", len(got))
+            if found is None:
+                near = [] if exact else [_run(method, x0, g, dtype)[1] for g in _moved(gradients, dtype)]
+                found = held(run["state"], state, near, len(got), MARGIN, float(np.finfo(dtype).eps))
             if found:
                 yield Mismatch(profile["name"], dtype, *found)
 
@@ -337,51 +342,11 @@ def _method(content: Mapping[str, Any], profile: Mapping[str, Any], place: str) 
     return method
 
 
-def _same(a: np.ndarray, b: np.ndarray, allowed: float, scale: float) -> np.ndarray:
-    """Compare entry by entry: to the bit (the sign of a zero too), or to ``allowed * scale``."""
-    if allowed == 0.0:
-        return (a == b) & (np.signbit(a) == np.signbit(b)) | (np.isnan(a) & np.isnan(b))
-    return np.abs(a.astype(np.float64) - b.astype(np.float64)) <= allowed * scale
-
-
-_Found = tuple[int, str, tuple[int, ...], str, str]
-
-
-def _first(want: list[Leaves], got: list[Leaves], allowed: float) -> _Found | None:
+def _first(want: list[Leaves], got: list[Leaves], allowed: float) -> Found | None:
     scale = {k: max(float(np.max(np.abs(p[k].astype(np.float64)))) for p in want) for k in want[0]}
     for t, (a, b) in enumerate(zip(want, got), 1):
         for leaf in a:
-            found = _entry(a[leaf], b[leaf], allowed, scale[leaf])
+            found = entry_that_differs(a[leaf], b[leaf], allowed, scale[leaf])
             if found:
                 return (t, leaf, *found)
     return None
-
-
-def _entry(
-    a: np.ndarray, b: np.ndarray, allowed: float, scale: float
-) -> tuple[tuple[int, ...], str, str] | None:
-    """Return the first entry that differs: its index, and the numbers."""
-    differ = np.argwhere(~np.atleast_1d(_same(a, b, allowed, scale)))
-    if not len(differ):
-        return None
-    index = tuple(int(i) for i in differ[0])[: a.ndim]
-    return index, form.hexadecimal(float(a[index])), form.hexadecimal(float(b[index]))
-
-
-def _held(a: Any, b: Any, place: str, step: int) -> _Found | None:
-    """Return the first difference of two states, both as a file holds them."""
-    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        if "data" in a and a["shape"] == b["shape"]:
-            x, y = (form.decode(v["data"], v["shape"], "float64", place) for v in (a, b))
-            found = _entry(x, y, 0.0, 0.0)
-            return (step, place, *found) if found else None
-        parts = [(f"{place}.{k}", a[k], b[k]) for k in a]
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        parts = [(f"{place}[{i}]", u, v) for i, (u, v) in enumerate(zip(a, b))]
-    else:
-        return None if a == b and type(a) is type(b) else (step, place, (), _brief(a), _brief(b))
-    return next((f for f in (_held(u, v, p, step) for p, u, v in parts) if f), None)
-
-
-def _brief(value: Any) -> str:
-    return f"the entries {sorted(value)}" if isinstance(value, dict) else str(value)

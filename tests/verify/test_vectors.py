@@ -270,6 +270,56 @@ def test_the_state_counts(adam: dict[str, Any], tmp_path: pathlib.Path) -> None:
     assert found.leaf == "state" and "'v'" in found.got and "'v'" not in found.want
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_state_of_an_inexact_method_counts(dtype: str, tmp_path: pathlib.Path) -> None:
+    """An ulp is rounding; a fiftieth is none, in an array's largest entry or a number."""
+    content = vectors.make_vectors("prodigy")
+    state = content["profiles"][0]["runs"][dtype]["state"]
+    top = int(np.argmax([abs(float.fromhex(v)) for v in state["v"]["matrix"]["data"]]))
+    places = {"state.v.matrix": f"profiles.0.runs.{dtype}.state.v.matrix.data.{top}"}
+    numbers = [k for k, v in state.items() if isinstance(v, str) and float.fromhex(v) != 0]
+    places |= {f"state.{k}": f"profiles.0.runs.{dtype}.state.{k}" for k in numbers}
+    assert len(places) > 1
+    for leaf, place in places.items():
+        value: Any = content
+        for part in place.split("."):
+            value = value[int(part) if isinstance(value, list) else part]
+        for factor, differs in ((1 + np.finfo(dtype).eps, False), (1.02, True)):
+            number = vectors_format.hexadecimal(float(np.dtype(dtype).type(float.fromhex(value) * factor)))
+            found = vectors.check_vectors(_write(_changed(content, place, number), tmp_path / "v.json"))
+            assert [f.leaf for f in found] == ([leaf] if differs else []), (place, factor)
+
+
+def test_signs_of_eigenvectors_are_free(tmp_path: pathlib.Path) -> None:
+    """In SOAP's state a column of a basis may be turned round, with what is kept in it; sizes may not change."""
+    content = vectors.make_vectors("soap")
+    run = content["profiles"][0]["runs"]["float64"]
+    turned, changed = copy.deepcopy(content), copy.deepcopy(content)
+    arrays = [(a, b, c) for a, b, c in _both(run["state"], turned, changed) if len(a["shape"]) == 2]
+    assert arrays
+    for have, other, wrong in arrays:
+        other["data"] = [vectors_format.hexadecimal(-float.fromhex(v)) for v in have["data"]]
+        wrong["data"] = [vectors_format.hexadecimal(1.01 * float.fromhex(v)) for v in have["data"]]
+    assert vectors.check_vectors(_write(turned, tmp_path / "v.json")) == []
+    (found,) = vectors.check_vectors(_write(changed, tmp_path / "v.json"))
+    assert found.leaf.startswith("state.")
+
+
+def _both(state: Any, *others: Any) -> Any:
+    """Yield the arrays of a state, and their like in the first run of other files."""
+    states = [o["profiles"][0]["runs"]["float64"]["state"] for o in others]
+
+    def walk(*values: Any) -> Any:
+        first = values[0]
+        if isinstance(first, dict) and "data" in first:
+            yield values
+        elif isinstance(first, (dict, list)):
+            for key in first if isinstance(first, dict) else range(len(first)):
+                yield from walk(*(v[key] for v in values))
+
+    yield from walk(state, *states)
+
+
 def test_a_broken_reference_is_found(
     adam: dict[str, Any], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
