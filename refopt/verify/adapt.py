@@ -14,7 +14,8 @@ from refopt.core.method import Method
 from refopt.core.oracle import Oracle
 from refopt.core.params import leaves, rebuild
 from refopt.verify.curvature import product
-from refopt.verify.frameworks import ancestors, keras_side, optax_side, torch_side, unwrap
+from refopt.verify.for_keras import keras_side
+from refopt.verify.frameworks import ancestors, optax_side, torch_side, unwrap
 from refopt.verify.names import parameters, places, read, write
 from refopt.verify.sides import Leaves, Run, Schedule, Side
 

@@ -124,6 +124,8 @@ class AskingFunction(FunctionRun):
         asked: tuple[str, ...],
     ) -> None:
         self.update, self.s, self.keywords, self.asked = update, state, keywords, asked
+        # It is given no gradient to write into.
+        self.overwrites = False
         self.dtype = next(iter(x0.values())).dtype
         self.single = next(iter(x0)) if len(x0) == 1 else None
         self.leaf = self.single or ""

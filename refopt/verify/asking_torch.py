@@ -67,7 +67,7 @@ class ClosureRun(TorchRun):
         step = self.optimizer.step
         if len(_wanted(step)) > 1:
             given.append(closure_of(asks.full_value, asks.full_grad))
-        with torch_default(self.dtype), torch_uncast(self.told):
+        with torch_default(self.dtype), torch_uncast(self.told, self.dtype):
             given[0]()
             step(*given)
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}

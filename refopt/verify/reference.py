@@ -231,6 +231,8 @@ def _moved(a: Any, rng: np.random.Generator, eps: float, *, symmetric: bool = Fa
 
 def factorises(method: Any) -> bool:
     """Tell whether the method factorises matrices: its first steps may then be further off than 1e-7."""
+    if isinstance(method, ByGroup):
+        return any(factorises(part) for _, part in method.parts)
     return any(with_shared(innermost(method), name, _always(None)) is not None for name in FACTORISATIONS)
 
 
@@ -244,6 +246,8 @@ def refactored(method: Any, rng: np.random.Generator, eps: float) -> Any:
     A stable algorithm answers for a matrix so near in norm: of an ill-scaled matrix the small entries
     are rounded in units of the large ones, by one algorithm so and by another otherwise.
     """
+    if isinstance(method, ByGroup):
+        return method.each_part(lambda part: refactored(part, rng, eps))
     inner = innermost(method)
 
     def moved(function: Callable[..., Any]) -> Callable[..., Any]:
