@@ -59,10 +59,15 @@ def with_base(found: Entry, method: Method) -> Entry:
     inner = entry(base.registered_name)
     tried = [
         Candidate(
-            (f"base-{name}",), (f"around {inner.name} in the dialect {name!r} ({dialect.library})",), found.name,
+            (*(() if outer == "paper" else (outer,)), f"base-{name}"),
+            (
+                *(() if outer == "paper" else (f"in the dialect {outer!r}",)),
+                f"around {inner.name} in the dialect {name!r} ({dialect.library})",
+            ),
+            found.name, outer,
             settings={k: v for k, v in dialect.settings.items() if k in choices - own.keys()},
         )
-        for name, dialect in inner.dialects.items() if name != "paper"
+        for outer in found.dialects for name, dialect in inner.dialects.items() if name != "paper"
     ]  # fmt: skip
     return dataclasses.replace(
         found, obj=both, extra={"base_dialects": tuple(c for c in tried if c.settings)}
