@@ -14,7 +14,7 @@ help:
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
-	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (10 minutes)"
+	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (4 minutes)"
 	@echo "make bench-full  all sizes, solvers and transport, time to target (hours)"
 	@echo "make bench-gpu   the GPU set; needs numpy, scipy, cupy and torch, and installs nothing"
 	@echo "make record  record the peers' trajectories anew"

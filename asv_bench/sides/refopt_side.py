@@ -21,11 +21,12 @@ from asv_bench.sides import Key
 
 FORM = "numba"
 SOAP_PERIOD = 10
+STREAMED = 4
 
 
 def build(key: Key) -> tuple[Callable[[], Any], int]:
     if key.method in ("copy", "negate"):
-        return stream(key), 1
+        return stream(key)
     elementwise = issubclass(entry(key.method).obj, Elementwise)
     own = {"engine": FORM} if elementwise else {}
     engine = FORM
@@ -47,24 +48,29 @@ def build(key: Key) -> tuple[Callable[[], Any], int]:
     return period, SOAP_PERIOD
 
 
-def stream(key: Key) -> Callable[[], None]:
+def stream(key: Key) -> tuple[Callable[[], None], int]:
     """All threads copy an array to another, or negate it in place: what the memory does at best.
 
     The copy's destination is read into the cache before it is written, which is not counted; in place
-    there is nothing to hide, so that is the stricter bound for steps that are made in place.
+    there is nothing to hide, so that is the stricter bound for steps that are made in place. Four arrays
+    take turns, as many as Adam's step has, so that they find as little of themselves in the cache.
     """
     import numba
 
-    (a,) = key.arrays(0)
-    sign = a.dtype.type(1.0 if key.method == "copy" else -1.0)
-    b = a if key.method == "negate" else np.zeros_like(a)
+    arrays = [key.arrays(0)[0].copy() for _ in range(STREAMED)]
+    sign = arrays[0].dtype.type(1.0 if key.method == "copy" else -1.0)
+    pairs = list(zip(arrays[::2], arrays[1::2])) if key.method == "copy" else [(a, a) for a in arrays]
 
     @numba.njit(parallel=True)
     def run(a: np.ndarray, b: np.ndarray, sign: float) -> None:
         for i in numba.prange(a.size):
             b[i] = sign * a[i]
 
-    return lambda: run(a, b, sign)
+    def turn() -> None:
+        for a, b in pairs:
+            run(a, b, sign)
+
+    return turn, len(pairs)
 
 
 class _Point:
