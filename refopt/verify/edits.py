@@ -12,23 +12,26 @@ import contextlib
 import copy
 import inspect
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
-# What a local name holds: ("number",) or ("array", shape). Only names of one kind stand for each other.
-Kind = tuple[Any, ...]
-NUMBER: Kind = ("number",)
+from refopt.verify.replacements import (
+    NUMBER,
+    OPPOSITE,
+    Kind,
+    complement,
+    of_call,
+    of_constant,
+    of_operation,
+    of_statement,
+    with_more,
+)  # fmt: skip
+
 LONGEST_CLAUSE = 90
 FLAGS = __future__.annotations.compiler_flag
-
-_OPPOSITE: Mapping[type, type] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-    ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.And: ast.Or, ast.Or: ast.And,
-}  # fmt: skip
-_CALLS = {"maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max"}
 
 
 @dataclass(frozen=True)
@@ -191,33 +194,35 @@ class _Place:
         """Yield what may stand in the node's place."""
         node, kinds = self.node, seen.kinds.get(self.scope, {})
         if isinstance(node, ast.stmt):
-            yield from _statements(node)
+            yield from of_statement(node)
+            if isinstance(node, ast.Assign):
+                yield from self._throughout(node, kinds)
         elif isinstance(node, ast.Compare):
-            yield ast.Compare(node.left, [_OPPOSITE[type(o)]() for o in node.ops if type(o) in _OPPOSITE], node.comparators), 0  # fmt: skip
+            yield ast.Compare(node.left, [OPPOSITE[type(o)]() for o in node.ops if type(o) in OPPOSITE], node.comparators), 0  # fmt: skip
         elif isinstance(node, ast.IfExp):
             yield node.body, 0
             yield node.orelse, 0
         elif isinstance(node, ast.BoolOp):
-            yield ast.BoolOp(_OPPOSITE[type(node.op)](), node.values), 0
+            yield ast.BoolOp(OPPOSITE[type(node.op)](), node.values), 0
             for value in node.values:
                 yield value, 0
         elif isinstance(node, ast.UnaryOp):
             yield node.operand, 0
         elif isinstance(node, ast.BinOp):
-            yield from _operations(node)
+            yield from of_operation(node)
         elif isinstance(node, ast.Call):
-            yield from _calls(node)
+            yield from of_call(node)
         elif isinstance(node, ast.Constant):
-            yield from _constants(node)
+            yield from of_constant(node)
         elif isinstance(node, ast.Attribute) and _of_self(node) and node.attr in seen.numbers:
             for other in seen.numbers:
                 if other != node.attr:
                     yield ast.Attribute(node.value, other, ast.Load()), 1
-            yield _complement(node), 1
+            yield complement(node), 1
         elif isinstance(node, ast.Name) and node.id in kinds:
             yield from self._names(node, kinds)
         if isinstance(node, ast.expr) and self._is_term():
-            yield from _more(node, kinds)
+            yield from with_more(node, kinds)
 
     def _names(self, node: ast.Name, kinds: Mapping[str, Kind]) -> Iterator[tuple[ast.AST, int]]:
         kind = kinds[node.id]
@@ -231,13 +236,26 @@ class _Place:
         if kind == NUMBER:
             yield ast.BinOp(node, ast.Sub(), ast.Constant(1)), 1
             yield ast.BinOp(node, ast.Add(), ast.Constant(1)), 1
-            yield _complement(node), 1
+            yield complement(node), 1
         else:
             yield ast.BinOp(node, ast.Mult(), node), 1
             yield ast.Call(ast.Name("abs", ast.Load()), [node], []), 1
             yield ast.BinOp(node, ast.Pow(), ast.Constant(0.5)), 1
             for expression in self.expressions:
                 yield expression, 2
+
+    def _throughout(self, node: ast.Assign, kinds: Mapping[str, Kind]) -> Iterator[tuple[ast.AST, int]]:
+        """Yield the statement with another name wherever one stands several times."""
+        used = Counter(n.id for n in ast.walk(node.value) if isinstance(n, ast.Name))
+        for name in (n for n, times in used.items() if times > 1 and n in kinds):
+            like = [n for n, its in kinds.items() if its == kinds[name]]
+            for other in (*like, *(self.before[n] for n in like if n in self.before)):
+                if other != name:
+                    value = copy.deepcopy(node.value)
+                    for n in ast.walk(value):
+                        if isinstance(n, ast.Name) and n.id == name:
+                            n.id = other
+                    yield ast.Assign(node.targets, value), 1
 
     def _is_term(self) -> bool:
         """Tell whether the node is a whole right-hand side, an argument, or a term of a sum."""
@@ -325,76 +343,6 @@ def _keep_arguments(function: ast.FunctionDef) -> dict[str, str]:
 
 def _of_self(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id == "self"
-
-
-def _complement(node: ast.expr) -> ast.expr:
-    return ast.BinOp(ast.Constant(1.0), ast.Sub(), node)
-
-
-def _statements(node: ast.stmt) -> Iterator[tuple[ast.AST, int]]:
-    if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)):
-        yield ast.Pass(), 0
-    if isinstance(node, ast.AugAssign) and type(node.op) in _OPPOSITE:
-        yield ast.AugAssign(node.target, _OPPOSITE[type(node.op)](), node.value), 0
-    if isinstance(node, ast.If):
-        yield ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse), 0
-
-
-def _operations(node: ast.BinOp) -> Iterator[tuple[ast.AST, int]]:
-    yield node.left, 0
-    yield node.right, 0
-    if type(node.op) in _OPPOSITE:
-        yield ast.BinOp(node.left, _OPPOSITE[type(node.op)](), node.right), 0
-    if not isinstance(node.op, (ast.Add, ast.Mult)):
-        yield ast.BinOp(node.right, node.op, node.left), 0
-    if isinstance(node.op, ast.Mult) and ast.dump(node.left) == ast.dump(node.right):
-        yield ast.Call(ast.Name("abs", ast.Load()), [node.left], []), 0
-    if isinstance(node.op, ast.MatMult):
-        for a, b in ((_t(node.left), node.right), (node.left, _t(node.right))):
-            yield ast.BinOp(a, node.op, b), 1
-
-
-def _t(node: ast.expr) -> ast.expr:
-    return ast.Attribute(node, "T", ast.Load())
-
-
-def _calls(node: ast.Call) -> Iterator[tuple[ast.AST, int]]:
-    for argument in node.args:
-        if not isinstance(argument, ast.Starred):
-            yield argument, 0
-    if isinstance(node.func, ast.Attribute) and node.func.attr in _CALLS:
-        yield ast.Call(ast.Attribute(node.func.value, _CALLS[node.func.attr], ast.Load()), node.args, node.keywords), 0  # fmt: skip
-    if isinstance(node.func, ast.Name) and node.func.id in _CALLS:
-        yield ast.Call(ast.Name(_CALLS[node.func.id], ast.Load()), node.args, node.keywords), 0
-    for i in range(len(node.args) - 1):
-        exchanged = [*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]]
-        yield ast.Call(node.func, exchanged, node.keywords), 1
-
-
-def _constants(node: ast.Constant) -> Iterator[tuple[ast.AST, int]]:
-    value = node.value
-    if isinstance(value, bool):
-        yield ast.Constant(not value), 0
-    elif isinstance(value, (int, float)):
-        whole = isinstance(value, int)
-        others = (0, 1, 2, value + 1, value - 1, -value, 2 * value, *(() if whole else (0.5 * value, 3.0)))
-        for other in dict.fromkeys(others):
-            if other != value:
-                yield ast.Constant(other if whole else float(other)), 0
-
-
-def _more(node: ast.expr, kinds: Mapping[str, Kind]) -> Iterator[tuple[ast.AST, int]]:
-    """Yield the term times, over and plus every number in scope; doubled, halved and negated."""
-    if isinstance(node, (ast.Constant, ast.Dict, ast.Tuple, ast.List, ast.Starred)):
-        return
-    yield ast.UnaryOp(ast.USub(), copy.copy(node)), 0
-    for factor in (2.0, 0.5):
-        yield ast.BinOp(ast.Constant(factor), ast.Mult(), node), 1
-    for name, kind in kinds.items():
-        if kind == NUMBER:
-            other = ast.Name(name, ast.Load())
-            for op in (ast.Mult(), ast.Div(), ast.Add()):
-                yield ast.BinOp(node, op, other), 2
 
 
 __all__ = ["Edit", "Kind", "Seen", "Text", "edits"]

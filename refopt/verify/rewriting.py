@@ -18,7 +18,8 @@ from refopt.core.errors import RefoptError
 from refopt.core.method import Method
 from refopt.core.params import Params
 from refopt.verify.deviations import Deviation, rewritten
-from refopt.verify.edits import NUMBER, Edit, Kind, Seen, Text, edits
+from refopt.verify.edits import Edit, Seen, Text, edits
+from refopt.verify.replacements import NUMBER, Kind
 
 ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport")
 _HOME = Path(refopt.__file__).parent
@@ -177,7 +178,8 @@ def words(edit: Edit) -> str:
     place = edit.text.function.__qualname__
     if not edit.new:
         return f"without the line `{edit.old}` of {place}"
-    return f"with `{edit.new}` where {place} has `{edit.old}`"
+    first = " (…_before: as the function was given it)" if "_before" in edit.new else ""
+    return f"with `{edit.new}` where {place} has `{edit.old}`{first}"
 
 
 def small_edits(run: Callable[[], Any], numbers: tuple[str, ...] = ()) -> list[Edit]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import refopt
 from refopt.verify import rewriting
-from refopt.verify.edits import NUMBER, Edit, Seen, edits
+from refopt.verify.edits import Edit, Seen, edits
+from refopt.verify.replacements import NUMBER
 from refopt.verify.rewriting import codes_of, edited, small_edits, swapped
 
 
@@ -21,6 +22,13 @@ def sample(a: Any, k: float, n: float) -> Any:
     a = a * a
     b = k * a - n
     return b, a
+
+
+def twice(a: Any, b: Any) -> Any:
+    """Use one name at two places."""
+    a = a + b
+    c = a * a - b
+    return c
 
 
 def counting(n: float) -> float:
@@ -81,6 +89,15 @@ def test_edits_are_made(edit: str, first: list[float], second: list[float]) -> N
         b, new = sample(a, 3.0, 7.0)
     assert b.tolist() == first and new.tolist() == second
     assert sample(a, 3.0, 7.0)[0].tolist() == [5.0, 20.0]
+
+
+def test_a_name_throughout_a_statement() -> None:
+    """A wrong variable that stands at two places is one edit."""
+    arrays = {name: ("array", (2,)) for name in "abc"}
+    codes = codes_of((found(twice, arrays)["c = a * a - b -> c = a_before * a_before - b"],))
+    assert codes is not None
+    with swapped(codes):
+        assert twice(np.array([2.0, 3.0]), np.array([1.0, 1.0])).tolist() == [3.0, 8.0]
 
 
 def test_two_in_one_function() -> None:
