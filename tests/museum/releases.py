@@ -30,7 +30,8 @@ SINGLE = ("lion-coupled-decay",)
 OWN: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "adam-eps-before-correction": (
         "torch",
-        ("torch", "counter-twice-odd", "eps-beside-uncorrected-root"),
+        # Keras's dialect is Adam with eps there.
+        ("keras", "counter-twice-odd", "decay=coupled"),
         {"shapes": {"vector": (7,)}},
     ),
     "adam-eps-subtracted": ("torch", ("eps-subtracted",), {}),
