@@ -49,6 +49,18 @@ def test_nothing_explains() -> None:
     assert "Nothing that was tried" in str(why)
 
 
+@pytest.mark.parametrize(("how", "single"), [("float32", True), ("one in 1e11", False)])
+def test_single_precision(how: str, single: bool) -> None:
+    """Rounding to float32 is said to be that; a difference that is smaller by far is not."""
+
+    def mine(x: Any, g: Any, state: Any, lr: float = 0.1) -> Any:
+        step = (lr * g).astype(np.float32) if single else lr * g * (1.0 + 1e-11)
+        return x - step, None
+
+    why = refopt.verify.diagnose(mine, "sgd", steps=8, patience=1)
+    assert ("single-precision" in why.explained_by) == single, str(why)
+
+
 class Keywords:
     """A method as a function of (x, g, state, lr, ...), changed by a deviation."""
 
