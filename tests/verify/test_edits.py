@@ -27,8 +27,8 @@ def sample(a: Any, k: float, n: float) -> Any:
 def twice(a: Any, b: Any) -> Any:
     """Use one name at two places."""
     a = a + b
-    a = a * a - b
-    return a
+    b = a * a - b
+    return a, b
 
 
 def counting(n: float) -> float:
@@ -94,10 +94,10 @@ def test_edits_are_made(edit: str, first: list[float], second: list[float]) -> N
 def test_a_name_throughout_a_statement() -> None:
     """A wrong variable that stands at two places is one edit."""
     arrays = dict.fromkeys("ab", ("array", (2,)))
-    codes = codes_of((found(twice, arrays)["a = a * a - b -> a = a_before * a_before - b"],))
+    codes = codes_of((found(twice, arrays)["b = a * a - b -> b = a_before * a_before - b"],))
     assert codes is not None
     with swapped(codes):
-        assert twice(np.array([2.0, 3.0]), np.array([1.0, 1.0])).tolist() == [3.0, 8.0]
+        assert twice(np.array([2.0, 3.0]), np.array([1.0, 1.0]))[1].tolist() == [3.0, 8.0]
 
 
 def test_two_in_one_function() -> None:
