@@ -40,6 +40,16 @@ def counting(n: float) -> float:
     return total
 
 
+def leaving(n: float) -> float:
+    """Loop until a test inside says so."""
+    i = 0.0
+    while True:
+        i += 1.0
+        if i > n:
+            break
+    return i
+
+
 class Base:
     """A base whose function the next class extends."""
 
@@ -91,6 +101,14 @@ def test_edits_are_made(edit: str, first: list[float], second: list[float]) -> N
     assert sample(a, 3.0, 7.0)[0].tolist() == [5.0, 20.0]
 
 
+def test_only_like_stands_for_like() -> None:
+    """An array does not take a number's place, nor one of another shape."""
+    made = found(sample, {**KINDS, "b": ("array", (3,))})
+    assert "b = k * a - n -> b = n * a - n" in made
+    assert "b = k * a - n -> b = k * k - n" not in made
+    assert "b = k * a - n -> b = k * b - n" not in made
+
+
 def test_a_name_throughout_a_statement() -> None:
     """A wrong variable that stands at two places is one edit."""
     arrays = dict.fromkeys("ab", ("array", (2,)))
@@ -117,6 +135,7 @@ def test_loops_end() -> None:
     all_ = found(counting)
     assert "total += 2.0 -> total -= 2.0" in all_
     assert not [name for name in all_ if name.startswith(("i < n", "i += 1.0"))]
+    assert not [name for name in found(leaving) if name.startswith(("i > n", "i += 1.0", "if i > n"))]
     for edit in all_.values():
         codes = codes_of((edit,))
         assert codes is not None
