@@ -64,13 +64,17 @@ class Text:
 
     def code(self, edits: tuple[Edit, ...]) -> CodeType | None:
         """Return the function's code with edits in place; None where there is none."""
-        if edits not in self._codes:
-            with contextlib.ExitStack() as stack:
-                for edit in edits:
-                    edit.place.put(edit.node)
-                    stack.callback(edit.place.put, edit.place.node)
-                self._codes[edits] = self._compiled()
-        return self._codes[edits]
+        if edits in self._codes:
+            return self._codes[edits]
+        with contextlib.ExitStack() as stack:
+            for edit in edits:
+                edit.place.put(edit.node)
+                stack.callback(edit.place.put, edit.place.node)
+            code = self._compiled()
+        # Of pairs there are too many to keep.
+        if len(edits) == 1:
+            self._codes[edits] = code
+        return code
 
     def _compiled(self) -> CodeType | None:
         function = self.function
