@@ -18,7 +18,6 @@ THEOREMS = {"theorem-1": 3.0, "theorem-2": 204.0}  # with the default C
 REDDI = Source(
     key="reddi-2018-convergence",
     authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
-    year=2018,
     title="On the Convergence of Adam and Beyond",
     arxiv="1904.09237",
     venue="International Conference on Learning Representations (ICLR)",

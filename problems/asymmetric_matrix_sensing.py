@@ -30,7 +30,6 @@ Params = dict[str, Array]
     source=Source(
         key="xiong-2023-overparameterization",
         authors="Nuoya Xiong, Lijun Ding, Simon S. Du",
-        year=2023,
         title="How Over-Parameterization Slows Down Gradient Descent in Matrix Sensing: "
         "The Curses of Symmetry and Initialization",
         arxiv="2310.01769",

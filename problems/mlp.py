@@ -28,7 +28,6 @@ def _choice(value: Any, allowed: dict[str, Any], name: str) -> None:
     source=Source(
         key="rumelhart-1986-learning",
         authors="David E. Rumelhart, Geoffrey E. Hinton, Ronald J. Williams",
-        year=1986,
         title="Learning representations by back-propagating errors",
         venue="Nature 323, 533-536",
         doi="10.1038/323533a0",

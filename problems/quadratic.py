@@ -16,7 +16,6 @@ from refopt.problems.common import check_batch, check_point, frozen
 CONVEX_OPTIMIZATION = Source(
     key="boyd-2004-convex",
     authors="Stephen Boyd, Lieven Vandenberghe",
-    year=2004,
     title="Convex Optimization",
     venue="Cambridge University Press",
     url="https://web.stanford.edu/~boyd/cvxbook/",

@@ -20,7 +20,6 @@ from refopt.problems.sensing import SCALED_GD, check_sizes, incoherence, orthono
     source=Source(
         key="ma-2022-robust",
         authors="Jianhao Ma, Salar Fattahi",
-        year=2022,
         title="Global Convergence of Sub-gradient Method for Robust Matrix Recovery: Small Initialization, "
         "Noisy Measurements, and Over-parameterization",
         arxiv="2202.08788",

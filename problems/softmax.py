@@ -18,7 +18,6 @@ from refopt.problems.network import Network
     source=Source(
         key="bohning-1992-multinomial",
         authors="Dankmar Böhning",
-        year=1992,
         title="Multinomial logistic regression algorithm",
         venue="Annals of the Institute of Statistical Mathematics 44(1), 197-200",
         doi="10.1007/BF00048682",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.hyper import check_known
 
 KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
@@ -34,7 +36,6 @@ class Source:
         Stable citation key, ``firstauthor-year-word``.
     authors, title : str
         As printed on the paper.
-    year : int
     arxiv, doi, url : str, optional
         At least one way to find it, unless `venue` names a place in print.
     venue : str, optional
@@ -43,12 +44,16 @@ class Source:
 
     key: str
     authors: str
-    year: int
     title: str
     arxiv: str | None = None
     doi: str | None = None
     url: str | None = None
     venue: str | None = None
+
+    @property
+    def year(self) -> int:
+        """The year in the key."""
+        return int(self.key.split("-")[1])
 
     def __str__(self) -> str:
         places = [
@@ -130,7 +135,7 @@ T = TypeVar("T")
 def register(
     name: str,
     *,
-    kind: str,
+    kind: str | None = None,
     source: Source,
     where: str,
     needs: tuple[str, ...] | None = None,
@@ -145,8 +150,8 @@ def register(
     ----------
     name : str
         The catalogue's name, lower case with hyphens.
-    kind : str
-        One of `KINDS`.
+    kind : str, optional
+        One of `KINDS`. A method class of the wrappers' room is a wrapper, any other an optimizer.
     source : Source
         The paper.
     where : str
@@ -154,20 +159,22 @@ def register(
     needs : tuple of str
         Capabilities of a problem that it asks for; an optimizer's default is ``("grad",)``.
     dialects : dict of str to Dialect
-        Named settings; ``"paper"`` (no settings) is always there.
+        Named settings; ``"paper"`` (no settings) is always there. Below a method's rule, `dialect` adds one.
     evidence : tuple of Evidence
     also : tuple of Source
         Further papers the text leans on.
     extra
         Facts that one kind of test or benchmark reads, such as ``state_copies=2``.
     """
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}")
-    if needs is None:
-        needs = ("grad",) if kind in ("optimizer", "wrapper") else ()
     every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
 
     def add(obj: T) -> T:
+        of_kind = kind or ("wrapper" if obj.__module__.startswith("refopt.wrappers.") else "optimizer")
+        wanted = needs
+        if wanted is None:
+            wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
         old = _entries.get(name)
         place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
         if old is not None and place != (old.obj.__module__, old.obj.__qualname__):
@@ -175,16 +182,45 @@ def register(
                 f"name: {name!r} is registered already, by {old.obj.__module__}.{old.obj.__qualname__}"
             )
         _entries[name] = Entry(
-            name, kind, obj, source, where, needs, MappingProxyType(every), evidence, also,
+            name, of_kind, obj, source, where, wanted, MappingProxyType(every), evidence, also,
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):
             obj.registered_name = name  # type: ignore[attr-defined]
-            if kind in ("optimizer", "wrapper"):
-                obj.own_needs = needs  # type: ignore[attr-defined]
+            if of_kind in ("optimizer", "wrapper"):
+                obj.own_needs = wanted  # type: ignore[attr-defined]
+                obj.__doc__ = completed(obj, (source, *also), where)
         return obj
 
     return add
+
+
+def dialect(method: type, name: str, library: str, note: str = "", /, **settings: Any) -> None:
+    """Add a dialect to a registered method: what an implementation chose otherwise than the paper.
+
+    Parameters
+    ----------
+    method : type
+        The registered class.
+    name : str
+        ``"torch"``, ``"optax"``, ``"official"``, …
+    library : str
+        Whose choice it is, with the version it was read in.
+    note : str
+        What differs, in words.
+    **settings
+        The hyperparameters that differ from the paper's defaults.
+
+    Raises
+    ------
+    HyperparameterError
+        A setting that the method does not have.
+    """
+    registered = method.registered_name  # type: ignore[attr-defined]
+    check_known(method, settings, f"{registered}, dialect {name!r},")
+    old = _entries[registered]
+    dialects = MappingProxyType({**old.dialects, name: Dialect(settings, library, note)})
+    _entries[registered] = replace(old, dialects=dialects)
 
 
 def _discover() -> None:

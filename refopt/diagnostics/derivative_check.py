@@ -42,7 +42,6 @@ from refopt.diagnostics.directional import (
 COMPLEX_STEP = Source(
     key="squire-1998-complex",
     authors="William Squire, George Trapp",
-    year=1998,
     title="Using Complex Variables to Estimate Derivatives of Real Functions",
     venue="SIAM Review 40(1), 110-112",
     doi="10.1137/S003614459631241X",
@@ -266,7 +265,6 @@ class _Checker:
     source=Source(
         key="parr-2018-matrix",
         authors="Terence Parr, Jeremy Howard",
-        year=2018,
         title="The Matrix Calculus You Need For Deep Learning",
         arxiv="1802.01528",
     ),
@@ -276,7 +274,6 @@ class _Checker:
         Source(
             key="bright-2025-matrix",
             authors="Paige Bright, Alan Edelman, Steven G. Johnson",
-            year=2025,
             title="Matrix Calculus (for Machine Learning and Beyond)",
             arxiv="2501.14787",
         ),

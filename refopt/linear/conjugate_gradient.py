@@ -20,7 +20,6 @@ from refopt.linear.vectors import CompiledVectors, Vectors
 HESTENES = Source(
     "hestenes-1952-conjugate",
     "M. R. Hestenes, E. Stiefel",
-    1952,
     "Methods of Conjugate Gradients for Solving Linear Systems",
     doi="10.6028/jres.049.044",
     venue="Journal of Research of the National Bureau of Standards 49, 409-436",
@@ -28,7 +27,6 @@ HESTENES = Source(
 MEIJERINK = Source(
     "meijerink-1977-iterative",
     "J. A. Meijerink, H. A. van der Vorst",
-    1977,
     "An Iterative Solution Method for Linear Systems of Which the Coefficient Matrix is a Symmetric M-Matrix",
     doi="10.1090/S0025-5718-1977-0438681-4",
     venue="Mathematics of Computation 31, 148-162",

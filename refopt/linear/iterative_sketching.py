@@ -19,14 +19,12 @@ from refopt.linear.operators import inner, is_complex, linear_system, vector_nor
 HONG = Source(
     "hong-2023-constrained",
     "I. Hong, S. Na, M. W. Mahoney, M. Kolar",
-    2023,
     "Constrained Optimization via Exact Augmented Lagrangian and Randomized Iterative Sketching",
     arxiv="2305.18379",
 )
 GOWER = Source(
     "gower-2015-randomized",
     "R. M. Gower, P. Richtárik",
-    2015,
     "Randomized Iterative Methods for Linear Systems",
     arxiv="1506.03296",
 )

@@ -20,14 +20,12 @@ from refopt.linear.preconditioners import Factored
 YOUNG = Source(
     "young-1954-iterative",
     "D. Young",
-    1954,
     "Iterative Methods for Solving Partial Difference Equations of Elliptic Type",
     venue="Transactions of the American Mathematical Society 76, 92-111",
 )
 KHODAK = Source(
     "khodak-2024-learning",
     "M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar",
-    2024,
     "Learning to Relax: Setting Solver Parameters Across a Sequence of Linear System Instances",
     arxiv="2310.02246",
 )

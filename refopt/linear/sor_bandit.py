@@ -17,7 +17,6 @@ from refopt.linear.sor import KHODAK, sor
 ZIMMERT = Source(
     "zimmert-2021-tsallis",
     "J. Zimmert, Y. Seldin",
-    2021,
     "Tsallis-INF: An Optimal Algorithm for Stochastic and Adversarial Bandits",
     arxiv="1807.07623",
 )

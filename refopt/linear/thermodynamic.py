@@ -19,7 +19,6 @@ from refopt.linear.operators import Operator, linear_system, vector_norm
 AIFER = Source(
     "aifer-2023-thermodynamic",
     "M. Aifer, K. Donatella, M. H. Gordon, S. Duffield, T. Ahle, D. Simpson, G. E. Crooks, P. J. Coles",
-    2023,
     "Thermodynamic Linear Algebra",
     arxiv="2308.05660",
 )
@@ -27,7 +26,6 @@ AIFER = Source(
 DONATELLA = Source(
     "donatella-2024-thermodynamic",
     "K. Donatella, S. Duffield, M. Aifer, D. Melanson, G. Crooks, P. J. Coles",
-    2024,
     "Thermodynamic Natural Gradient Descent",
     arxiv="2405.13817",
 )

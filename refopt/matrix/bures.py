@@ -23,7 +23,6 @@ from refopt.matrix.square_root import psd_eigh, sqrtm_eigh
 BRECHET_2023 = Source(
     key="brechet-2023-critical",
     authors="P. Bréchet, K. Papagiannouli, J. An, G. Montúfar",
-    year=2023,
     title="Critical Points and Convergence Analysis of Generative Deep Linear Networks Trained with"
     " Bures-Wasserstein Loss",
     arxiv="2303.03027",
@@ -32,7 +31,6 @@ BRECHET_2023 = Source(
 BHATIA_2019 = Source(
     key="bhatia-2019-bures",
     authors="R. Bhatia, T. Jain, Y. Lim",
-    year=2019,
     title="On the Bures-Wasserstein distance between positive definite matrices",
     venue="Expositiones Mathematicae 37(2), 165-191",
 )

@@ -26,7 +26,6 @@ from refopt.matrix.square_root import psd_eigh, sqrtm_eigh
 ALVAREZ_2016 = Source(
     key="alvarez-2016-fixed",
     authors="P. C. Álvarez-Esteban, E. del Barrio, J. A. Cuesta-Albertos, C. Matrán",
-    year=2016,
     title="A fixed-point approach to barycenters in Wasserstein space",
     arxiv="1511.05355",
 )

@@ -17,14 +17,12 @@ from refopt.matrix.gram import DELATTRE_2023, gram_gradient, gram_iteration
 DELATTRE_2024 = Source(
     key="delattre-2024-spectral",
     authors="B. Delattre, Q. Barthélemy, A. Allauzen",
-    year=2024,
     title="Spectral Norm of Convolutional Layers with Circular and Zero Paddings",
     arxiv="2402.00240",
 )
 SEDGHI_2019 = Source(
     key="sedghi-2019-singular",
     authors="H. Sedghi, V. Gupta, P. M. Long",
-    year=2019,
     title="The Singular Values of Convolutional Layers",
     arxiv="1805.10408",
     venue="ICLR 2019",

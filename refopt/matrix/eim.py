@@ -15,7 +15,6 @@ from refopt.matrix.common import check_count, check_number, epsilon
 CASENAVE_2017 = Source(
     key="casenave-2017-nonintrusive",
     authors="F. Casenave, N. Akkari, A. Charles, C. Rey",
-    year=2017,
     title="Nonintrusive approximation of parametrized limits of matrix power algorithms - application to"
     " matrix inverses and log-determinants",
     arxiv="1710.02488",

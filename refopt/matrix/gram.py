@@ -24,7 +24,6 @@ from refopt.matrix.common import (
 DELATTRE_2023 = Source(
     key="delattre-2023-gram",
     authors="B. Delattre, Q. Barthélemy, A. Araujo, A. Allauzen",
-    year=2023,
     title="Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram Iteration",
     arxiv="2305.16173",
     venue="ICML 2023",
@@ -32,7 +31,6 @@ DELATTRE_2023 = Source(
 MIYATO_2018 = Source(
     key="miyato-2018-spectral",
     authors="T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida",
-    year=2018,
     title="Spectral Normalization for Generative Adversarial Networks",
     arxiv="1802.05957",
     venue="ICLR 2018",

@@ -16,7 +16,6 @@ from refopt.matrix.common import check_choice, check_count, eigh, epsilon
 RANZINGER_2024 = Source(
     key="ranzinger-2024-phis",
     authors="M. Ranzinger, J. Barker, G. Heinrich, P. Molchanov, B. Catanzaro, A. Tao",
-    year=2024,
     title="PHI-S: Distribution Balancing for Label-Free Multi-Teacher Distillation",
     arxiv="2410.01680",
 )

@@ -20,7 +20,6 @@ from refopt.matrix.common import (
 FU_2023 = Source(
     key="fu-2023-transformers",
     authors="D. Fu, T. Chen, R. Jia, V. Sharan",
-    year=2023,
     title="Transformers Learn Higher-Order Optimization Methods for In-Context Learning: A Study with"
     " Linear Models",
     arxiv="2310.17086",
@@ -28,7 +27,6 @@ FU_2023 = Source(
 BEN_ISRAEL_1965 = Source(
     key="benisrael-1965-iterative",
     authors="A. Ben-Israel",
-    year=1965,
     title="An iterative method for computing the generalized inverse of an arbitrary matrix",
     venue="Mathematics of Computation 19",
 )

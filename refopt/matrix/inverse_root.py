@@ -27,14 +27,12 @@ from refopt.matrix.square_root import psd_eigh
 ANIL_2020 = Source(
     key="anil-2020-scalable",
     authors="R. Anil, V. Gupta, T. Koren, K. Regan, Y. Singer",
-    year=2020,
     title="Scalable Second Order Optimization for Deep Learning",
     arxiv="2002.09018",
 )
 GUO_2006 = Source(
     key="guo-2006-schur",
     authors="C.-H. Guo, N. J. Higham",
-    year=2006,
     title="A Schur-Newton Method for the Matrix pth Root and its Inverse",
     venue="SIAM Journal on Matrix Analysis and Applications 28(3), 788-804",
 )

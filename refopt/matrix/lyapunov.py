@@ -25,7 +25,6 @@ MOST_STEPS = 100
 SONG_2022 = Source(
     key="song-2022-fast",
     authors="Y. Song, N. Sebe, W. Wang",
-    year=2022,
     title="Fast Differentiable Matrix Square Root",
     arxiv="2201.08663",
     venue="ICLR 2022",
@@ -33,7 +32,6 @@ SONG_2022 = Source(
 SONG_2022_INVERSE = Source(
     key="song-2022-inverse",
     authors="Y. Song, N. Sebe, W. Wang",
-    year=2022,
     title="Fast Differentiable Matrix Square Root and Inverse Square Root",
     arxiv="2201.12543",
 )

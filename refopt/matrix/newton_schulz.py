@@ -22,14 +22,12 @@ MOST_STEPS = 100
 HIGHAM_1997 = Source(
     key="higham-1997-stable",
     authors="N. J. Higham",
-    year=1997,
     title="Stable iterations for the matrix square root",
     venue="Numerical Algorithms 15, 227-242",
 )
 ISQRT = Source(
     key="li-2018-isqrt",
     authors="P. Li, J. Xie, Q. Wang, Z. Gao",
-    year=2018,
     title="Towards Faster Training of Global Covariance Pooling Networks by Iterative Matrix Square Root"
     " Normalization",
     arxiv="1712.01034",

@@ -25,21 +25,18 @@ from refopt.matrix.products import gram, product, squared
 JORDAN = Source(
     key="jordan-2024-muon",
     authors="K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, J. Bernstein",
-    year=2024,
     title="Muon: An optimizer for hidden layers in neural networks",
     url="https://kellerjordan.github.io/posts/muon/",
 )
 POLAR_EXPRESS = Source(
     key="amsel-2025-polar",
     authors="N. Amsel, D. Persson, C. Musco, R. M. Gower",
-    year=2025,
     title="The Polar Express: Optimal matrix sign methods and their application to the Muon algorithm",
     arxiv="2505.16932",
 )
 CANS = Source(
     key="grishina-2025-cans",
     authors="E. Grishina, M. Smirnov, M. Rakhuba",
-    year=2025,
     title="Accelerating Newton-Schulz iteration for orthogonalization via Chebyshev-type polynomials",
     arxiv="2506.10935",
 )

@@ -22,7 +22,6 @@ from refopt.matrix.square_root import psd_eigh
 WANG_2025 = Source(
     key="wang-2025-normalize",
     authors="R. Wang, S. Jin, Z. Chen, X. Luo, X.-J. Wu",
-    year=2025,
     title="Learning to Normalize on the SPD Manifold under Bures-Wasserstein Geometry",
     arxiv="2504.00660",
     venue="CVPR 2025",

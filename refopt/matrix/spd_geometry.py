@@ -31,14 +31,12 @@ MOST_STEPS = 500
 HAN_2021 = Source(
     key="han-2021-riemannian",
     authors="A. Han, B. Mishra, P. Jawanpuria, J. Gao",
-    year=2021,
     title="On Riemannian Optimization over Positive Definite Matrices with the Bures-Wasserstein Geometry",
     venue="NeurIPS 2021",
 )
 PENNEC_2006 = Source(
     key="pennec-2006-riemannian",
     authors="X. Pennec, P. Fillard, N. Ayache",
-    year=2006,
     title="A Riemannian Framework for Tensor Computing",
     venue="International Journal of Computer Vision 66(1), 41-66",
 )

@@ -10,7 +10,6 @@ from refopt.matrix.common import check_choice, check_like, check_number, pairs, 
 ZHANG_2023 = Source(
     key="zhang-2023-matrix",
     authors="C. Y. Zhang, S. H. Cen, D. Shah",
-    year=2023,
     title="Matrix Estimation for Individual Fairness",
     arxiv="2302.02096",
     venue="ICML 2023",
@@ -18,7 +17,6 @@ ZHANG_2023 = Source(
 CHATTERJEE_2015 = Source(
     key="chatterjee-2015-usvt",
     authors="S. Chatterjee",
-    year=2015,
     title="Matrix estimation by Universal Singular Value Thresholding",
     arxiv="1212.1247",
     venue="Annals of Statistics 43(1), 177-214",

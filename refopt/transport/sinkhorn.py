@@ -21,7 +21,6 @@ from refopt.transport.scaling import columns_first, log_safe, scaling_class, tra
 CUTURI = Source(
     "cuturi-2013-sinkhorn",
     "M. Cuturi",
-    2013,
     "Sinkhorn Distances: Lightspeed Computation of Optimal Transport",
     arxiv="1306.0895",
 )

@@ -17,14 +17,12 @@ from refopt.transport.sinkhorn_log import sinkhorn_log
 FEYDY = Source(
     "feydy-2019-interpolating",
     "J. Feydy, T. Séjourné, F.-X. Vialard, S. Amari, A. Trouvé, G. Peyré",
-    2019,
     "Interpolating between Optimal Transport and MMD using Sinkhorn Divergences",
     arxiv="1810.08278",
 )
 GENEVAY = Source(
     "genevay-2018-learning",
     "A. Genevay, G. Peyré, M. Cuturi",
-    2018,
     "Learning Generative Models with Sinkhorn Divergences",
     arxiv="1706.00292",
 )

@@ -32,7 +32,6 @@ from refopt.transport.sinkhorn import CUTURI, POT
 PEYRE = Source(
     "peyre-2019-computational",
     "G. Peyré, M. Cuturi",
-    2019,
     "Computational Optimal Transport",
     arxiv="1803.00567",
 )

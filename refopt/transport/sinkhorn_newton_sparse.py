@@ -22,7 +22,6 @@ from refopt.transport.scaling import column_potential, row_potential
 TANG = Source(
     "tang-2024-accelerating",
     "X. Tang, M. Shavlovsky, H. Rahmanian, E. Tardini, K. K. Thekumparampil, T. Xiao, L. Ying",
-    2024,
     "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations",
     arxiv="2401.12253",
     venue="ICLR 2024",
@@ -30,7 +29,6 @@ TANG = Source(
 BRAUER = Source(
     "brauer-2017-sinkhorn",
     "C. Brauer, C. Clason, D. Lorenz, B. Wirth",
-    2017,
     "A Sinkhorn-Newton method for entropic optimal transport",
     arxiv="1710.06635",
 )

@@ -13,7 +13,6 @@ from refopt.core.registry import Dialect, Evidence, Source, register
 SANTA_CRUZ = Source(
     "santacruz-2017-deeppermnet",
     "R. Santa Cruz, B. Fernando, A. Cherian, S. Gould",
-    2017,
     "DeepPermNet: Visual Permutation Learning",
     arxiv="1704.02729",
 )

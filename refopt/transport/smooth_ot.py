@@ -16,14 +16,12 @@ from refopt.transport.problem import check_regularisation, report, transport_pro
 BLONDEL = Source(
     "blondel-2018-smooth",
     "M. Blondel, V. Seguy, A. Rolet",
-    2018,
     "Smooth and Sparse Optimal Transport",
     arxiv="1710.06276",
 )
 LIU = Source(
     "liu-2023-sparsity",
     "T. Liu, J. Puigcerver, M. Blondel",
-    2023,
     "Sparsity-Constrained Optimal Transport",
     arxiv="2209.15466",
 )

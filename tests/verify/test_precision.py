@@ -148,7 +148,7 @@ def test_the_mask_of_spam_and_its_resets() -> None:
     assert p.slots["mask"].largest == 0.0
 
 
-SOURCE = Source("test", "nobody", 2026, "none", url="none")
+SOURCE = Source("test", "nobody", "none", url="none")
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from refopt.core.arrays import Array, Namespace
 
 
-def nonzero(xp: Namespace) -> Callable[[Array, float, float], Array]:
+def nonzero(xp: Namespace) -> Callable[[Array], Array]:
     """Return a function that gives a nonnegative divisor back, with one in place of zero.
 
     What is divided is zero there too (an average of the same gradients), so that such a coordinate
-    stays where it is. The function takes zero and one as arguments, as rules for compiled loops must.
+    stays where it is.
     """
 
-    def divisor(d, zero, one):  # type: ignore[no-untyped-def]
-        return xp.where(d > zero, d, one)
+    def divisor(d):
+        return xp.where(d > 0.0, d, 1.0)
 
     return divisor

@@ -13,7 +13,7 @@ def box(xp: Namespace) -> Callable[[Array, float, float], Array]:
     For a box the projection in any norm with diagonal weights is this one.
     """
 
-    def clip(x, lower, upper):  # type: ignore[no-untyped-def]
+    def clip(x, lower, upper):
         x = xp.where(x < lower, lower, x)
         return xp.where(x > upper, upper, x)
 

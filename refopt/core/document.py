@@ -1,0 +1,86 @@
+"""Docstrings of registered methods, completed: Parameters from the fields, References from the sources.
+
+Each fact is written once: a hyperparameter's default, range and words in its field, a paper in its
+`Source`. numpydoc's sections are made of them, inherited hyperparameters included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from refopt.core.hyper import is_rate
+
+WIDTH = 100
+_SECTION = re.compile(r"^(Notes|References|Examples|See Also|Warnings)\n-+$", re.MULTILINE)
+
+
+def kind_of(field: dataclasses.Field[Any]) -> str:
+    """Return a hyperparameter's type and range as numpydoc writes them."""
+    allowed, kind = field.metadata.get("allowed"), field.metadata.get("kind")
+    optional = ", optional" if field.default is None else ""
+    if kind:
+        return kind + optional
+    if is_rate(field):
+        kind = "float or callable"
+    elif isinstance(allowed, tuple) and field.type != "bool":
+        return "{" + ", ".join(f'"{a}"' if isinstance(a, str) else repr(a) for a in allowed) + "}" + optional
+    elif field.name == "schedule":
+        kind = "callable"
+    else:
+        kind = str(field.type).replace(" | None", "").replace("Any", "object")
+    if isinstance(allowed, str):
+        kind += f", range {allowed.removeprefix('int ')}"
+    return kind + optional
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """Return what stands behind the type: the default, unless it is None or there is none."""
+    if field.default is dataclasses.MISSING or field.default is None:
+        return ""
+    value = f'"{field.default}"' if isinstance(field.default, str) else repr(field.default)
+    return f", default {value}"
+
+
+def parameters(cls: type) -> str:
+    """Return numpydoc's Parameters section of a method's class; neighbours of the same words share a line."""
+    retold: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        retold.update(base.__dict__.get("words", {}))
+    fields: list[Any] = [f for f in dataclasses.fields(cls) if f.init]
+    # What is the method's own first; what every method has last.
+    general = [f for f in fields if f.name in ("weight_decay", "decay", "schedule", "engine")]
+    lines = ["Parameters", "----------"]
+    for field in [*(f for f in fields if f not in general), *general]:
+        lines.append(f"{field.name} : {kind_of(field)}{default_of(field)}")
+        words = retold.get(field.name, field.metadata.get("words", ""))
+        if words:
+            lines += textwrap.wrap(words, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def references(sources: Iterable[Any], where: str) -> str:
+    """Return numpydoc's References section: the paper with the place in it, then further ones."""
+    first, *more = (str(s) for s in sources)
+    lines = ["References", "----------"]
+    for text in [f"{first}: {where}.", *(f"{s}." for s in more)]:
+        lines += textwrap.wrap(text, WIDTH)
+    return "\n".join(lines)
+
+
+def completed(cls: type, sources: Iterable[Any], where: str) -> str:
+    """Return a method's docstring with the sections that are not written by hand."""
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    if "Parameters\n----------" in doc:
+        return doc
+    found = _SECTION.search(doc)
+    head, tail = (doc[: found.start()], doc[found.start() :]) if found else (doc + "\n\n", "")
+    doc = f"{head.rstrip()}\n\n{parameters(cls)}\n\n{tail}"
+    cites = references(sources, where)
+    if "Examples\n--------" in doc:
+        return doc.replace("Examples\n--------", f"{cites}\n\nExamples\n--------", 1).rstrip() + "\n"
+    return f"{doc.rstrip()}\n\n{cites}\n"
