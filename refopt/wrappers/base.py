@@ -14,11 +14,9 @@ from refopt.core.params import Params
 class Wrapper(Method):
     """A method around a method."""
 
-    base: Any = hyper(
-        "sgd",
-        words="The method that makes the step; `refopt.optimizer` builds it from a name and hands it the hyperparameters that the wrapper does not know.",
-        kind="Method or str",
-    )
+    base: Any = hyper("sgd",
+        words="The method that makes the step; `refopt.optimizer` builds it from a name and hands it the"
+        " hyperparameters that the wrapper does not know.", kind="Method or str")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

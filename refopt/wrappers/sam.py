@@ -11,18 +11,11 @@ from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
 from refopt.wrappers.base import Wrapper
 
-FORET = Source(
-    "foret-2020-sharpness",
-    "P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur",
-    "Sharpness-Aware Minimization for Efficiently Improving Generalization",
-    arxiv="2010.01412",
-)
-KWON = Source(
-    "kwon-2021-asam",
-    "J. Kwon, J. Kim, H. Park, I. K. Choi",
+FORET = Source("foret-2020-sharpness", "P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur",
+    "Sharpness-Aware Minimization for Efficiently Improving Generalization", arxiv="2010.01412")  # fmt: skip
+KWON = Source("kwon-2021-asam", "J. Kwon, J. Kim, H. Park, I. K. Choi",
     "ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Networks",
-    arxiv="2102.11600",
-)
+    arxiv="2102.11600")  # fmt: skip
 
 
 @register("sam", source=FORET, where="Algorithm 1, equation (3) with p = 2", also=(KWON,))
@@ -42,11 +35,8 @@ class SAM(Wrapper):
     """
 
     rho: float = hyper(0.05, "[0, inf)", "ρ, in the units of x.")
-    eps: float = hyper(
-        0.0,
-        "[0, inf)",
-        "Added to the norm; the paper has none (0), and a gradient of zero is then not moved from.",
-    )
+    eps: float = hyper(0.0, "[0, inf)",
+        "Added to the norm; the paper has none (0), and a gradient of zero is then not moved from.")  # fmt: skip
     adaptive: bool = hyper(False, words="ASAM: ``ε̂ = ρ w² ⊙ ∇L / || |w| ⊙ ∇L ||``.")
     words = {
         "base": "The method that steps; a name takes further hyperparameters (``lr=...``).",

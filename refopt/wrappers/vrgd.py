@@ -17,12 +17,8 @@ from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.wrappers.base import Wrapper
 
-JIANG = Source(
-    "jiang-2023-accelerating",
-    "G. Jiang, J. Liu, Z. Ding, L. Guo, W. Lin",
-    "Accelerating Large Batch Training via Gradient Signal to Noise Ratio (GSNR)",
-    arxiv="2309.13681",
-)
+JIANG = Source("jiang-2023-accelerating", "G. Jiang, J. Liu, Z. Ding, L. Guo, W. Lin",
+    "Accelerating Large Batch Training via Gradient Signal to Noise Ratio (GSNR)", arxiv="2309.13681")  # fmt: skip
 
 
 def signal_to_noise(groups: list[Array], floor: float) -> Array:

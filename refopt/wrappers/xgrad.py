@@ -16,12 +16,8 @@ from refopt.optimizers.first_order.adamw import SGDW, AdamW
 from refopt.optimizers.first_order.gradient_descent import Momentum
 from refopt.wrappers.base import Wrapper
 
-GUAN = Source(
-    "guan-2023-xgrad",
-    "L. Guan, D. Li, Y. Shi, J. Meng",
-    "XGrad: Boosting Gradient-Based Optimizers With Weight Prediction",
-    arxiv="2305.18240",
-)
+GUAN = Source("guan-2023-xgrad", "L. Guan, D. Li, Y. Shi, J. Meng",
+    "XGrad: Boosting Gradient-Based Optimizers With Weight Prediction", arxiv="2305.18240")  # fmt: skip
 
 # Exactly these: a relative of theirs has another direction.
 BASES: tuple[type[Method], ...] = (Momentum, SGDW, Adam, AdamW)
@@ -84,10 +80,8 @@ class XGrad(Wrapper):
     True
     """
 
-    base: Method | str = hyper(
-        "momentum",
-        words="``momentum``, ``sgdw``, ``adam`` or ``adamw``; a name takes further hyperparameters.",
-    )
+    base: Method | str = hyper("momentum",
+        words="``momentum``, ``sgdw``, ``adam`` or ``adamw``; a name takes further hyperparameters.")  # fmt: skip
     steps_ahead: float = hyper(
         1.0, "[0, inf)", "s. The paper tries small whole numbers and gives no default; here 1."
     )

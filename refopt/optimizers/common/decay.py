@@ -12,13 +12,10 @@ class Decay(LeafRule):
     """Weight decay, for methods whose papers or dialects have it: ``l2`` and ``keep`` of a rule."""
 
     weight_decay: float = hyper(0.0, "[0, inf)", "The strength λ of weight decay.")
-    decay: str = hyper(
-        "decoupled",
-        DECAYS,
-        "coupled: g + λ x takes the gradient's place (the gradient of λ‖x‖²/2). decoupled: x is multiplied by"
-        " 1 - rate·λ beside the step. independent: by 1 - η·λ, where η is the schedule's multiplier and not"
-        " the rate.",
-    )
+    decay: str = hyper("decoupled", DECAYS,
+        "coupled: g + λ x takes the gradient's place (the gradient of λ‖x‖²/2). decoupled: x is"
+        " multiplied by 1 - rate·λ beside the step. independent: by 1 - η·λ, where η is the schedule's"
+        " multiplier and not the rate.")  # fmt: skip
 
     def number(self, name: str, t: int) -> float:
         """Return what a rule calls ``l2``, `coupled`, or ``keep``; else as in `LeafRule`."""

@@ -72,11 +72,8 @@ class Grouped(LeafRule):
     ``"others"``.
     """
 
-    group: Any = hyper(
-        "all",
-        words="The leaves that the rule treats; see `choose`.",
-        kind="str, sequence of str, or callable",
-    )
+    group: Any = hyper("all", words="The leaves that the rule treats; see `choose`.",
+        kind="str, sequence of str, or callable")  # fmt: skip
     others: Any = hyper(None, words="What treats the rest, if there is any.", kind="Method")
 
     def _split(self, x: Params) -> tuple[list[str], list[str]]:

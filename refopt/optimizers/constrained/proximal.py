@@ -10,12 +10,8 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
 
-GARRIGOS = Source(
-    "garrigos-2023-handbook",
-    "G. Garrigos, R. M. Gower",
-    "Handbook of Convergence Theorems for (Stochastic) Gradient Methods",
-    arxiv="2301.11235",
-)
+GARRIGOS = Source("garrigos-2023-handbook", "G. Garrigos, R. M. Gower",
+    "Handbook of Convergence Theorems for (Stochastic) Gradient Methods", arxiv="2301.11235")  # fmt: skip
 
 
 @register(

@@ -12,13 +12,8 @@ from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.projection import box
 from refopt.optimizers.first_order.amsgrad import OnlineAdam
 
-LUO = Source(
-    "luo-2019-adabound",
-    "L. Luo, Y. Xiong, Y. Liu, X. Sun",
-    "Adaptive Gradient Methods with Dynamic Bound of Learning Rate",
-    arxiv="1902.09843",
-    venue="ICLR",
-)
+LUO = Source("luo-2019-adabound", "L. Luo, Y. Xiong, Y. Liu, X. Sun",
+    "Adaptive Gradient Methods with Dynamic Bound of Learning Rate", arxiv="1902.09843", venue="ICLR")  # fmt: skip
 CODE = {"rate_root": False, "gamma": 1e-3, "eps": 1e-8, "bias_correction": True, "bounds_follow_rate": True}
 
 
@@ -58,13 +53,10 @@ class AdaBound(OnlineAdam):
         False, words="α sqrt(1 - β2^t) / (1 - Π β1i) in α's place, inside the clip (the authors' code)."
     )
     eps: float = hyper(0.0, "[0, inf)", "Added to sqrt(v); the paper has none (0).")
-    bounds_follow_rate: bool = hyper(
-        False,
-        words="A schedule of the rate multiplies α* as well. Otherwise it acts on α alone, inside the clip.",
-    )
+    bounds_follow_rate: bool = hyper(False,
+        words="A schedule of the rate multiplies α* as well. Otherwise it acts on α alone, inside the clip.")  # fmt: skip
     words = {
         "lr": "α, of the adaptive beginning.",
-        "beta1_decay": "λ in β1t = β1 λ^(t-1).",
         "rate_root": "Divide the clipped rates by sqrt(t).",
         "lower": "The feasible set, a box.",
         "upper": "The feasible set, a box.",
@@ -117,7 +109,8 @@ class AdaBound(OnlineAdam):
         }
 
 
-dialect(AdaBound, "official", "Luolc/AdaBound adabound.py", "AdaBoundW is decay='independent', whose decay the schedule then multiplies", decay="coupled", **CODE)
+dialect(AdaBound, "official", "Luolc/AdaBound adabound.py",
+    "AdaBoundW is decay='independent', whose decay the schedule then multiplies", decay="coupled", **CODE)  # fmt: skip
 
 
 @register(
@@ -144,7 +137,7 @@ class AMSBound(AdaBound):
     """
 
     slots = ("m", "v", "V")
-    words = {"engine": "All as in `AdaBound`."}
 
 
-dialect(AMSBound, "official", "Luolc/AdaBound adabound.py", "AdaBoundW is decay='independent', whose decay the schedule then multiplies", decay="coupled", **CODE)
+dialect(AMSBound, "official", "Luolc/AdaBound adabound.py",
+    "AdaBoundW is decay='independent', whose decay the schedule then multiplies", decay="coupled", **CODE)  # fmt: skip

@@ -36,11 +36,8 @@ class AdaDelta(ElementwiseDecay):
     eps: float = hyper(
         1e-6, "[0, inf)", "ε. It sets the size of the first steps; with 0 the method never moves."
     )
-    eps_step: float | None = hyper(
-        None,
-        "[0, inf)",
-        "The ε beside D, in units of x², where it shall differ from the ε beside E, in units of g².",
-    )
+    eps_step: float | None = hyper(None, "[0, inf)",
+        "The ε beside D, in units of x², where it shall differ from the ε beside E, in units of g².")  # fmt: skip
     words = {"weight_decay": "The paper has none."}
 
     def rule(self, xp):
@@ -61,12 +58,6 @@ class AdaDelta(ElementwiseDecay):
 
 
 dialect(AdaDelta, "torch", "torch 2.13 optim.Adadelta", rho=0.9, decay="coupled")
-dialect(
-    AdaDelta,
-    "optax",
-    "optax 0.2.8 adadelta",
-    "its default rate None ascends; give it 1",
-    rho=0.9,
-    decay="coupled",
-)
+dialect(AdaDelta, "optax", "optax 0.2.8 adadelta", "its default rate None ascends; give it 1", rho=0.9,
+    decay="coupled")  # fmt: skip
 dialect(AdaDelta, "keras", "Keras 3 Adadelta", lr=1e-3, eps=1e-7, decay="decoupled")

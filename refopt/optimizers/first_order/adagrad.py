@@ -9,12 +9,9 @@ from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.overview import RUDER
 
-DUCHI = Source(
-    "duchi-2011-adaptive",
-    "J. Duchi, E. Hazan, Y. Singer",
+DUCHI = Source("duchi-2011-adaptive", "J. Duchi, E. Hazan, Y. Singer",
     "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
-    venue="Journal of Machine Learning Research 12:2121-2159",
-)
+    venue="Journal of Machine Learning Research 12:2121-2159")  # fmt: skip
 
 
 @register("adagrad", source=RUDER, where="section 4.3", also=(DUCHI,), state_copies=1)
@@ -74,14 +71,8 @@ class AdaGrad(ElementwiseDecay):
         }
 
 
-dialect(
-    AdaGrad,
-    "torch",
-    "torch 2.13 optim.Adagrad",
-    "eps beside the root, as Duchi's delta; rate_decay is its lr_decay",
-    eps=1e-10,
-    eps_inside=False,
-    decay="coupled",
-)
+dialect(AdaGrad, "torch", "torch 2.13 optim.Adagrad",
+    "eps beside the root, as Duchi's delta; rate_decay is its lr_decay", eps=1e-10, eps_inside=False,
+    decay="coupled")  # fmt: skip
 dialect(AdaGrad, "optax", "optax 0.2.8 adagrad", eps=1e-7, initial=0.1)
 dialect(AdaGrad, "keras", "Keras 3 Adagrad", lr=1e-3, eps=1e-7, initial=0.1, decay="decoupled")

@@ -20,11 +20,13 @@ class AdamFamily(ElementwiseDecay):
     """
 
     slots = ("m", "v")
-    lr: Rate = hyper(1e-3, "[0, inf)")
-    beta1: float = hyper(0.9, "[0, 1)")
-    beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-8, "[0, inf)")
-    eps_corrected: bool = hyper(True)
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
+    beta1: float = hyper(0.9, "[0, 1)", "β1.")
+    beta2: float = hyper(0.999, "[0, 1)", "β2.")
+    eps: float = hyper(1e-8, "[0, inf)", "ε.")
+    eps_corrected: bool = hyper(
+        True, words="True: ε stands beside ``sqrt(v̂)``. False: beside ``sqrt(v)`` (the authors' code)."
+    )
 
     def moment_scalars(self, t: int) -> dict[str, float]:
         """Return the weights of both averages and the corrected step of step `t`."""
@@ -68,8 +70,6 @@ class Adam(AdamFamily):
     eps_root: float = hyper(0.0, "[0, inf)", "Added to v̂ inside the root (optax); the paper has none.")
     words = {
         "lr": "α, in the units of x: a step is of about this size.",
-        "beta1": "β1.",
-        "beta2": "β2.",
         "eps": "ε, in the units of the gradient.",
         "eps_corrected": "True: ε stands beside ``sqrt(v̂)`` as above. False: beside ``sqrt(v)``, the paper's ε̂.",
         "weight_decay": "The paper has none.",
@@ -97,15 +97,9 @@ class Adam(AdamFamily):
 
 dialect(Adam, "torch", "torch 2.13 optim.Adam", decay="coupled")
 dialect(Adam, "optax", "optax 0.2.8 adam", "has eps_root besides")
-dialect(
-    Adam,
-    "keras",
-    "Keras 3 Adam",
-    "eps beside the uncorrected root, the form that the end of the paper's section 2 offers",
-    eps=1e-7,
-    eps_corrected=False,
-    decay="decoupled",
-)
+dialect(Adam, "keras", "Keras 3 Adam",
+    "eps beside the uncorrected root, the form that the end of the paper's section 2 offers", eps=1e-7,
+    eps_corrected=False, decay="decoupled")  # fmt: skip
 
 
 @register("adamax", source=KINGMA, where="Algorithm 2, section 7.1", state_copies=2)
@@ -131,18 +125,12 @@ class AdaMax(ElementwiseDecay):
     lr: Rate = hyper(2e-3, "[0, inf)", "α, in the units of x.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(
-        0.0,
-        "[0, inf)",
-        "The paper has none (0); a coordinate whose gradient has always been zero then stays.",
-    )
-    eps_inside: bool = hyper(
-        False,
-        words="True: ``u_t = max(β2 u_{t-1}, |g_t| + ε)`` (torch, optax). False: ``m_t / (u_t + ε)`` (Keras).",
-    )
+    eps: float = hyper(0.0, "[0, inf)",
+        "The paper has none (0); a coordinate whose gradient has always been zero then stays.")  # fmt: skip
+    eps_inside: bool = hyper(False,
+        words="True: ``u_t = max(β2 u_{t-1}, |g_t| + ε)`` (torch, optax). False: ``m_t / (u_t + ε)`` (Keras).")  # fmt: skip
 
     def rule(self, xp):
-
         def adamax(x, g, m, u, beta1, k1, beta2, step, inside, outside, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)

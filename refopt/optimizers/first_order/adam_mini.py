@@ -15,12 +15,8 @@ from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 
-ZHANG_MINI = Source(
-    "zhang-2024-adam",
-    "Y. Zhang, C. Chen, Z. Li, T. Ding, C. Wu, et al.",
-    "Adam-mini: Use Fewer Learning Rates To Gain More",
-    arxiv="2406.16793",
-)
+ZHANG_MINI = Source("zhang-2024-adam", "Y. Zhang, C. Chen, Z. Li, T. Ding, C. Wu, et al.",
+    "Adam-mini: Use Fewer Learning Rates To Gain More", arxiv="2406.16793")  # fmt: skip
 PARTITIONS = ("entry", "row", "tensor")
 
 
@@ -84,14 +80,13 @@ class AdamMini(Decay):
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
     eps: float = hyper(1e-8, "[0, inf)", "ε.")
-    blocks: str | int | Callable[[str, Array], str | int] = hyper(
-        matrices_by_row,
-        words='How leaves are cut: ``"entry"`` (Adam), ``"row"`` (along the first axis: an output unit, a token), ``"tensor"``; a number of equal blocks of consecutive entries (the heads of a query or key matrix); or a function of name and leaf that returns one of these. Default: rows of matrices and kernels, vectors whole.',
-    )
-    words = {"weight_decay": "λ."}
+    blocks: str | int | Callable[[str, Array], str | int] = hyper(matrices_by_row,
+        words='How leaves are cut: ``"entry"`` (Adam), ``"row"`` (along the first axis: an output unit,'
+        ' a token), ``"tensor"``; a number of equal blocks of consecutive entries (the heads of a'
+        " query or key matrix); or a function of name and leaf that returns one of these. Default:"
+        " rows of matrices and kernels, vectors whole.")  # fmt: skip
 
     def rule(self, xp):
-
         def mini(x, g, m, v, step, root, l2, keep):
             g = g + l2 * x
             m = ema(m, g, self.beta1, 1.0 - self.beta1)

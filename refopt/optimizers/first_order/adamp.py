@@ -10,13 +10,9 @@ from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.projection import radial
 
-HEO = Source(
-    "heo-2020-adamp",
-    "B. Heo, S. Chun, S. J. Oh, D. Han, S. Yun, G. Kim, Y. Uh, J.-W. Ha",
-    "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights",
-    arxiv="2006.08217",
-    venue="ICLR 2021",
-)
+HEO = Source("heo-2020-adamp", "B. Heo, S. Chun, S. J. Oh, D. Han, S. Yun, G. Kim, Y. Uh, J.-W. Ha",
+    "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights", arxiv="2006.08217",
+    venue="ICLR 2021")  # fmt: skip
 
 
 class Projected(Decay):
@@ -24,12 +20,10 @@ class Projected(Decay):
 
     delta: float = hyper(0.1, "[0, inf]", "δ of the test whether a weight is free of scale.")
     wd_ratio: float = hyper(0.1, "[0, 1]", "The part of the decay that a projected weight gets.")
-    nesterov: bool = hyper(False)
-    cosine_eps: str = hyper(
-        "floor",
-        ("floor", "added"),
-        "ε as the least norm inside the cosine, or beside both norms, where it decides for gradients as small as ε.",
-    )
+    nesterov: bool = hyper(False, words="β1 m + (1 - β1) g in m's place.")
+    cosine_eps: str = hyper("floor", ("floor", "added"),
+        "ε as the least norm inside the cosine, or beside both norms, where it decides for gradients as"
+        " small as ε.")  # fmt: skip
 
     def project(self, xp: Namespace, x: Array, g: Array, u: Array) -> tuple[Array, Array]:
         """Return the step without its radial part, and whether it had to be taken out."""
@@ -76,8 +70,6 @@ class AdamP(Projected):
     eps_corrected: bool = hyper(True, words="ε beside ``sqrt(v̂)``, or beside ``sqrt(v)``.")
     words = {
         "delta": "δ; 0: never project.",
-        "wd_ratio": "The part of the decay that a projected weight gets.",
-        "nesterov": "β1 m + (1 - β1) g in m's place.",
         "cosine_eps": "ε as the least norm inside the cosine, or beside both norms.",
     }
 
@@ -108,13 +100,8 @@ class AdamP(Projected):
 
 dialect(AdamP, "official", "clovaai/AdamP adamp.py", "timm alike")
 dialect(AdamP, "kozistr", "pytorch_optimizer 4.1.0 AdamP", eps_corrected=False)
-dialect(
-    AdamP,
-    "jettify",
-    "torch_optimizer 0.3.0 AdamP",
-    "the authors' alike until adamp 0.2.0",
-    cosine_eps="added",
-)
+dialect(AdamP, "jettify", "torch_optimizer 0.3.0 AdamP", "the authors' alike until adamp 0.2.0",
+    cosine_eps="added")  # fmt: skip
 
 
 @register(
@@ -147,7 +134,6 @@ class SGDP(Projected):
     words = {
         "nesterov": "g + μ b in b's place.",
         "delta": "δ; 0: never project.",
-        "wd_ratio": "The part of the decay that a projected weight gets.",
         "cosine_eps": "ε as the least norm inside the cosine, or beside both norms.",
         "weight_decay": "Decay apart from the gradient is divided by 1 - μ, as strong as a penalty inside b would be.",
     }
@@ -172,18 +158,8 @@ class SGDP(Projected):
         return {**self.decays(t, 1.0 / (1.0 - self.momentum))}
 
 
-dialect(
-    SGDP,
-    "official",
-    "clovaai/AdamP sgdp.py",
+dialect(SGDP, "official", "clovaai/AdamP sgdp.py",
     "without Nesterov's step the buffer is projected in place; timm and pytorch_optimizer 4.1.0: as the paper",
-    project_buffer=True,
-)
-dialect(
-    SGDP,
-    "jettify",
-    "torch_optimizer 0.3.0 SGDP",
-    "the authors' alike until adamp 0.2.0",
-    project_buffer=True,
-    cosine_eps="added",
-)
+    project_buffer=True)  # fmt: skip
+dialect(SGDP, "jettify", "torch_optimizer 0.3.0 SGDP", "the authors' alike until adamp 0.2.0",
+    project_buffer=True, cosine_eps="added")  # fmt: skip

@@ -8,12 +8,8 @@ from refopt.optimizers.common.decay import DECAYS
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.gradient_descent import Momentum
 
-LOSHCHILOV = Source(
-    "loshchilov-2017-decoupled",
-    "I. Loshchilov, F. Hutter",
-    "Decoupled Weight Decay Regularization",
-    arxiv="1711.05101",
-)
+LOSHCHILOV = Source("loshchilov-2017-decoupled", "I. Loshchilov, F. Hutter",
+    "Decoupled Weight Decay Regularization", arxiv="1711.05101")  # fmt: skip
 
 
 def normalized_weight_decay(strength: float, batch_size: int, examples: int, epochs: float) -> float:
@@ -54,24 +50,16 @@ class AdamW(Adam):
     weight_decay: float = hyper(
         0.01, "[0, inf)", "λ. The paper has no default; `normalized_weight_decay` gives its formula."
     )
-    decay: str = hyper(
-        "independent",
-        DECAYS,
-        "``independent`` as above; ``decoupled`` as in most libraries: α η_t λ in place of η_t λ.",
-    )
-    words = {"lr": "α.", "eps_corrected": "As in `Adam`.", "schedule": "η_t, for example a cosine."}
+    decay: str = hyper("independent", DECAYS,
+        "``independent`` as above; ``decoupled`` as in most libraries: α η_t λ in place of η_t λ.")  # fmt: skip
+    words = {"lr": "α.", "schedule": "η_t, for example a cosine."}
 
 
 dialect(AdamW, "torch", "torch 2.13 optim.AdamW", "decay times the rate", decay="decoupled")
 dialect(AdamW, "optax", "optax 0.2.8 adamw", decay="decoupled", weight_decay=1e-4)
 dialect(AdamW, "keras", "Keras 3 AdamW", decay="decoupled", weight_decay=4e-3, eps=1e-7, eps_corrected=False)
-dialect(
-    AdamW,
-    "official",
-    "loshchil/AdamW-and-SGDW adam.lua",
-    "eps beside the uncorrected root",
-    eps_corrected=False,
-)
+dialect(AdamW, "official", "loshchil/AdamW-and-SGDW adam.lua", "eps beside the uncorrected root",
+    eps_corrected=False)  # fmt: skip
 
 
 @register("sgdw", source=LOSHCHILOV, where="Algorithm 1", state_copies=1)
@@ -93,21 +81,10 @@ class SGDW(Momentum):
     decay: str = hyper(
         "independent", DECAYS, "``independent`` as above; ``decoupled``: α η_t λ in place of η_t λ."
     )
-    words = {
-        "lr": "α.",
-        "momentum": "β1.",
-        "rate_inside": "As in `Momentum`.",
-        "full_first": "As in `Momentum`.",
-        "schedule": "η_t.",
-    }
+    words = {"lr": "α.", "momentum": "β1.", "schedule": "η_t."}
 
 
-dialect(
-    SGDW,
-    "official",
-    "loshchil/AdamW-and-SGDW sgd.lua",
-    "rate outside the velocity; its dampening is the momentum unless it is given",
-    rate_inside=False,
-    full_first=True,
-)
+dialect(SGDW, "official", "loshchil/AdamW-and-SGDW sgd.lua",
+    "rate outside the velocity; its dampening is the momentum unless it is given", rate_inside=False,
+    full_first=True)  # fmt: skip
 dialect(SGDW, "timm", "timm sgdw", rate_inside=False, full_first=True, decay="decoupled")

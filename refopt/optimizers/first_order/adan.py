@@ -12,12 +12,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 
-XIE = Source(
-    "xie-2022-adan",
-    "X. Xie, P. Zhou, H. Li, Z. Lin, S. Yan",
-    "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep Models",
-    arxiv="2208.06677",
-)
+XIE = Source("xie-2022-adan", "X. Xie, P. Zhou, H. Li, Z. Lin, S. Yan",
+    "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep Models", arxiv="2208.06677")  # fmt: skip
 
 
 @register("adan", source=XIE, where="Algorithm 1", state_copies=4)
@@ -57,26 +53,16 @@ class Adan(Elementwise):
     eps_root: float = hyper(
         0.0, "[0, inf)", "Added to the corrected n inside the root (optax); the paper has none."
     )
-    bias_correction: bool = hyper(
-        False,
-        words="False as above. True: all averages start at zero and are divided by 1 - b_i^t (the code).",
-    )
+    bias_correction: bool = hyper(False,
+        words="False as above. True: all averages start at zero and are divided by 1 - b_i^t (the code).")  # fmt: skip
     weight_decay: float = hyper(0.0, "[0, inf)", "λ.")
-    decay: str = hyper(
-        "proximal",
-        ("proximal", "decoupled"),
-        "Divide by 1 + λ η after the step as above, or multiply x by 1 - λ η before it.",
-    )
-    restart_every: int | None = hyper(
-        None,
-        "int [1, inf)",
-        "Steps after which all averages begin anew; the paper leaves the condition open.",
-    )
-    max_grad_norm: float | None = hyper(
-        None,
-        "(0, inf)",
-        "M: all gradients are multiplied by ``min(1, M / (‖g‖ + ε))`` first, with the norm over all leaves (the authors' code). None: not.",
-    )
+    decay: str = hyper("proximal", ("proximal", "decoupled"),
+        "Divide by 1 + λ η after the step as above, or multiply x by 1 - λ η before it.")  # fmt: skip
+    restart_every: int | None = hyper(None, "int [1, inf)",
+        "Steps after which all averages begin anew; the paper leaves the condition open.")  # fmt: skip
+    max_grad_norm: float | None = hyper(None, "(0, inf)",
+        "M: all gradients are multiplied by ``min(1, M / (‖g‖ + ε))`` first, with the norm over all"
+        " leaves (the authors' code). None: not.")  # fmt: skip
 
     def rule(self, xp):
         divisor = nonzero(xp)
@@ -155,20 +141,9 @@ class Adan(Elementwise):
         }
 
 
-dialect(
-    Adan,
-    "official",
-    "sail-sg/Adan adan.py",
+dialect(Adan, "official", "sail-sg/Adan adan.py",
     "no_prox=True is decay='decoupled'; timm and pytorch_optimizer 4.1.0 (prox: its default) alike",
-    bias_correction=True,
-    eps_inside=False,
-)
-dialect(
-    Adan,
-    "no-prox",
-    "sail-sg/Adan adan.py, no_prox=True",
+    bias_correction=True, eps_inside=False)  # fmt: skip
+dialect(Adan, "no-prox", "sail-sg/Adan adan.py, no_prox=True",
     "optax 0.2.8 adan has this form, but 1 - b2 where the gradient's change is weighed: see docs/museum.md",
-    bias_correction=True,
-    eps_inside=False,
-    decay="decoupled",
-)
+    bias_correction=True, eps_inside=False, decay="decoupled")  # fmt: skip

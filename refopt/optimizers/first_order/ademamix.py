@@ -10,12 +10,8 @@ from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.adam import AdamFamily
 
-PAGLIARDINI = Source(
-    "pagliardini-2024-ademamix",
-    "M. Pagliardini, P. Ablin, D. Grangier",
-    "The AdEMAMix Optimizer: Better, Faster, Older",
-    arxiv="2409.03137",
-)
+PAGLIARDINI = Source("pagliardini-2024-ademamix", "M. Pagliardini, P. Ablin, D. Grangier",
+    "The AdEMAMix Optimizer: Better, Faster, Older", arxiv="2409.03137")  # fmt: skip
 
 
 def half_life_warmup(start: float, end: float, part: float, shift: float = 0.0) -> float:
@@ -74,19 +70,12 @@ class AdEMAMix(AdamFamily):
     slots = ("m1", "m2", "v")
     beta3: float = hyper(0.9999, "[0, 1)")
     alpha: float = hyper(5.0, "[0, inf)", "α; the paper uses values from about 2 to 10.")
-    alpha_steps: int | None = hyper(
-        None,
-        "int [1, inf)",
-        "T of either warm-up, usually the length of the run; None: α and β3 are constant.",
-    )
-    beta3_steps: int | None = hyper(
-        None,
-        "int [1, inf)",
-        "T of either warm-up, usually the length of the run; None: α and β3 are constant.",
-    )
+    alpha_steps: int | None = hyper(None, "int [1, inf)",
+        "T of either warm-up, usually the length of the run; None: α and β3 are constant.")  # fmt: skip
+    beta3_steps: int | None = hyper(None, "int [1, inf)",
+        "T of either warm-up, usually the length of the run; None: α and β3 are constant.")  # fmt: skip
     count_from: int = hyper(1, (1, 0), "What the warm-ups count the first step as.")
     half_life_shift: float = hyper(0.0, "[0, inf)", "See `half_life_warmup`.")
-    words = {"lr": "η.", "eps": "ε.", "eps_corrected": "As in `Adam`.", "weight_decay": "λ."}
 
     def rule(self, xp):
         divisor = nonzero(xp)
@@ -115,11 +104,6 @@ class AdEMAMix(AdamFamily):
 
 
 dialect(AdEMAMix, "official", "apple/ml-ademamix pytorch/ademamix.py", alpha=2.0, half_life_shift=1e-8)
-dialect(
-    AdEMAMix,
-    "optax",
-    "optax 0.2.8 contrib.ademamix, apple/ml-ademamix optax/ademamix.py",
-    "the warm-ups see a count from 0",
-    count_from=0,
-)
+dialect(AdEMAMix, "optax", "optax 0.2.8 contrib.ademamix, apple/ml-ademamix optax/ademamix.py",
+    "the warm-ups see a count from 0", count_from=0)  # fmt: skip
 dialect(AdEMAMix, "kozistr", "pytorch_optimizer 4.1.0 AdEMAMix", decay="coupled")

@@ -86,18 +86,13 @@ class AMSGrad(OnlineAdam):
     slots = ("m", "v", "V")
     beta2: float = hyper(0.999, "[0, 1)")
     bias_correction: bool = hyper(False, words="Divide m by 1 - Π β1i, and v or V by 1 - β2^t.")
-    maximum_of: str = hyper(
-        "raw",
-        ("raw", "corrected"),
-        "Of which v the maximum is taken and kept, where there is a bias correction.",
-    )
+    maximum_of: str = hyper("raw", ("raw", "corrected"),
+        "Of which v the maximum is taken and kept, where there is a bias correction.")  # fmt: skip
     eps: float = hyper(0.0, "[0, inf)", "Added to the root; the paper has none (0).")
     eps_corrected: bool = hyper(
         True, words="With bias correction: ε beside the corrected root, or beside the raw one (Keras)."
     )
     words = {
-        "lr": "α.",
-        "beta1_decay": "λ in β1t = β1 λ^(t-1).",
         "rate_root": "α_t = α / sqrt(t); False: α_t = α.",
         "lower": "The feasible set, a box. The projection in the norm weighted by sqrt(V) is a clip.",
         "upper": "The feasible set, a box. The projection in the norm weighted by sqrt(V) is a clip.",
@@ -132,36 +127,13 @@ class AMSGrad(OnlineAdam):
 
 
 dialect(AMSGrad, "overview", "Ruder's overview, the edition on his pages", rate_root=False, eps=1e-8)
-dialect(
-    AMSGrad,
-    "torch",
-    "torch 2.13 optim.Adam(amsgrad=True)",
+dialect(AMSGrad, "torch", "torch 2.13 optim.Adam(amsgrad=True)",
     "the maximum of v is kept, and corrected afterwards; AdamW(amsgrad=True): decay='decoupled'",
-    rate_root=False,
-    eps=1e-8,
-    bias_correction=True,
-    decay="coupled",
-)
-dialect(
-    AMSGrad,
-    "optax",
-    "optax 0.2.8 amsgrad",
-    "the maximum of the corrected v is kept",
-    rate_root=False,
-    eps=1e-8,
-    bias_correction=True,
-    maximum_of="corrected",
-)
-dialect(
-    AMSGrad,
-    "keras",
-    "Keras 3 Adam(amsgrad=True)",
-    rate_root=False,
-    eps=1e-7,
-    bias_correction=True,
-    eps_corrected=False,
-    decay="decoupled",
-)
+    rate_root=False, eps=1e-8, bias_correction=True, decay="coupled")  # fmt: skip
+dialect(AMSGrad, "optax", "optax 0.2.8 amsgrad", "the maximum of the corrected v is kept", rate_root=False,
+    eps=1e-8, bias_correction=True, maximum_of="corrected")  # fmt: skip
+dialect(AMSGrad, "keras", "Keras 3 Adam(amsgrad=True)", rate_root=False, eps=1e-7, bias_correction=True,
+    eps_corrected=False, decay="decoupled")  # fmt: skip
 
 
 @register("adamnc", source=REDDI, where="Algorithm 3, with the β2t of Corollary 2", state_copies=2)
@@ -192,11 +164,10 @@ class AdamNC(OnlineAdam):
     """
 
     slots = ("m", "v")
-    beta2: Callable[[int], float] | None = None
+    beta2: Callable[[int], float] | None = hyper(
+        None, words="β2t as a function of t = 1, 2, …; None: 1 - 1/t, so that v_t is the mean of all squares."
+    )
     words = {
-        "lr": "α.",
-        "beta1_decay": "λ in β1t = β1 λ^(t-1).",
-        "beta2": "β2t as a function of t = 1, 2, …; None: 1 - 1/t, so that v_t is the mean of all squares.",
         "rate_root": "α_t = α / sqrt(t); False: α_t = α.",
         "lower": "The feasible set, a box.",
         "upper": "The feasible set, a box.",

@@ -22,12 +22,8 @@ from refopt.optimizers.common.lmo import (
     spectral_direction,
 )
 
-BERNSTEIN = Source(
-    "bernstein-2024-old",
-    "J. Bernstein, L. Newhouse",
-    "Old Optimizer, New Norm: An Anthology",
-    arxiv="2409.20325",
-)
+BERNSTEIN = Source("bernstein-2024-old", "J. Bernstein, L. Newhouse", "Old Optimizer, New Norm: An Anthology",
+    arxiv="2409.20325")  # fmt: skip
 
 NORMS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
     "max": max_direction,
@@ -91,18 +87,14 @@ class SteepestDescent(GradientMethod):
     lr: Rate = hyper(
         0.01, "[0, inf)", "η₀ (the inverse of the sharpness λ), or η itself without `dual_scaled`."
     )
-    norm: Any = hyper(
-        "spectral",
-        words="Of every leaf, or by the leaf's name; see `dual`.",
-        kind='{"spectral", "rms-rms", "l1-rms", "l2-max", "max", "frobenius"} or dict',
-    )
+    norm: Any = hyper("spectral", words="Of every leaf, or by the leaf's name; see `dual`.",
+        kind='{"spectral", "rms-rms", "l1-rms", "l2-max", "max", "frobenius"} or dict')  # fmt: skip
     scales: Any = hyper(
         None, words="s_l by the leaf's name; 1 where it has none.", kind="dict of str to float"
     )
-    dual_scaled: bool = hyper(
-        True,
-        words="Multiply by the dual norm, as above; False: a step of norm η in every leaf (sign descent, orthogonalised descent, normalised descent).",
-    )
+    dual_scaled: bool = hyper(True,
+        words="Multiply by the dual norm, as above; False: a step of norm η in every leaf (sign descent,"
+        " orthogonalised descent, normalised descent).")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,12 +8,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 
-LIANG = Source(
-    "liang-2024-cautious",
-    "K. Liang, L. Chen, B. Liu, Q. Liu",
-    "Cautious Optimizers: Improving Training with One Line of Code",
-    arxiv="2411.16085",
-)
+LIANG = Source("liang-2024-cautious", "K. Liang, L. Chen, B. Liu, Q. Liu",
+    "Cautious Optimizers: Improving Training with One Line of Code", arxiv="2411.16085")  # fmt: skip
 
 
 def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
@@ -70,16 +66,12 @@ class CautiousAdamW(Decay):
     beta2: float = hyper(0.999, "[0, 1)")
     eps: float = hyper(1e-6, "[0, inf)", "ε.")
     eps_corrected: bool = hyper(True, words="True: ε beside ``sqrt(v̂)``. False: beside ``sqrt(v)``.")
-    normalizer: str = hyper(
-        "mean",
-        ("mean", "floor", "count"),
-        "What φ is divided by: ``mean(φ) + ε`` (the paper), ``max(mean(φ), 1e-3)``, or ``(count(φ) + 1) / d`` with d the leaf's size.",
-    )
+    normalizer: str = hyper("mean", ("mean", "floor", "count"),
+        "What φ is divided by: ``mean(φ) + ε`` (the paper), ``max(mean(φ), 1e-3)``, or ``(count(φ) + 1)"
+        " / d`` with d the leaf's size.")  # fmt: skip
     decay_after: bool = hyper(False, words="``x ← (1 - η λ) (x - step)`` in place of ``(1 - η λ) x - step``.")
-    words = {"weight_decay": "λ."}
 
     def rule(self, xp):
-
         def cautious(x, g, m, v, step, root, eps, l2, keep):
             g = g + l2 * x
             m = ema(m, g, self.beta1, 1.0 - self.beta1)
@@ -100,30 +92,11 @@ class CautiousAdamW(Decay):
         }
 
 
-dialect(
-    CautiousAdamW,
-    "official",
-    "kyleliang919/C-Optim c_adamw.py, foreach=False",
-    "its other path has eps beside the corrected root",
-    normalizer="floor",
-    eps_corrected=False,
-)
+dialect(CautiousAdamW, "official", "kyleliang919/C-Optim c_adamw.py, foreach=False",
+    "its other path has eps beside the corrected root", normalizer="floor", eps_corrected=False)  # fmt: skip
 dialect(CautiousAdamW, "timm", "timm adamw(caution=True)", normalizer="floor", eps=1e-8)
-dialect(
-    CautiousAdamW,
-    "first",
-    "kyleliang919/C-Optim c_adamw.py of November 2024",
-    "decay_after=False: the version of December 2024",
-    normalizer="count",
-    eps_corrected=False,
-    decay_after=True,
-)
-dialect(
-    CautiousAdamW,
-    "levanter",
-    "levanter optim/cautious.py",
-    "without its clipping of the global norm",
-    beta1=0.95,
-    beta2=0.95,
-    eps=1e-8,
-)
+dialect(CautiousAdamW, "first", "kyleliang919/C-Optim c_adamw.py of November 2024",
+    "decay_after=False: the version of December 2024", normalizer="count", eps_corrected=False,
+    decay_after=True)  # fmt: skip
+dialect(CautiousAdamW, "levanter", "levanter optim/cautious.py", "without its clipping of the global norm",
+    beta1=0.95, beta2=0.95, eps=1e-8)  # fmt: skip

@@ -12,12 +12,8 @@ from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.first_order.adam import Adam
 
-WANG = Source(
-    "wang-2025-conda",
-    "J. Wang, P. Zhou, Y. Dong, H. Li, J. Li, X. Zhou, Q. Lao, C. Fang, Z. Lin",
-    "Conda: Column-Normalized Adam for Training Large Language Models Faster",
-    arxiv="2509.24218",
-)
+WANG = Source("wang-2025-conda", "J. Wang, P. Zhou, Y. Dong, H. Li, J. Li, X. Zhou, Q. Lao, C. Fang, Z. Lin",
+    "Conda: Column-Normalized Adam for Training Large Language Models Faster", arxiv="2509.24218")  # fmt: skip
 
 
 @register("conda", source=WANG, where="Algorithm 1", state_copies=2)
@@ -54,16 +50,13 @@ class Conda(Grouped, Decay):
     refresh_at_multiples: bool = hyper(
         False, words="New bases at t = T, 2T, … besides the first; otherwise at t = 1, T + 1, 2T + 1, …."
     )
-    group: Any = hyper(
-        "matrices-and-kernels",
+    group: Any = hyper("matrices-and-kernels",
         words="The matrices; kernels are flattened behind the first axis.",
-        kind="str, sequence of str, or callable",
-    )
+        kind="str, sequence of str, or callable")  # fmt: skip
     others: Any = hyper(Adam(), words="For the rest; default Adam.", kind="Method")
     words = {"weight_decay": "Acts behind the step, as in the authors' code: ``x ← (1 - η λ) x``."}
 
     def rule(self, xp):
-
         def conda(x, g, m, v, basis, due, beta1, beta2, step, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, 1.0 - beta1)

@@ -8,12 +8,8 @@ from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.adam import AdamFamily
 
-DUBEY = Source(
-    "dubey-2019-diffgrad",
-    "S. R. Dubey et al.",
-    "diffGrad: An Optimization Method for Convolutional Neural Networks",
-    arxiv="1909.11015",
-)
+DUBEY = Source("dubey-2019-diffgrad", "S. R. Dubey et al.",
+    "diffGrad: An Optimization Method for Convolutional Neural Networks", arxiv="1909.11015")  # fmt: skip
 
 
 @register("diffgrad", source=DUBEY, where="the update rule with the friction coefficient ξ", state_copies=3)
@@ -41,8 +37,6 @@ class DiffGrad(AdamFamily):
     eps_root: float = hyper(0.0, "[0, inf)", "Added to v inside the root (pytorch_optimizer).")
     words = {
         "lr": "α.",
-        "eps": "ε.",
-        "eps_corrected": "True: ε stands beside ``sqrt(v̂)``. False: beside ``sqrt(v)`` (the authors' code).",
         "weight_decay": "The paper has none.",
         "decay": "Coupled decay enters the difference of gradients too.",
     }
@@ -62,19 +56,8 @@ class DiffGrad(AdamFamily):
         return {**self.moment_scalars(t), "inside": self.eps_root}
 
 
-dialect(
-    DiffGrad,
-    "official",
-    "shivram1987/diffGrad diffGrad_v2.py",
-    "its first version kept no copy of the gradient, and could be Adam at half the rate",
-    eps_corrected=False,
-    decay="coupled",
-)
-dialect(
-    DiffGrad,
-    "kozistr",
-    "pytorch_optimizer 4.1.0 DiffGrad",
-    eps_corrected=False,
-    eps_root=1e-15,
-    decay="decoupled",
-)
+dialect(DiffGrad, "official", "shivram1987/diffGrad diffGrad_v2.py",
+    "its first version kept no copy of the gradient, and could be Adam at half the rate", eps_corrected=False,
+    decay="coupled")  # fmt: skip
+dialect(DiffGrad, "kozistr", "pytorch_optimizer 4.1.0 DiffGrad", eps_corrected=False, eps_root=1e-15,
+    decay="decoupled")  # fmt: skip

@@ -9,12 +9,9 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 
-HWANG = Source(
-    "hwang-2024-fadam",
-    "D. Hwang",
+HWANG = Source("hwang-2024-fadam", "D. Hwang",
     "FAdam: Adam is a natural gradient optimizer using diagonal empirical Fisher information",
-    arxiv="2405.12807",
-)
+    arxiv="2405.12807")  # fmt: skip
 EPS_RULES = ("power", "minimum", "scaled", "fixed", "floored")
 
 
@@ -54,11 +51,9 @@ class FAdam(LeafRule):
     clip: float = hyper(1.0, "(0, inf]", "c.")
     eps: float = hyper(1e-8, "[0, inf)", "ε, which also stands alone where rms(g) is zero.")
     eps_gradient: float = hyper(0.01, "[0, inf)", "ε2.")
-    eps_rule: str = hyper(
-        "power",
-        EPS_RULES,
-        "What is added to F^p: ``power`` as above; the paper's other versions: ``minimum``, ε̂ itself; ``scaled``, ε min(1, rms(g)); ``fixed``, ε; and ``floored``, ε max(1, rms(g)), of a port.",
-    )
+    eps_rule: str = hyper("power", EPS_RULES,
+        "What is added to F^p: ``power`` as above; the paper's other versions: ``minimum``, ε̂ itself;"
+        " ``scaled``, ε min(1, rms(g)); ``fixed``, ε; and ``floored``, ε max(1, rms(g)), of a port.")  # fmt: skip
     weight_decay: float = hyper(
         0.1, "[0, inf)", "λ. 0.1 is the default of the known codes; the paper's was not looked up."
     )
@@ -99,36 +94,13 @@ class FAdam(LeafRule):
         return least ** (2.0 * self.power) if self.eps_rule == "power" else least
 
 
-dialect(
-    FAdam,
-    "v1",
-    "lessw2020/FAdam_PyTorch fadam.py at ff03471",
-    "the port of the paper's first version, for clip = 1; it forgot F between steps, which a later state mends, as here",
-    eps_rule="fixed",
-    eps=1e-15,
-    weight_decay=0.01,
-)
-dialect(
-    FAdam,
-    "v2",
-    "lessw2020/FAdam_PyTorch fadam.py at 7e8dd2a",
-    "the port of the paper's second version, for clip = 1; it forgot F between steps, which a later state mends, as here",
-    eps_rule="minimum",
-    eps=1e-7,
-    eps_gradient=1e-3,
-    weight_decay=0.01,
-)
-dialect(
-    FAdam,
-    "v3",
-    "lessw2020/FAdam_PyTorch fadam.py at 93666b5",
-    "the port of the paper's third version, for clip = 1; it stayed so until July 2025",
-    eps_rule="scaled",
-)
-dialect(
-    FAdam,
-    "port",
-    "lessw2020/FAdam_PyTorch fadam.py",
-    "for clip = 1, the default: with another clip the port rescales small steps too",
-    eps_rule="floored",
-)
+dialect(FAdam, "v1", "lessw2020/FAdam_PyTorch fadam.py at ff03471",
+    "the port of the paper's first version, for clip = 1; it forgot F between steps, which a later state"
+    " mends, as here", eps_rule="fixed", eps=1e-15, weight_decay=0.01)  # fmt: skip
+dialect(FAdam, "v2", "lessw2020/FAdam_PyTorch fadam.py at 7e8dd2a",
+    "the port of the paper's second version, for clip = 1; it forgot F between steps, which a later"
+    " state mends, as here", eps_rule="minimum", eps=1e-7, eps_gradient=1e-3, weight_decay=0.01)  # fmt: skip
+dialect(FAdam, "v3", "lessw2020/FAdam_PyTorch fadam.py at 93666b5",
+    "the port of the paper's third version, for clip = 1; it stayed so until July 2025", eps_rule="scaled")  # fmt: skip
+dialect(FAdam, "port", "lessw2020/FAdam_PyTorch fadam.py",
+    "for clip = 1, the default: with another clip the port rescales small steps too", eps_rule="floored")  # fmt: skip

@@ -9,18 +9,12 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start
 from refopt.core.registry import Source, register
 
-CHEN = Source(
-    "chen-2023-generalized",
-    "Z. Chen, Y. Zhou, Y. Liang, Z. Lu",
+CHEN = Source("chen-2023-generalized", "Z. Chen, Y. Zhou, Y. Liang, Z. Lu",
     "Generalized-Smooth Nonconvex Optimization is As Efficient As Smooth Nonconvex Optimization",
-    arxiv="2303.02854",
-)
-FANG = Source(
-    "fang-2018-spider",
-    "C. Fang, C. J. Li, Z. Lin, T. Zhang",
+    arxiv="2303.02854")  # fmt: skip
+FANG = Source("fang-2018-spider", "C. Fang, C. J. Li, Z. Lin, T. Zhang",
     "SPIDER: Near-Optimal Non-Convex Optimization via Stochastic Path-Integrated Differential Estimator",
-    venue="NeurIPS 31",
-)
+    venue="NeurIPS 31")  # fmt: skip
 
 
 @register("normalized-gd", source=CHEN, where="algorithm beta-GD", state_copies=0)
@@ -45,11 +39,8 @@ class NormalizedGD(GradientMethod):
 
     lr: Rate = hyper(0.01, "[0, inf)", "γ.")
     beta: float = hyper(1.0, "[0, 1]", "β; 1 makes every step of length γ, 0 is gradient descent.")
-    floor: float = hyper(
-        0.0,
-        "[0, inf)",
-        "Norms below are taken as `floor`: with β = 1 this is clipping. The paper has none (0).",
-    )
+    floor: float = hyper(0.0, "[0, inf)",
+        "Norms below are taken as `floor`: with β = 1 this is clipping. The paper has none (0).")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: the step counter alone."""

@@ -36,7 +36,6 @@ class SGD(ElementwiseDecay):
     words = {"decay": "Without momentum, coupled and decoupled decay are the same step."}
 
     def rule(self, xp):
-
         def sgd(x, g, lr, l2, keep):
             return (keep * x - lr * (g + l2 * x),)
 
@@ -54,11 +53,8 @@ class Velocity(ElementwiseDecay):
     slots = ("v",)
     lr: Rate = hyper(0.01, "[0, inf)", "η.")
     momentum: float = hyper(0.9, "[0, 1)", "γ.")
-    dampening: float = hyper(
-        0.0,
-        "[0, 1]",
-        "The share τ of a new gradient that is left out of the velocity; without momentum, nothing.",
-    )
+    dampening: float = hyper(0.0, "[0, 1]",
+        "The share τ of a new gradient that is left out of the velocity; without momentum, nothing.")  # fmt: skip
     rate_inside: bool = hyper(
         True, words="The velocity holds rates times gradients (the overview) or gradients alone."
     )
@@ -93,7 +89,6 @@ class Momentum(Velocity):
 
     words = {
         "lr": "η. The overview has no default.",
-        "momentum": "γ.",
         "dampening": "τ: the velocity takes (1 - τ) of a new gradient.",
         "rate_inside": "True as above; False: ``v_t = γ v_{t-1} + g_t``, ``x_t = x_{t-1} - η v_t``.",
         "full_first": "The first velocity is the whole gradient even with dampening.",
@@ -101,7 +96,6 @@ class Momentum(Velocity):
     }
 
     def rule(self, xp):
-
         def momentum(x, g, v, gamma, gain, out, l2, keep):
             v = gamma * v + gain * (g + l2 * x)
             return keep * x - out * v, v
@@ -109,14 +103,8 @@ class Momentum(Velocity):
         return momentum
 
 
-dialect(
-    Momentum,
-    "torch",
-    "torch 2.13 optim.SGD(momentum=...)",
-    rate_inside=False,
-    full_first=True,
-    decay="coupled",
-)
+dialect(Momentum, "torch", "torch 2.13 optim.SGD(momentum=...)", rate_inside=False, full_first=True,
+    decay="coupled")  # fmt: skip
 dialect(Momentum, "optax", "optax 0.2.8 sgd(momentum=...)", rate_inside=False)
 dialect(Momentum, "keras", "Keras 3 SGD(momentum=...)", decay="decoupled")
 
@@ -135,14 +123,12 @@ class Nesterov(Velocity):
     True
     """
 
-    look_ahead: bool = hyper(
-        True,
-        words="True as above: `step` asks for the gradient at y, and `update` wants it from there (`look_ahead_point`). False, as libraries have it: the gradient at x, and ``x_t = x_{t-1} - (γ v_t + η g_t)``; this x is the y of the form above.",
-    )
-    words = {"lr": "η.", "momentum": "γ.", "full_first": "As in `Momentum`."}
+    look_ahead: bool = hyper(True,
+        words="True as above: `step` asks for the gradient at y, and `update` wants it from there"
+        " (`look_ahead_point`). False, as libraries have it: the gradient at x, and ``x_t = x_{t-1}"
+        " - (γ v_t + η g_t)``; this x is the y of the form above.")  # fmt: skip
 
     def rule(self, xp):
-
         def look_ahead(x, g, v, gamma, gain, out, l2, keep):
             v = gamma * v + gain * (g + l2 * x)
             return keep * x - out * v, v
@@ -165,15 +151,7 @@ class Nesterov(Velocity):
         return self.update(x, oracle.grad(at), s)
 
 
-dialect(
-    Nesterov,
-    "torch",
-    "torch 2.13 optim.SGD(nesterov=True)",
-    "x is the overview's look-ahead point",
-    look_ahead=False,
-    rate_inside=False,
-    full_first=True,
-    decay="coupled",
-)
+dialect(Nesterov, "torch", "torch 2.13 optim.SGD(nesterov=True)", "x is the overview's look-ahead point",
+    look_ahead=False, rate_inside=False, full_first=True, decay="coupled")  # fmt: skip
 dialect(Nesterov, "optax", "optax 0.2.8 sgd(nesterov=True)", look_ahead=False, rate_inside=False)
 dialect(Nesterov, "keras", "Keras 3 SGD(nesterov=True)", look_ahead=False, decay="decoupled")

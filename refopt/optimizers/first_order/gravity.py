@@ -9,12 +9,8 @@ from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 
-BAHRAMI = Source(
-    "bahrami-2021-gravity",
-    "D. Bahrami, S. P. Zadeh",
-    "Gravity Optimizer: a Kinematic Approach on Optimization in Deep Learning",
-    arxiv="2101.09192",
-)
+BAHRAMI = Source("bahrami-2021-gravity", "D. Bahrami, S. P. Zadeh",
+    "Gravity Optimizer: a Kinematic Approach on Optimization in Deep Learning", arxiv="2101.09192")  # fmt: skip
 
 
 @register("gravity", source=BAHRAMI, where="Algorithm 1", state_copies=1)
@@ -49,7 +45,6 @@ class Gravity(LeafRule):
     seed: int = hyper(0, "int [0, inf)", "Of V_0.")
 
     def rule(self, xp):
-
         def gravity(x, g, V, lr, beta):
             pull = g * xp.max(xp.abs(g))
             V = ema(V, g / (1.0 + pull * pull), beta, 1.0 - beta)
@@ -69,11 +64,6 @@ class Gravity(LeafRule):
         return {"beta": (self.beta * count + 1.0) / (count + 2.0)}
 
 
-dialect(
-    Gravity,
-    "official-keras",
-    "dariush-bahrami/gravity.optimizer, Keras",
-    "its torch file is as the paper",
-    count_from=0,
-)
+dialect(Gravity, "official-keras", "dariush-bahrami/gravity.optimizer, Keras",
+    "its torch file is as the paper", count_from=0)  # fmt: skip
 dialect(Gravity, "kozistr", "pytorch_optimizer 4.1.0 Gravity", lr=0.01)

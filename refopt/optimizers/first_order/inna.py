@@ -8,27 +8,19 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-CASTERA = Source(
-    "castera-2019-inertial",
-    "C. Castera, J. Bolte, C. Févotte, E. Pauwels",
-    "An Inertial Newton Algorithm for Deep Learning",
-    arxiv="1905.12278",
-)
-BOLTE = Source(
-    "bolte-2024-second",
-    "J. Bolte, R. Boustany, E. Pauwels, A. Purica",
-    "A second-order-like optimizer with adaptive gradient scaling for deep learning",
-    arxiv="2410.05871",
-)
+CASTERA = Source("castera-2019-inertial", "C. Castera, J. Bolte, C. Févotte, E. Pauwels",
+    "An Inertial Newton Algorithm for Deep Learning", arxiv="1905.12278")  # fmt: skip
+BOLTE = Source("bolte-2024-second", "J. Bolte, R. Boustany, E. Pauwels, A. Purica",
+    "A second-order-like optimizer with adaptive gradient scaling for deep learning", arxiv="2410.05871")  # fmt: skip
 
 
 class PhaseSpace(ElementwiseDecay):
     """What both methods share: the point's companion ψ, started where it pulls on nothing."""
 
     slots = ("psi",)
-    lr: Rate = hyper(0.01, "[0, inf)")
-    alpha: float = hyper(0.5, "[0, inf)")
-    beta: float = hyper(0.1, "(0, inf)")
+    lr: Rate = hyper(0.01, "[0, inf)", "The first rate; a time step.")
+    alpha: float = hyper(0.5, "[0, inf)", "α, viscous damping.")
+    beta: float = hyper(0.1, "(0, inf)", "β, Newtonian damping.")
 
     def init_slot(self, slot: str, leaf: Array) -> Array:
         """Return ψ_0 = (1 - αβ) θ_0; zeros for every other slot."""
@@ -61,18 +53,12 @@ class INNA(PhaseSpace):
     """
 
     power: float = hyper(0.5, "[0, 1]", "q: how the rate decays.")
-    first_velocity: float | None = hyper(
-        None,
-        words="c: ψ_0 is moved by ``-(β² - β c) g`` at the first step, whose step is then -γ c g in place of -γ β g. None: ψ_0 as above.",
-    )
+    first_velocity: float | None = hyper(None,
+        words="c: ψ_0 is moved by ``-(β² - β c) g`` at the first step, whose step is then -γ c g in"
+        " place of -γ β g. None: ψ_0 as above.")  # fmt: skip
     decay_first: bool = hyper(
         False, words="With decoupled decay: r is computed from the decayed θ (True) or from θ (False)."
     )
-    words = {
-        "lr": "The first rate; a time step.",
-        "alpha": "α, viscous damping.",
-        "beta": "β, Newtonian damping.",
-    }
 
     def rule(self, xp):
         decay_first = self.decay_first
@@ -97,30 +83,12 @@ class INNA(PhaseSpace):
         return {**self.phase_scalars(t), "kick": kick}
 
 
-dialect(
-    INNA,
-    "official",
-    "camcastera/INNA-for-DeepLearning INNA_for_pytorch/inna.py",
-    lr=0.1,
-    power=0.0,
-    decay="decoupled",
-)
-dialect(
-    INNA,
-    "tensorflow",
-    "camcastera/INNA-for-DeepLearning INNA_for_tensorflow/inna.py",
-    "psi starts so that the first velocity is minus the gradient",
-    first_velocity=1.0,
-)
-dialect(
-    INNA,
-    "innaprop",
-    "innaprop/innaprop classification/optimizers/inna.py",
-    alpha=0.1,
-    beta=0.1,
-    power=0.0,
-    decay_first=True,
-)
+dialect(INNA, "official", "camcastera/INNA-for-DeepLearning INNA_for_pytorch/inna.py", lr=0.1, power=0.0,
+    decay="decoupled")  # fmt: skip
+dialect(INNA, "tensorflow", "camcastera/INNA-for-DeepLearning INNA_for_tensorflow/inna.py",
+    "psi starts so that the first velocity is minus the gradient", first_velocity=1.0)  # fmt: skip
+dialect(INNA, "innaprop", "innaprop/innaprop classification/optimizers/inna.py", alpha=0.1, beta=0.1,
+    power=0.0, decay_first=True)  # fmt: skip
 
 
 @register("innaprop", source=BOLTE, where="the algorithm INNAprop", also=(CASTERA,), state_copies=2)
@@ -151,10 +119,8 @@ class INNAprop(PhaseSpace):
     sigma: float = hyper(0.999, "[0, 1)", "σ.")
     eps: float = hyper(1e-8, "[0, inf)", "ε.")
     weight_decay: float = hyper(0.01, "[0, inf)", "λ.")
-    words = {"decay": "Decoupled as above."}
 
     def rule(self, xp):
-
         def innaprop(x, g, psi, v, lr, of_x, of_psi, beta, sigma, k, root, eps, l2, keep):
             g = g + l2 * x
             x = keep * x

@@ -9,12 +9,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.trust import leaf_norm, trust_ratio
 
-YOU_LAMB = Source(
-    "you-2019-large",
-    "Y. You, J. Li, S. Reddi, J. Hseu, S. Kumar, et al.",
-    "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes",
-    arxiv="1904.00962",
-)
+YOU_LAMB = Source("you-2019-large", "Y. You, J. Li, S. Reddi, J. Hseu, S. Kumar, et al.",
+    "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", arxiv="1904.00962")  # fmt: skip
 
 
 @register("lamb", source=YOU_LAMB, where="Algorithm 2", state_copies=2)
@@ -46,18 +42,15 @@ class LAMB(LeafRule):
     weight_decay: float = hyper(0.01, "[0, inf)", "λ.")
     smallest_size: float = hyper(0.0, "[0, inf)")
     largest_size: float = hyper(float("inf"), "(0, inf]", "γ_l and γ_u.")
-    bias_correction: str = hyper(
-        "moments",
-        ("moments", "rate", "none"),
-        "``moments`` as above; ``rate``: m and v in place of m̂ and v̂, and η / (1 - β1^t) in place of η; ``none``: m and v.",
-    )
+    bias_correction: str = hyper("moments", ("moments", "rate", "none"),
+        "``moments`` as above; ``rate``: m and v in place of m̂ and v̂, and η / (1 - β1^t) in place of"
+        " η; ``none``: m and v.")  # fmt: skip
     decay_in_ratio: bool = hyper(
         True, words="True as above; False: ``x ← (1 - η λ) x`` first, then the step with r alone."
     )
     eps_in_ratio: bool = hyper(False, words="Add ε to the ratio's denominator too.")
 
     def rule(self, xp):
-
         def lamb(x, g, m, v, lr, step, c1, c2):
             m = ema(m, g, self.beta1, 1.0 - self.beta1)
             v = ema(v, g * g, self.beta2, 1.0 - self.beta2)
@@ -94,22 +87,10 @@ class LAMB(LeafRule):
         }
 
 
-dialect(
-    LAMB,
-    "official",
-    "google-research/albert lamb_optimizer.py",
+dialect(LAMB, "official", "google-research/albert lamb_optimizer.py",
     "eps beside the uncorrected root; excluded names are to be split off by the caller",
-    bias_correction="none",
-)
+    bias_correction="none")  # fmt: skip
 dialect(LAMB, "optax", "optax 0.2.8 lamb", weight_decay=0.0)
 dialect(LAMB, "keras", "Keras 3 Lamb", "decay first, outside the ratio", decay_in_ratio=False)
-dialect(
-    LAMB,
-    "kozistr",
-    "pytorch_optimizer 4.1 Lamb",
-    weight_decay=0.0,
-    bias_correction="rate",
-    largest_size=10.0,
-    decay_in_ratio=False,
-    eps_in_ratio=True,
-)
+dialect(LAMB, "kozistr", "pytorch_optimizer 4.1 Lamb", weight_decay=0.0, bias_correction="rate",
+    largest_size=10.0, decay_in_ratio=False, eps_in_ratio=True)  # fmt: skip

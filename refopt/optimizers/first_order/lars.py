@@ -9,12 +9,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.groups import SHAPES
 from refopt.optimizers.common.trust import leaf_norm
 
-YOU = Source(
-    "you-2017-large",
-    "Y. You, I. Gitman, B. Ginsburg",
-    "Large Batch Training of Convolutional Networks",
-    arxiv="1708.03888",
-)
+YOU = Source("you-2017-large", "Y. You, I. Gitman, B. Ginsburg",
+    "Large Batch Training of Convolutional Networks", arxiv="1708.03888")  # fmt: skip
 
 
 @register("lars", source=YOU, where="the layer-wise update with local rates", state_copies=1)  # fmt: skip
@@ -42,15 +38,12 @@ class LARS(LeafRule):
     joint: bool = hyper(False, words="False as above; True: the denominator is ‖g + β w‖ (optax).")
     eps: float = hyper(0.0, "[0, inf)", "Added to the denominator; the paper has none.")
     rate_inside: bool = hyper(True, words="True as above; False: ``v ← m v + λ (g + β w)``, ``w ← w - γ v``.")
-    rate_without_ratio: bool = hyper(
-        False,
-        words="Where ‖w‖ or the denominator is zero, the ratio ‖w‖ / (…) is taken as 1 and η with it (False), or as 1 / η, so that γ alone is left (True, as libraries have it). The paper does not say.",
-    )
-    ratio_needs: str = hyper(
-        "denominator",
-        ("denominator", "gradient"),
-        "What must not be zero, besides ‖w‖, for a layer to have its ratio: the denominator, or ‖g‖.",
-    )
+    rate_without_ratio: bool = hyper(False,
+        words="Where ‖w‖ or the denominator is zero, the ratio ‖w‖ / (…) is taken as 1 and η with it"
+        " (False), or as 1 / η, so that γ alone is left (True, as libraries have it). The paper"
+        " does not say.")  # fmt: skip
+    ratio_needs: str = hyper("denominator", ("denominator", "gradient"),
+        "What must not be zero, besides ‖w‖, for a layer to have its ratio: the denominator, or ‖g‖.")  # fmt: skip
     always_adapt: bool = hyper(True, words="False: without decay no layer has a ratio.")
     trust_clip: bool = hyper(
         False, words="``min(λ / γ, 1)`` in place of λ, so that γ bounds the local rate (LARC)."
@@ -99,36 +92,12 @@ class LARS(LeafRule):
         return local
 
 
-dialect(
-    LARS,
-    "optax",
-    "optax 0.2.8 lars",
-    "the norm of g + beta w, not the sum of norms",
-    weight_decay=0.0,
-    joint=True,
-    rate_without_ratio=True,
-)
-dialect(
-    LARS,
-    "kozistr",
-    "pytorch_optimizer 4.1 LARS",
-    "rate outside the velocity; vectors without ratio and decay",
-    lr=1e-3,
-    weight_decay=0.0,
-    rate_inside=False,
-    adapt="matrices-and-kernels",
-)
-dialect(
-    LARS,
-    "timm",
-    "timm 1.0 lars",
-    "a layer without gradient has ratio 1; without decay there is no ratio at all",
-    momentum=0.0,
-    weight_decay=0.0,
-    eps=1e-8,
-    rate_inside=False,
-    full_first=True,
-    rate_without_ratio=True,
-    ratio_needs="gradient",
-    always_adapt=False,
-)
+dialect(LARS, "optax", "optax 0.2.8 lars", "the norm of g + beta w, not the sum of norms", weight_decay=0.0,
+    joint=True, rate_without_ratio=True)  # fmt: skip
+dialect(LARS, "kozistr", "pytorch_optimizer 4.1 LARS",
+    "rate outside the velocity; vectors without ratio and decay", lr=1e-3, weight_decay=0.0,
+    rate_inside=False, adapt="matrices-and-kernels")  # fmt: skip
+dialect(LARS, "timm", "timm 1.0 lars",
+    "a layer without gradient has ratio 1; without decay there is no ratio at all", momentum=0.0,
+    weight_decay=0.0, eps=1e-8, rate_inside=False, full_first=True, rate_without_ratio=True,
+    ratio_needs="gradient", always_adapt=False)  # fmt: skip

@@ -7,12 +7,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-CHEN = Source(
-    "chen-2023-symbolic",
-    "X. Chen, C. Liang, D. Huang, E. Real, K. Wang, et al.",
-    "Symbolic Discovery of Optimization Algorithms",
-    arxiv="2302.06675",
-)
+CHEN = Source("chen-2023-symbolic", "X. Chen, C. Liang, D. Huang, E. Real, K. Wang, et al.",
+    "Symbolic Discovery of Optimization Algorithms", arxiv="2302.06675")  # fmt: skip
 
 
 @register("lion", source=CHEN, where="the discovered algorithm, Lion", state_copies=1)
@@ -33,17 +29,13 @@ class Lion(ElementwiseDecay):
     """
 
     slots = ("m",)
-    lr: Rate = hyper(
-        1e-4,
-        "[0, inf)",
-        "η, in the units of x: every coordinate moves by it. The paper advises 3 to 10 times less than for AdamW, and as much more decay.",
-    )
+    lr: Rate = hyper(1e-4, "[0, inf)",
+        "η, in the units of x: every coordinate moves by it. The paper advises 3 to 10 times less than"
+        " for AdamW, and as much more decay.")  # fmt: skip
     beta1: float = hyper(0.9, "[0, 1)", "Weight of the momentum in the direction.")
     beta2: float = hyper(0.99, "[0, 1)", "Weight of the momentum in its own average.")
-    words = {"weight_decay": "λ."}
 
     def rule(self, xp):
-
         def lion(x, g, m, lr, beta1, k1, beta2, k2, l2, keep):
             g = g + l2 * x
             x = keep * x - lr * xp.sign(ema(m, g, beta1, k1))

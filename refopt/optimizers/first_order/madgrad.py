@@ -10,13 +10,9 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 
-DEFAZIO = Source(
-    "defazio-2021-madgrad",
-    "A. Defazio, S. Jelassi",
+DEFAZIO = Source("defazio-2021-madgrad", "A. Defazio, S. Jelassi",
     "Adaptivity without Compromise: A Momentumized, Adaptive, Dual Averaged Gradient Method for"
-    " Stochastic Optimization",
-    arxiv="2101.11075",
-)
+    " Stochastic Optimization", arxiv="2101.11075")  # fmt: skip
 
 
 @register("madgrad", source=DEFAZIO, where="Algorithm 1", state_copies=3)
@@ -49,10 +45,9 @@ class MADGRAD(ElementwiseDecay):
     decay_first: bool = hyper(
         False, words="Decay apart from the gradient shrinks x before the average with z, not after it (timm)."
     )
-    start_moves: bool = hyper(
-        False,
-        words="Without momentum, decay apart from the gradient moves x_0 too: the authors' code and timm's then recover x_0 from x.",
-    )
+    start_moves: bool = hyper(False,
+        words="Without momentum, decay apart from the gradient moves x_0 too: the authors' code and"
+        " timm's then recover x_0 from x.")  # fmt: skip
     words = {
         "decay": "``coupled``: g + λ x in both sums. ``decoupled``: γ λ x is taken from the new point.",
         "schedule": "Of γ_k.",
@@ -94,22 +89,9 @@ class MADGRAD(ElementwiseDecay):
         }
 
 
-dialect(
-    MADGRAD,
-    "official",
-    "facebookresearch/madgrad madgrad.py",
+dialect(MADGRAD, "official", "facebookresearch/madgrad madgrad.py",
     "decouple_decay=True is decay='decoupled'; pytorch_optimizer 4.1.0 alike, with lr 1e-3",
-    rate_plus_eps=True,
-    start_moves=True,
-    decay="coupled",
-)
-dialect(
-    MADGRAD,
-    "timm",
-    "timm madgrad with decoupled_decay",
-    rate_plus_eps=True,
-    decay_first=True,
-    start_moves=True,
-    decay="decoupled",
-)
+    rate_plus_eps=True, start_moves=True, decay="coupled")  # fmt: skip
+dialect(MADGRAD, "timm", "timm madgrad with decoupled_decay", rate_plus_eps=True, decay_first=True,
+    start_moves=True, decay="decoupled")  # fmt: skip
 dialect(MADGRAD, "optax", "optax 0.2.8 contrib.madgrad", rate_plus_eps=True, decay="coupled")

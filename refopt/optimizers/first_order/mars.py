@@ -21,12 +21,8 @@ from refopt.optimizers.common.trust import leaf_norm
 from refopt.optimizers.first_order.adamw import AdamW
 from refopt.optimizers.first_order.muon import shape_factor
 
-YUAN = Source(
-    "yuan-2024-mars",
-    "H. Yuan, Y. Liu, S. Wu, X. Zhou, Q. Gu",
-    "MARS: Unleashing the Power of Variance Reduction for Training Large Models",
-    arxiv="2411.10438",
-)
+YUAN = Source("yuan-2024-mars", "H. Yuan, Y. Liu, S. Wu, X. Zhou, Q. Gu",
+    "MARS: Unleashing the Power of Variance Reduction for Training Large Models", arxiv="2411.10438")  # fmt: skip
 OFFICIAL = {"first": "zero", "clip": "leaf", "group": "matrices"}
 OTHERS = AdamW(lr=3e-3, beta2=0.95, weight_decay=0.1, decay="decoupled")
 MATRIX_CODE = "AGI-Arena/MARS MARS/optimizers/mars.py"
@@ -44,11 +40,14 @@ class VarianceReduced(Decay):
     the last point.
     """
 
-    lr: Rate = hyper(3e-3, "[0, inf)")
+    lr: Rate = hyper(3e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.95, "[0, 1)")
-    gamma: float = hyper(0.025, "[0, inf)")
-    clip: str = hyper("global", ("global", "leaf", "none"))
-    first: str = hyper("current", ("current", "zero"))
+    gamma: float = hyper(0.025, "[0, inf)", "γ, the strength of the correction.")
+    clip: str = hyper("global", ("global", "leaf", "none"),
+        "The norm in c̃ is that of all treated leaves together (the paper), of each leaf (the code), or"
+        " c̃ = c.")  # fmt: skip
+    first: str = hyper("current", ("current", "zero"),
+        "g' at the first step: g itself, as the paper's x_1 = x_0 says; or zero (the code).")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`, with zeros for the last gradient."""
@@ -77,8 +76,10 @@ class VarianceReduced(Decay):
 class MarsFamily(Grouped, VarianceReduced):
     """What the three methods share: the exact form, which asks for a second gradient."""
 
-    exact: bool = hyper(False)
-    others: Any = hyper(OTHERS)
+    exact: bool = hyper(False,
+        words="False: g' is the last gradient. True: the gradient at the last point on this step's"
+        " batch, at the price of a second gradient.")  # fmt: skip
+    others: Any = hyper(OTHERS, words="For all other leaves.")
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the exact form keeps the last point."""
@@ -124,19 +125,9 @@ class MARSAdamW(MarsFamily):
     slots = ("m", "v")
     beta2: float = hyper(0.99, "[0, 1)")
     eps: float = hyper(1e-8, "[0, inf)", "ε.")
-    words = {
-        "lr": "η.",
-        "gamma": "γ, the strength of the correction.",
-        "exact": "False: g' is the last gradient. True: the gradient at the last point on this step's batch, at the price of a second gradient.",
-        "clip": "The norm in c̃ is that of all treated leaves together (the paper), of each leaf (the code), or c̃ = c.",
-        "first": "g' at the first step: g itself, as the paper's x_1 = x_0 says; or zero (the code).",
-        "group": "The leaves that are treated so.",
-        "others": "For all other leaves.",
-        "weight_decay": "λ.",
-    }
+    words = {"group": "The leaves that are treated so."}
 
     def rule(self, xp):
-
         def mars(x, c, m, v, step, root, l2, keep):
             c = c + l2 * x
             m = ema(m, c, self.beta1, 1.0 - self.beta1)
@@ -175,10 +166,8 @@ class MARSLion(MarsFamily):
     """
 
     slots = ("m",)
-    words = {"lr": "η.", "others": "As in `MARSAdamW`.", "weight_decay": "λ."}
 
     def rule(self, xp):
-
         def mars(x, c, m, lr, l2, keep):
             m = ema(m, c + l2 * x, self.beta1, 1.0 - self.beta1)
             return keep * x - lr * xp.sign(m), m
@@ -208,33 +197,19 @@ class MARSShampoo(MarsFamily):
 
     slots = ("m",)
     clip: str = hyper("none", ("none", "global", "leaf"))
-    factor: str = hyper(
-        "svd",
-        ("svd", "newton-schulz"),
-        "How U V^T is computed; zero singular values stay zero. Newton-Schulz: of m / (1 - β1), with Muon's coefficients, which does not converge to U V^T.",
-    )
+    factor: str = hyper("svd", ("svd", "newton-schulz"),
+        "How U V^T is computed; zero singular values stay zero. Newton-Schulz: of m / (1 - β1), with"
+        " Muon's coefficients, which does not converge to U V^T.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
     ns_dtype: str | None = hyper(None, words="As in `Muon`.")
     eps: float = hyper(1e-8, "[0, inf)", "Added to the norm that Newton-Schulz divides by.")
-    scale: str = hyper(
-        "none",
-        ("none", "max", "match-rms", "spectral"),
-        "Multiplies U V^T; see `refopt.optimizers.first_order.muon.shape_factor`.",
-    )
-    group: Any = hyper(
-        "matrices-and-kernels",
+    scale: str = hyper("none", ("none", "max", "match-rms", "spectral"),
+        "Multiplies U V^T; see `refopt.optimizers.first_order.muon.shape_factor`.")  # fmt: skip
+    group: Any = hyper("matrices-and-kernels",
         words="The leaves that are treated so; those of more than two dimensions as (first axis, rest).",
-        kind="str, sequence of str, or callable",
-    )
-    words = {
-        "lr": "η.",
-        "first": "As in `MARSAdamW`.",
-        "others": "For all other leaves.",
-        "weight_decay": "λ.",
-    }
+        kind="str, sequence of str, or callable")  # fmt: skip
 
     def rule(self, xp):
-
         def mars(x, c, m, lr, l2, keep):
             m = ema(m, c + l2 * x, self.beta1, 1.0 - self.beta1)
             M = as_matrix(m)
@@ -250,13 +225,6 @@ class MARSShampoo(MarsFamily):
         return mars
 
 
-dialect(
-    MARSShampoo,
-    "official",
-    MATRIX_CODE,
-    "five steps of Muon's Newton-Schulz (in bfloat16: ns_dtype) in place of the SVD",
-    **OFFICIAL,
-    factor="newton-schulz",
-    eps=1e-8,
-    scale="max",
-)
+dialect(MARSShampoo, "official", MATRIX_CODE,
+    "five steps of Muon's Newton-Schulz (in bfloat16: ns_dtype) in place of the SVD", **OFFICIAL,
+    factor="newton-schulz", eps=1e-8, scale="max")  # fmt: skip

@@ -14,12 +14,10 @@ from refopt.optimizers.common.orthogonal import orthogonalised
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import AdamW
 
-JORDAN = Source(
-    "jordan-2024-muon",
+JORDAN = Source("jordan-2024-muon",
     "K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, J. Bernstein",
     "Muon: An optimizer for hidden layers in neural networks",
-    url="https://kellerjordan.github.io/posts/muon/",
-)
+    url="https://kellerjordan.github.io/posts/muon/")  # fmt: skip
 LIU = Source("liu-2025-muon", "J. Liu et al.", "Muon is Scalable for LLM Training", arxiv="2502.16982")
 
 
@@ -80,39 +78,30 @@ class Muon(Grouped, Decay):
     lr: Rate = hyper(0.02, "[0, inf)", "η, in units of a spectral norm of X.")
     momentum: float = hyper(0.95, "[0, 1)", "μ.")
     nesterov: bool = hyper(True, words="Orthogonalise G + μ B, or B.")
-    momentum_form: str = hyper(
-        "sum",
-        ("sum", "average", "corrected"),
-        "``sum`` as above; ``average``: B ← μ B + (1-μ) G, and (1-μ) G + μ B (the same direction but for eps); ``corrected``: each part of the average with its own bias correction (optax), another direction in the early steps.",
-    )
+    momentum_form: str = hyper("sum", ("sum", "average", "corrected"),
+        "``sum`` as above; ``average``: B ← μ B + (1-μ) G, and (1-μ) G + μ B (the same direction but for"
+        " eps); ``corrected``: each part of the average with its own bias correction (optax), another"
+        " direction in the early steps.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(
-        None,
-        words="The dtype of Newton-Schulz by its name in the array's library, ``\"bfloat16\"`` for the codes' own choice; NumPy has none of that name. None: the dtype of X.",
-    )
+    ns_dtype: str | None = hyper(None,
+        words="The dtype of Newton-Schulz by its name in the array's library, ``\"bfloat16\"`` for the"
+        " codes' own choice; NumPy has none of that name. None: the dtype of X.")  # fmt: skip
     coefficients: Any = hyper("jordan", kind="str or sequence of triples")
     eps: float = hyper(1e-7, "[0, inf)")
     eps_rule: str = hyper("add", ("add", "clamp"), "For `refopt.matrix.polar.polar_newton_schulz`.")
     scale: str = hyper("max", ("max", "match-rms", "spectral", "none"), "κ; see `shape_factor`.")
     out_axis: int = hyper(0, (0, 1), "Which axis of a matrix counts as its outputs, in κ.")
-    kernel_sides: bool = hyper(
-        False,
-        words="False: κ of a kernel is that of the flattened matrix. True: of its last two sides (the authors' code).",
-    )
-    group: Any = hyper(
-        "matrices-and-kernels",
-        words="The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to (first axis, rest).",
-        kind="str, sequence of str, or callable",
-    )
-    others: Any = hyper(
-        Adam(lr=3e-4, beta2=0.95, eps=1e-10),
-        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10.",
-        kind="Method",
-    )
+    kernel_sides: bool = hyper(False,
+        words="False: κ of a kernel is that of the flattened matrix. True: of its last two sides (the"
+        " authors' code).")  # fmt: skip
+    group: Any = hyper("matrices-and-kernels",
+        words="The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to"
+        " (first axis, rest).", kind="str, sequence of str, or callable")  # fmt: skip
+    others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10),
+        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10.", kind="Method")  # fmt: skip
     words = {"schedule": "Of Muon's rate; `others` has its own."}
 
     def rule(self, xp):
-
         def muon(x, g, b, lr, mu, fresh, direct, through, l2, keep):
             g = g + l2 * x
             b = mu * b + fresh * g
@@ -138,43 +127,15 @@ class Muon(Grouped, Decay):
         return {"mu": mu, "fresh": fresh, "direct": direct, "through": through}
 
 
-dialect(
-    Muon,
-    "official",
-    "KellerJordan/Muon muon.py",
+dialect(Muon, "official", "KellerJordan/Muon muon.py",
     "runs Newton-Schulz in bfloat16 (ns_dtype); κ of a kernel is taken from its two sides",
-    momentum_form="average",
-    kernel_sides=True,
-)
-dialect(
-    Muon,
-    "torch",
-    "torch 2.13 optim.Muon",
-    "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone",
-    momentum_form="average",
-    lr=1e-3,
-    weight_decay=0.1,
-    eps_rule="clamp",
-    group="matrices",
-)
-dialect(
-    Muon,
-    "optax",
-    "optax 0.2.8 contrib.muon",
-    momentum_form="corrected",
-    eps=1e-8,
-    out_axis=1,
-    group="matrices",
-)
-dialect(
-    Muon,
-    "moonlight",
-    "MoonshotAI/Moonlight examples/toy_train.py",
+    momentum_form="average", kernel_sides=True)  # fmt: skip
+dialect(Muon, "torch", "torch 2.13 optim.Muon",
+    "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone", momentum_form="average", lr=1e-3,
+    weight_decay=0.1, eps_rule="clamp", group="matrices")  # fmt: skip
+dialect(Muon, "optax", "optax 0.2.8 contrib.muon", momentum_form="corrected", eps=1e-8, out_axis=1,
+    group="matrices")  # fmt: skip
+dialect(Muon, "moonlight", "MoonshotAI/Moonlight examples/toy_train.py",
     "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone, AdamW at the same rate has the rest",
-    momentum_form="sum",
-    lr=1e-3,
-    scale="match-rms",
-    weight_decay=0.1,
-    group="matrices",
-    others=AdamW(lr=1e-3, beta2=0.95, eps_corrected=False, weight_decay=0.1, decay="decoupled"),
-)
+    momentum_form="sum", lr=1e-3, scale="match-rms", weight_decay=0.1, group="matrices",
+    others=AdamW(lr=1e-3, beta2=0.95, eps_corrected=False, weight_decay=0.1, decay="decoupled"))  # fmt: skip

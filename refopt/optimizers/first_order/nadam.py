@@ -12,13 +12,8 @@ from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.overview import RUDER
 
-DOZAT = Source(
-    "dozat-2016-nadam",
-    "T. Dozat",
-    "Incorporating Nesterov Momentum into Adam",
-    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
-    venue="ICLR Workshop",
-)
+DOZAT = Source("dozat-2016-nadam", "T. Dozat", "Incorporating Nesterov Momentum into Adam",
+    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ", venue="ICLR Workshop")  # fmt: skip
 
 
 @register("nadam", source=RUDER, where="section 4.8", also=(DOZAT,), state_copies=2)
@@ -50,10 +45,9 @@ class NAdam(ElementwiseDecay):
     momentum_decay: float | None = hyper(
         None, "[0, inf)", "ψ of the schedule ``μ_t = β1 (1 - 0.96^(tψ) / 2)``; None: μ_t = β1."
     )
-    shared_correction: bool = hyper(
-        True,
-        words="True: both parts are divided by 1 - β1^t, as above. False: each has its own correction, ``μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)`` with P_t = μ_1 ⋯ μ_t.",
-    )
+    shared_correction: bool = hyper(True,
+        words="True: both parts are divided by 1 - β1^t, as above. False: each has its own correction,"
+        " ``μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)`` with P_t = μ_1 ⋯ μ_t.")  # fmt: skip
     scheduled_average: bool = hyper(False, words="The average m itself uses μ_t in place of β1 (Dozat).")
     extra_beta2: bool = hyper(False, words="v̂ is multiplied by β2 (Dozat's Algorithm 2).")
 
@@ -101,41 +95,17 @@ class NAdam(ElementwiseDecay):
         }
 
 
-dialect(
-    NAdam,
-    "torch",
-    "torch 2.13 optim.NAdam",
-    "decoupled_weight_decay=True is decay='decoupled'",
-    lr=2e-3,
-    momentum_decay=0.004,
-    shared_correction=False,
-    decay="coupled",
-)
+dialect(NAdam, "torch", "torch 2.13 optim.NAdam", "decoupled_weight_decay=True is decay='decoupled'", lr=2e-3,
+    momentum_decay=0.004, shared_correction=False, decay="coupled")  # fmt: skip
 dialect(NAdam, "optax", "optax 0.2.8 nadam", shared_correction=False)
 dialect(
     NAdam, "keras", "Keras 3 Nadam", momentum_decay=1.0, shared_correction=False, eps=1e-7, decay="decoupled"
 )
 dialect(NAdam, "timm", "timm nadamw", decay="decoupled")
-dialect(
-    NAdam,
-    "dozat",
-    "Dozat's Algorithm 2",
+dialect(NAdam, "dozat", "Dozat's Algorithm 2",
     "unverified: the extra beta2 is confirmed by a report on the author's repository (its issue 3), the"
-    " rest is a reader's memory of the workshop paper; no code is known that computes it",
-    beta1=0.99,
-    momentum_decay=0.004,
-    shared_correction=False,
-    scheduled_average=True,
-    extra_beta2=True,
-)
-dialect(
-    NAdam,
-    "official",
-    "tdozat/Optimization tensorflow/nadam.py",
-    "the author's own code: no schedule of the momentum, no extra beta2",
-    lr=2e-3,
-    beta2=0.9,
-    eps=1e-16,
-    eps_inside=True,
-    shared_correction=False,
-)
+    " rest is a reader's memory of the workshop paper; no code is known that computes it", beta1=0.99,
+    momentum_decay=0.004, shared_correction=False, scheduled_average=True, extra_beta2=True)  # fmt: skip
+dialect(NAdam, "official", "tdozat/Optimization tensorflow/nadam.py",
+    "the author's own code: no schedule of the momentum, no extra beta2", lr=2e-3, beta2=0.9, eps=1e-16,
+    eps_inside=True, shared_correction=False)  # fmt: skip

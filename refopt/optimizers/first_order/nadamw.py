@@ -8,18 +8,10 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.first_order.adam import AdamFamily
 
-DOZAT = Source(
-    "dozat-2016-incorporating",
-    "T. Dozat",
-    "Incorporating Nesterov Momentum into Adam",
-    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
-)
-WEN = Source(
-    "wen-2025-fantastic",
-    "K. Wen, D. Hall, T. Ma, P. Liang",
-    "Fantastic Pretraining Optimizers and Where to Find Them",
-    arxiv="2509.02046",
-)
+DOZAT = Source("dozat-2016-incorporating", "T. Dozat", "Incorporating Nesterov Momentum into Adam",
+    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ")  # fmt: skip
+WEN = Source("wen-2025-fantastic", "K. Wen, D. Hall, T. Ma, P. Liang",
+    "Fantastic Pretraining Optimizers and Where to Find Them", arxiv="2509.02046")  # fmt: skip
 
 
 @register(
@@ -47,16 +39,13 @@ class NAdamW(AdamFamily):
     """
 
     weight_decay: float = hyper(0.01, "[0, inf)", "λ.")
-    corrections: str = hyper(
-        "next",
-        ("next", "same", "schedule"),
-        "``next`` as above; ``same``: both parts are divided by 1 - β1^t (timm); ``schedule``: Dozat's growing momentum ``μ_t = β1 (1 - 0.96^{ψ t} / 2)``, with P_t the product of μ_1 … μ_t, ``u_t = (μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)) / d_t`` (torch).",
-    )
+    corrections: str = hyper("next", ("next", "same", "schedule"),
+        "``next`` as above; ``same``: both parts are divided by 1 - β1^t (timm); ``schedule``: Dozat's"
+        " growing momentum ``μ_t = β1 (1 - 0.96^{ψ t} / 2)``, with P_t the product of μ_1 … μ_t, ``u_t ="
+        " (μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)) / d_t`` (torch).")  # fmt: skip
     momentum_decay: float = hyper(4e-3, "[0, inf)", 'ψ, for ``corrections="schedule"``.')
-    words = {"lr": "η.", "eps": "ε.", "eps_corrected": "As in `Adam`.", "decay": "Decoupled as above."}
 
     def rule(self, xp):
-
         def nadamw(x, g, m, v, beta1, k1, beta2, k2, step, root, eps, through, direct, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
@@ -92,11 +81,5 @@ class NAdamW(AdamFamily):
 
 dialect(NAdamW, "optax", "optax 0.2.8 nadamw", weight_decay=1e-4)
 dialect(NAdamW, "timm", "timm nadamw", corrections="same")
-dialect(
-    NAdamW,
-    "torch",
-    "torch 2.13 optim.NAdam(decoupled_weight_decay=True)",
-    lr=2e-3,
-    weight_decay=0.0,
-    corrections="schedule",
-)
+dialect(NAdamW, "torch", "torch 2.13 optim.NAdam(decoupled_weight_decay=True)", lr=2e-3, weight_decay=0.0,
+    corrections="schedule")  # fmt: skip

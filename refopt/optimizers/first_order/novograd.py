@@ -9,12 +9,9 @@ from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
 
-GINSBURG = Source(
-    "ginsburg-2019-novograd",
-    "B. Ginsburg et al.",
+GINSBURG = Source("ginsburg-2019-novograd", "B. Ginsburg et al.",
     "Stochastic Gradient Methods with Layer-wise Adaptive Moments for Training of Deep Networks",
-    arxiv="1905.11286",
-)
+    arxiv="1905.11286")  # fmt: skip
 
 
 @register("novograd", source=GINSBURG, where="Algorithm 1", state_copies=1)
@@ -50,11 +47,8 @@ class NovoGrad(Decay):
     )
     grad_averaging: bool = hyper(False, words="m takes 1 - β1 of the new term.")
     average_first: bool = hyper(True, words="With `grad_averaging`: in the first step too.")
-    decay: str = hyper(
-        "coupled",
-        ("coupled", "decoupled", "independent"),
-        "``coupled``: inside m, beside the divided gradient, as above; the others: apart from m.",
-    )
+    decay: str = hyper("coupled", ("coupled", "decoupled", "independent"),
+        "``coupled``: inside m, beside the divided gradient, as above; the others: apart from m.")  # fmt: skip
     words = {"weight_decay": "d."}
 
     def rule(self, xp):
@@ -84,16 +78,8 @@ class NovoGrad(Decay):
         }
 
 
-dialect(
-    NovoGrad,
-    "jasper",
-    "NVIDIA/DeepLearningExamples Jasper optimizers.py",
-    "v is set anew whenever it is zero",
-    beta2=0.0,
-    lr=1e-3,
-    eps_first=True,
-    restart=True,
-)
+dialect(NovoGrad, "jasper", "NVIDIA/DeepLearningExamples Jasper optimizers.py",
+    "v is set anew whenever it is zero", beta2=0.0, lr=1e-3, eps_first=True, restart=True)  # fmt: skip
 dialect(NovoGrad, "timm", "timm nvnovograd", lr=1e-3, eps_first=True, restart=True)
 dialect(NovoGrad, "optax", "optax 0.2.8 novograd", beta1=0.9, beta2=0.25, eps=1e-6, eps_first=True)
 dialect(NovoGrad, "kozistr", "pytorch_optimizer 4.1.0 NovoGrad", lr=1e-3, eps_first=True, average_first=False)

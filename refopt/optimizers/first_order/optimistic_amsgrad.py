@@ -15,19 +15,11 @@ from refopt.core.params import Params, check_like, check_start, map_leaves
 from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import ema
 
-WANG = Source(
-    "wang-2021-optimistic",
-    "J.-K. Wang, X. Li, B. Karimi, P. Li",
-    "An Optimistic Acceleration of AMSGrad for Nonconvex Optimization",
-    arxiv="1903.01435",
-    venue="ACML, PMLR 157:422-437",
-)
-SCIEUR = Source(
-    "scieur-2016-regularized",
-    "D. Scieur, A. d'Aspremont, F. Bach",
-    "Regularized Nonlinear Acceleration",
-    venue="NeurIPS 29",
-)
+WANG = Source("wang-2021-optimistic", "J.-K. Wang, X. Li, B. Karimi, P. Li",
+    "An Optimistic Acceleration of AMSGrad for Nonconvex Optimization", arxiv="1903.01435",
+    venue="ACML, PMLR 157:422-437")  # fmt: skip
+SCIEUR = Source("scieur-2016-regularized", "D. Scieur, A. d'Aspremont, F. Bach",
+    "Regularized Nonlinear Acceleration", venue="NeurIPS 29")  # fmt: skip
 
 
 def extrapolate(points: Sequence[Params], regularization: float) -> Params:
@@ -91,11 +83,9 @@ class OptimisticAMSGrad(GradientMethod):
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.99, "[0, 1)")
     eps: float = hyper(1e-8, "(0, inf)", "ε, the second moment's start, in squared units of the gradient.")
-    history: int = hyper(
-        5,
-        "int [0, inf)",
-        "r: the prediction extrapolates the last r + 1 gradients by `extrapolate`; it is zero before so many are known, and always with r = 0.",
-    )
+    history: int = hyper(5, "int [0, inf)",
+        "r: the prediction extrapolates the last r + 1 gradients by `extrapolate`; it is zero before so"
+        " many are known, and always with r = 0.")  # fmt: skip
     regularization: float = hyper(1e-3, "(0, inf)", "λ of the extrapolation.")
 
     def init(self, x: Params) -> State:

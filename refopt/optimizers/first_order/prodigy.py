@@ -11,12 +11,8 @@ from refopt.core.params import Params, check_like, check_start, dot, leaves, map
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 
-MISHCHENKO = Source(
-    "mishchenko-2023-prodigy",
-    "K. Mishchenko, A. Defazio",
-    "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
-    arxiv="2306.06101",
-)
+MISHCHENKO = Source("mishchenko-2023-prodigy", "K. Mishchenko, A. Defazio",
+    "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", arxiv="2306.06101")  # fmt: skip
 
 
 def sum_abs(x: Params) -> float:
@@ -69,11 +65,8 @@ class Prodigy(GradientMethod):
     )
     safeguard_warmup: bool = hyper(False, words="True: δ is replaced by d in s.")
     weight_decay: float = hyper(0.0, "[0, inf)", "λ.")
-    decay: str = hyper(
-        "decoupled",
-        ("decoupled", "coupled"),
-        "``x - δ λ x`` beside the step; or g + λ x in the gradient's place.",
-    )
+    decay: str = hyper("decoupled", ("decoupled", "coupled"),
+        "``x - δ λ x`` beside the step; or g + λ x in the gradient's place.")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`, which is kept."""

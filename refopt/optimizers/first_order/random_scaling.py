@@ -12,12 +12,8 @@ from refopt.core.registry import Source, dialect, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import ema
 
-ZHANG = Source(
-    "zhang-2024-random",
-    "Q. Zhang, A. Cutkosky",
-    "Random Scaling and Momentum for Non-smooth Non-convex Optimization",
-    arxiv="2405.09742",
-)
+ZHANG = Source("zhang-2024-random", "Q. Zhang, A. Cutkosky",
+    "Random Scaling and Momentum for Non-smooth Non-convex Optimization", arxiv="2405.09742")  # fmt: skip
 
 
 @register(
@@ -55,7 +51,6 @@ class RandomlyScaledSGDM(Elementwise):
     )
 
     def rule(self, xp):
-
         def scaled(x, g, delta, average, shrink, eta, s, kept, weight):
             average = ema(average, x, kept, weight)
             delta = shrink * (delta - eta * g)
@@ -80,10 +75,5 @@ class RandomlyScaledSGDM(Elementwise):
         }
 
 
-dialect(
-    RandomlyScaledSGDM,
-    "authors",
-    "ZQZCalin/jaxoptimizers optimizers/o2nc.py, its ogd_mirror_descent",
-    "beta of its configuration for GPT-2; the function's own default is 1",
-    beta=0.99,
-)
+dialect(RandomlyScaledSGDM, "authors", "ZQZCalin/jaxoptimizers optimizers/o2nc.py, its ogd_mirror_descent",
+    "beta of its configuration for GPT-2; the function's own default is 1", beta=0.99)  # fmt: skip

@@ -10,18 +10,11 @@ from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.overview import RUDER
 
-TIELEMAN = Source(
-    "tieleman-2012-rmsprop",
-    "T. Tieleman, G. Hinton",
+TIELEMAN = Source("tieleman-2012-rmsprop", "T. Tieleman, G. Hinton",
     "Lecture 6.5: RMSprop, divide the gradient by a running average of its recent magnitude",
-    venue="COURSERA: Neural Networks for Machine Learning",
-)
-GRAVES = Source(
-    "graves-2013-generating",
-    "A. Graves",
-    "Generating Sequences With Recurrent Neural Networks",
-    arxiv="1308.0850",
-)
+    venue="COURSERA: Neural Networks for Machine Learning")  # fmt: skip
+GRAVES = Source("graves-2013-generating", "A. Graves", "Generating Sequences With Recurrent Neural Networks",
+    arxiv="1308.0850")  # fmt: skip
 
 
 @register("rmsprop", source=RUDER, where="section 4.5", also=(TIELEMAN, GRAVES), state_copies=1)
@@ -45,10 +38,10 @@ class RMSprop(ElementwiseDecay):
     eps: float = hyper(1e-8, "[0, inf)", "ε.")
     eps_inside: bool = hyper(True, words="True as above; False: ``sqrt(v_t) + ε``.")
     initial: float = hyper(0.0, "[0, inf)", "v_0.")
-    centered: bool = hyper(
-        False,
-        words="Divide by the standard deviation: v_t - m_t² in place of v_t, with m_t the average of gradients (Graves 2013). Rounding may bring the difference below zero; zero then takes its place.",
-    )
+    centered: bool = hyper(False,
+        words="Divide by the standard deviation: v_t - m_t² in place of v_t, with m_t the average of"
+        " gradients (Graves 2013). Rounding may bring the difference below zero; zero then takes"
+        " its place.")  # fmt: skip
     bias_correction: bool = hyper(False, words="Divide v_t (and m_t) by 1 - β^t.")
     momentum: float = hyper(0.0, "[0, 1)", "μ, of a velocity of the divided gradients; 0: none.")
     nesterov: bool = hyper(False, words="Step along μ b_t + (the newest) in place of b_t.")
@@ -122,17 +115,9 @@ class RMSprop(ElementwiseDecay):
         }
 
 
-dialect(
-    RMSprop,
-    "torch",
-    "torch 2.13 optim.RMSprop",
-    "does not clamp the centered variance, and then may answer NaN",
-    lr=0.01,
-    beta2=0.99,
-    eps_inside=False,
-    rate_inside=False,
-    decay="coupled",
-)
+dialect(RMSprop, "torch", "torch 2.13 optim.RMSprop",
+    "does not clamp the centered variance, and then may answer NaN", lr=0.01, beta2=0.99, eps_inside=False,
+    rate_inside=False, decay="coupled")  # fmt: skip
 dialect(RMSprop, "optax", "optax 0.2.8 rmsprop", "does not clamp the centered variance")
 dialect(RMSprop, "keras", "Keras 3 RMSprop", eps=1e-7, decay="decoupled")
 dialect(

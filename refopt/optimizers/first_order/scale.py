@@ -14,12 +14,8 @@ from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import choose, pick
 from refopt.optimizers.first_order.adam import Adam
 
-GLENTIS = Source(
-    "glentis-2025-minimalist",
-    "A. Glentis, J. Li, A. Han, M. Hong",
-    "A Minimalist Optimizer Design for LLM Pretraining",
-    arxiv="2506.16659",
-)
+GLENTIS = Source("glentis-2025-minimalist", "A. Glentis, J. Li, A. Han, M. Hong",
+    "A Minimalist Optimizer Design for LLM Pretraining", arxiv="2506.16659")  # fmt: skip
 
 
 def normalize_lines(m: Array, axis: int, *, rms: bool, floor: float) -> Array:
@@ -59,26 +55,18 @@ class SCALE(Decay):
 
     lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     momentum: float = hyper(0.9, "[0, 1)", "β, of the last layer.")
-    last_layer: Any = hyper(
-        None,
-        words="Names or patterns of the leaves with momentum; None: the last matrix of the dict (or the array).",
-        kind="sequence of str, callable or None",
-    )
-    embedding: Any = hyper(
-        ("embed*",),
+    last_layer: Any = hyper(None,
+        words="Names or patterns of the leaves with momentum; None: the last matrix of the dict (or the"
+        " array).", kind="sequence of str, callable or None")  # fmt: skip
+    embedding: Any = hyper(("embed*",),
         words="Names or patterns of embeddings (vocabulary × dimension): normalised over the vocabulary.",
-        kind="sequence of str or callable",
-    )
-    rms: bool = hyper(
-        False,
-        words="Divide by the root mean square in place of the 2-norm: a rate larger by the root of the length.",
-    )
+        kind="sequence of str or callable")  # fmt: skip
+    rms: bool = hyper(False,
+        words="Divide by the root mean square in place of the 2-norm: a rate larger by the root of the"
+        " length.")  # fmt: skip
     floor: float = hyper(0.0, "[0, inf)", "Smallest divisor; 0 leaves lines of zeros at zero.")
-    others: Any = hyper(
-        Adam(lr=1e-3),
-        words="For leaves of less than two dimensions; default Adam at the same default rate.",
-        kind="Method",
-    )
+    others: Any = hyper(Adam(lr=1e-3),
+        words="For leaves of less than two dimensions; default Adam at the same default rate.", kind="Method")  # fmt: skip
 
     def _groups(self, x: Params) -> tuple[list[str], list[str], list[str], list[str]]:
         """Return the names of matrices, of those with momentum, of embeddings, and of the rest."""
@@ -115,11 +103,5 @@ class SCALE(Decay):
         return rebuild(x, new_x), new_s
 
 
-dialect(
-    SCALE,
-    "official",
-    "OptimAI-Lab/Minimalist_LLM_Pretraining",
-    "root mean square, floored",
-    rms=True,
-    floor=1e-8,
-)
+dialect(SCALE, "official", "OptimAI-Lab/Minimalist_LLM_Pretraining", "root mean square, floored", rms=True,
+    floor=1e-8)  # fmt: skip

@@ -14,12 +14,9 @@ from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.lmo import polar_and_nuclear
 from refopt.optimizers.common.orthogonal import orthogonalised
 
-PETHICK = Source(
-    "pethick-2025-training",
+PETHICK = Source("pethick-2025-training",
     "T. Pethick, W. Xie, K. Antonakopoulos, Z. Zhu, A. Silveti-Falls, V. Cevher",
-    "Training Deep Learning Models with Norm-Constrained LMOs",
-    arxiv="2502.07529",
-)
+    "Training Deep Learning Models with Norm-Constrained LMOs", arxiv="2502.07529")  # fmt: skip
 NORMS = ("auto", "spectral", "spectral-conv", "sign", "column", "row", "bias")
 
 
@@ -56,25 +53,20 @@ class Scion(Grouped):
     alpha: float = hyper(1.0, "(0, 1]", "α, one minus the usual momentum; 1: no average.")
     radius: float = hyper(1.0, "(0, inf)", "ρ.")
     constrained: bool = hyper(True, words="True: x stays in the ball of radius ρ once it is there.")
-    norm: str = hyper(
-        "auto",
-        NORMS,
-        "D of a weight of shape (d_out, d_in): ``sqrt(d_out / d_in) U V^T``; the same of a kernel flattened to (d_out, rest), by its number of taps; ``sign(d) / d_in``; columns over their RMS and d_in; rows over ``sqrt(d_in)`` times their length; a vector over its RMS. ``auto``: by the number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.",
-    )
+    norm: str = hyper("auto", NORMS,
+        "D of a weight of shape (d_out, d_in): ``sqrt(d_out / d_in) U V^T``; the same of a kernel"
+        " flattened to (d_out, rest), by its number of taps; ``sign(d) / d_in``; columns over their RMS"
+        " and d_in; rows over ``sqrt(d_in)`` times their length; a vector over its RMS. ``auto``: by the"
+        " number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.")  # fmt: skip
     normalized: bool = hyper(
         True, words="False: without the factors of d_in, and ``sqrt(d_out) U V^T`` (for input layers)."
     )
-    taps: str = hyper(
-        "product",
-        ("product", "power"),
-        "A kernel's number of taps: the product of its sides, or a power of the first side (the authors' code; the same for square kernels).",
-    )
+    taps: str = hyper("product", ("product", "power"),
+        "A kernel's number of taps: the product of its sides, or a power of the first side (the authors'"
+        " code; the same for square kernels).")  # fmt: skip
     at_least_one: bool = hyper(False, words="The spectral norm's factor is at least 1.")
-    factor: str = hyper(
-        "svd",
-        ("svd", "newton-schulz"),
-        "How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.",
-    )
+    factor: str = hyper("svd", ("svd", "newton-schulz"),
+        "How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
     ns_dtype: str | None = hyper(None, words="As in `Muon`.")
     ns_eps_rule: str = hyper("add", ("add", "clamp"), "For `refopt.matrix.polar.polar_newton_schulz`.")
@@ -85,7 +77,6 @@ class Scion(Grouped):
     words = {"others": "For all other leaves: another Scion with its own norm and radius."}
 
     def rule(self, xp):
-
         def scion(x, g, d, lr, keep):
             d = ema(d, g, 1.0 - self.alpha, self.alpha)
             return keep * x - lr * self.radius * self.direction(d), d
@@ -130,23 +121,7 @@ class Scion(Grouped):
         return _over(d, gain * xp.sqrt(xp.sum(d * d, axis=axis, keepdims=True)), self.eps)
 
 
-dialect(
-    Scion,
-    "official",
-    "LIONS-EPFL/scion scion.py",
-    "Newton-Schulz in bfloat16 (ns_dtype)",
-    factor="newton-schulz",
-    eps=1e-8,
-    taps="power",
-)
-dialect(
-    Scion,
-    "kozistr",
-    "pytorch_optimizer 4.1 SCION",
-    "Newton-Schulz in bfloat16 (ns_dtype)",
-    factor="newton-schulz",
-    ns_eps_rule="clamp",
-    eps=1e-8,
-    alpha=0.1,
-    constrained=False,
-)
+dialect(Scion, "official", "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16 (ns_dtype)",
+    factor="newton-schulz", eps=1e-8, taps="power")  # fmt: skip
+dialect(Scion, "kozistr", "pytorch_optimizer 4.1 SCION", "Newton-Schulz in bfloat16 (ns_dtype)",
+    factor="newton-schulz", ns_eps_rule="clamp", eps=1e-8, alpha=0.1, constrained=False)  # fmt: skip

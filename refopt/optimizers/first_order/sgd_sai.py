@@ -11,12 +11,8 @@ from refopt.core.params import Params, check_like, leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.decay import Decay
 
-XU = Source(
-    "xu-2024-no",
-    "M. Xu, L. Xiang, X. Cai, H. Wen",
-    "No More Adam: Learning Rate Scaling at Initialization is All You Need",
-    arxiv="2412.11768",
-)
+XU = Source("xu-2024-no", "M. Xu, L. Xiang, X. Cai, H. Wen",
+    "No More Adam: Learning Rate Scaling at Initialization is All You Need", arxiv="2412.11768")  # fmt: skip
 
 
 def signal_to_noise(g: Array, eps: float) -> Array:
@@ -54,14 +50,12 @@ class SGDSaI(Decay):
     lr: Rate = hyper(0.01, "[0, inf)", "η.")
     momentum: float = hyper(0.9, "[0, 1)", "μ.")
     eps: float = hyper(1e-8, "[0, inf)", "ε, beside the standard deviation.")
-    normalize: bool = hyper(
-        True,
-        words="Divide by the largest ratio (the paper); the authors' package does not, which makes rates larger by that ratio, about the square root of the largest block's size.",
-    )
+    normalize: bool = hyper(True,
+        words="Divide by the largest ratio (the paper); the authors' package does not, which makes rates"
+        " larger by that ratio, about the square root of the largest block's size.")  # fmt: skip
     weight_decay: float = hyper(0.01, "[0, inf)", "λ.")
 
     def rule(self, xp):
-
         def sai(x, g, m, gain, old, new, lr, l2, keep):
             m = old * m + new * (g + l2 * x)
             return keep * x - lr * gain * m, m, gain
@@ -92,10 +86,5 @@ class SGDSaI(Decay):
         return {"old": 0.0 if t == 1 else self.momentum, "new": 1.0 if t == 1 else 1.0 - self.momentum}
 
 
-dialect(
-    SGDSaI,
-    "official",
-    "AnonymousAlethiometer/SGD_SaI 1.0.3",
-    "not divided by the largest ratio",
-    normalize=False,
-)
+dialect(SGDSaI, "official", "AnonymousAlethiometer/SGD_SaI 1.0.3", "not divided by the largest ratio",
+    normalize=False)  # fmt: skip

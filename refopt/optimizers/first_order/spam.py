@@ -17,18 +17,10 @@ from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay, ElementwiseDecay
 
-HUANG_SPAM = Source(
-    "huang-2025-spam",
-    "T. Huang et al.",
-    "SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training",
-    arxiv="2501.06842",
-)
-HUANG_STABLE = Source(
-    "huang-2025-stable",
-    "T. Huang et al.",
-    "Stable-SPAM: How to Train in 4-Bit More Stably than 16-Bit Adam",
-    arxiv="2502.17055",
-)
+HUANG_SPAM = Source("huang-2025-spam", "T. Huang et al.",
+    "SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training", arxiv="2501.06842")  # fmt: skip
+HUANG_STABLE = Source("huang-2025-stable", "T. Huang et al.",
+    "Stable-SPAM: How to Train in 4-Bit More Stably than 16-Bit Adam", arxiv="2502.17055")  # fmt: skip
 
 
 @register(
@@ -66,11 +58,8 @@ class SPAM(ElementwiseDecay):
     clip_after: int = hyper(
         20, "int [0, inf)", "No clipping in the first so many steps, nor after a reset, while v is young."
     )
-    density: float = hyper(
-        1.0,
-        "(0, 1]",
-        "The share of a matrix's entries that have moments and move; drawn anew at every reset.",
-    )
+    density: float = hyper(1.0, "(0, 1]",
+        "The share of a matrix's entries that have moments and move; drawn anew at every reset.")  # fmt: skip
     seed: int = hyper(0, "int [0, inf)", "Of the masks.")
 
     slots = ("m", "v", "mask")
@@ -190,16 +179,12 @@ class StableSPAM(Decay):
     gamma2: float = hyper(0.9, "[0, 1)", "γ2.")
     gamma3: float = hyper(0.999, "[0, 1)", "γ3.")
     reset_every: int = hyper(1000, "int [1, inf)", "ΔT.")
-    total_steps: int | None = hyper(
-        None,
-        "int [1, inf)",
-        "If given, ``c_t = η_min + (1 - η_min)(1 + cos(π t / (total_steps + 1))) / 2`` multiplies β1 and γ1.",
-    )
+    total_steps: int | None = hyper(None, "int [1, inf)",
+        "If given, ``c_t = η_min + (1 - η_min)(1 + cos(π t / (total_steps + 1))) / 2`` multiplies β1 and γ1.")  # fmt: skip
     anneal_to: float = hyper(0.5, "[0, 1]", "η_min.")
     words = {"decay": "Decoupled decay comes before the step."}
 
     def rule(self, xp):
-
         def over(a: Any, b: Any) -> Any:
             """Divide; where b is 0, so is a, and the quotient is taken as 0."""
             return a / xp.where(b > 0, b, xp.ones_like(b))

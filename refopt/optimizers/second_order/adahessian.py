@@ -12,12 +12,8 @@ from refopt.core.rng import rademacher
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-YAO = Source(
-    "yao-2020-adahessian",
-    "Z. Yao, A. Gholami, S. Shen, M. Mustafa, K. Keutzer, M. W. Mahoney",
-    "ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning",
-    arxiv="2006.00719",
-)
+YAO = Source("yao-2020-adahessian", "Z. Yao, A. Gholami, S. Shen, M. Mustafa, K. Keutzer, M. W. Mahoney",
+    "ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning", arxiv="2006.00719")  # fmt: skip
 
 # The axes over which a leaf of 1, 2, 3, 4 dimensions is averaged.
 AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
@@ -64,15 +60,12 @@ class AdaHessian(ElementwiseDecay):
     beta2: float = hyper(0.999, "[0, 1)")
     eps: float = hyper(1e-4, "[0, inf)", "ε, outside the power.")
     hessian_power: float = hyper(1.0, "[0, 1]", "k.")
-    average: str = hyper(
-        "kernel",
-        tuple(AVERAGES),
-        "Over which axes D averages: the last two of 4-D leaves; besides, a row of a matrix and the last axis of 3-D leaves; nothing.",
-    )
-    absolute: bool = hyper(
-        False,
-        words="False: the average of h itself (the paper). True: of its absolute value, so that signs never cancel (the authors' code).",
-    )
+    average: str = hyper("kernel", tuple(AVERAGES),
+        "Over which axes D averages: the last two of 4-D leaves; besides, a row of a matrix and the last"
+        " axis of 3-D leaves; nothing.")  # fmt: skip
+    absolute: bool = hyper(False,
+        words="False: the average of h itself (the paper). True: of its absolute value, so that signs"
+        " never cancel (the authors' code).")  # fmt: skip
     probes: int = hyper(1, "int [1, inf)", "Draws of z whose h are averaged.")
     update_every: int = hyper(
         1, "int [1, inf)", "The Hessian is asked for every so many steps, and kept between."
@@ -80,7 +73,6 @@ class AdaHessian(ElementwiseDecay):
     average_stale: bool = hyper(
         True, words="v takes the kept D on the steps between (timm); otherwise v waits."
     )
-    words = {"weight_decay": "λ.", "decay": "Decoupled as above."}
 
     def rule(self, xp):
         plain = self.hessian_power == 1.0
@@ -139,37 +131,11 @@ class AdaHessian(ElementwiseDecay):
         }
 
 
-dialect(
-    AdaHessian,
-    "official",
-    "amirgholami/adahessian image_classification",
-    "the average of |Hz|, not of z*Hz",
-    absolute=True,
-)
-dialect(
-    AdaHessian,
-    "instruction",
-    "amirgholami/adahessian instruction",
-    "averages rows of matrices too",
-    absolute=True,
-    average="rows",
-)
-dialect(
-    AdaHessian,
-    "timm",
-    "timm 1.0 adahessian",
-    "avg_conv_kernel=True is average='kernel' with absolute=True",
-    lr=0.1,
-    eps=1e-8,
-    average="none",
-)
-dialect(
-    AdaHessian,
-    "kozistr",
-    "pytorch_optimizer 4.1 AdaHessian",
-    "v moves only when the Hessian is refreshed",
-    lr=0.1,
-    eps=1e-16,
-    average="none",
-    average_stale=False,
-)
+dialect(AdaHessian, "official", "amirgholami/adahessian image_classification",
+    "the average of |Hz|, not of z*Hz", absolute=True)  # fmt: skip
+dialect(AdaHessian, "instruction", "amirgholami/adahessian instruction", "averages rows of matrices too",
+    absolute=True, average="rows")  # fmt: skip
+dialect(AdaHessian, "timm", "timm 1.0 adahessian",
+    "avg_conv_kernel=True is average='kernel' with absolute=True", lr=0.1, eps=1e-8, average="none")  # fmt: skip
+dialect(AdaHessian, "kozistr", "pytorch_optimizer 4.1 AdaHessian",
+    "v moves only when the Hessian is refreshed", lr=0.1, eps=1e-16, average="none", average_stale=False)  # fmt: skip

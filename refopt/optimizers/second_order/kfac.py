@@ -17,12 +17,8 @@ from refopt.core.params import Params
 from refopt.core.problem import Layer
 from refopt.core.registry import Source, register
 
-MARTENS = Source(
-    "martens-2015-optimizing",
-    "J. Martens, R. Grosse",
-    "Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
-    arxiv="1503.05671",
-)
+MARTENS = Source("martens-2015-optimizing", "J. Martens, R. Grosse",
+    "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", arxiv="1503.05671")  # fmt: skip
 
 Factors = dict[str, tuple[Array, Array]]
 
@@ -95,11 +91,8 @@ class KFAC(Method):
     damping: float = hyper(
         150.0, "(0, inf)", "λ before the first step; adapted by the Levenberg-Marquardt rule (section 6.5)."
     )
-    eta: float | None = hyper(
-        None,
-        "[0, inf)",
-        "η, the strength of the problem's own L2 term. None: the problem's attribute ``l2``, or 0.",
-    )
+    eta: float | None = hyper(None, "[0, inf)",
+        "η, the strength of the problem's own L2 term. None: the problem's attribute ``l2``, or 0.")  # fmt: skip
     momentum: bool = hyper(True, words="Include the last step δ_0 (section 7); otherwise μ = 0.")
     rescale: bool = hyper(True, words="Choose α (section 6.4); otherwise α = 1 and no momentum.")
     decay: float = hyper(0.95, "[0, 1)", "The limit of ε_k.")

@@ -14,24 +14,13 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
 
-MARQUARDT = Source(
-    "marquardt-1963-algorithm",
-    "D. W. Marquardt",
-    "An Algorithm for Least-Squares Estimation of Nonlinear Parameters",
-    doi="10.1137/0111030",
-)
-LEVENBERG = Source(
-    "levenberg-1944-method",
-    "K. Levenberg",
+MARQUARDT = Source("marquardt-1963-algorithm", "D. W. Marquardt",
+    "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", doi="10.1137/0111030")  # fmt: skip
+LEVENBERG = Source("levenberg-1944-method", "K. Levenberg",
     "A method for the solution of certain non-linear problems in least squares",
-    venue="Quarterly of Applied Mathematics 2:164-168",
-)
-NIELSEN = Source(
-    "nielsen-1999-damping",
-    "H. B. Nielsen",
-    "Damping Parameter in Marquardt's Method",
-    venue="Technical University of Denmark, IMM-REP-1999-05",
-)
+    venue="Quarterly of Applied Mathematics 2:164-168")  # fmt: skip
+NIELSEN = Source("nielsen-1999-damping", "H. B. Nielsen", "Damping Parameter in Marquardt's Method",
+    venue="Technical University of Denmark, IMM-REP-1999-05")  # fmt: skip
 
 
 @register(
@@ -68,22 +57,13 @@ class LevenbergMarquardt(Method):
     True
     """
 
-    damping: float | None = hyper(
-        None,
-        "[0, inf)",
-        "λ before the first step. None: `tau` times the largest entry of diag(J^T J) at the start.",
-    )
+    damping: float | None = hyper(None, "[0, inf)",
+        "λ before the first step. None: `tau` times the largest entry of diag(J^T J) at the start.")  # fmt: skip
     tau: float = hyper(1e-3, "(0, inf)")
-    rule: str = hyper(
-        "marquardt",
-        ("marquardt", "nielsen"),
-        "λ / 10 and 10 λ; or Nielsen's ``λ max(1/3, 1 - (2ρ - 1)³)``, and growth by 2, 4, 8, ….",
-    )
-    scaling: str = hyper(
-        "identity",
-        ("identity", "diagonal", "running-maximum"),
-        "D: I (Levenberg), diag(J^T J) (Marquardt), or its largest values so far (MINPACK).",
-    )
+    rule: str = hyper("marquardt", ("marquardt", "nielsen"),
+        "λ / 10 and 10 λ; or Nielsen's ``λ max(1/3, 1 - (2ρ - 1)³)``, and growth by 2, 4, 8, ….")  # fmt: skip
+    scaling: str = hyper("identity", ("identity", "diagonal", "running-maximum"),
+        "D: I (Levenberg), diag(J^T J) (Marquardt), or its largest values so far (MINPACK).")  # fmt: skip
     accept: float = hyper(0.0, "[0, 1)", "Least gain for a step to be taken.")
     words = {"schedule": "Not used."}
 

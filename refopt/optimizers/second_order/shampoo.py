@@ -16,12 +16,8 @@ from refopt.matrix.inverse_root import inverse_pth_root
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.modes import mode_gram, mode_product
 
-GUPTA = Source(
-    "gupta-2018-shampoo",
-    "V. Gupta, T. Koren, Y. Singer",
-    "Shampoo: Preconditioned Stochastic Tensor Optimization",
-    arxiv="1802.09568",
-)
+GUPTA = Source("gupta-2018-shampoo", "V. Gupta, T. Koren, Y. Singer",
+    "Shampoo: Preconditioned Stochastic Tensor Optimization", arxiv="1802.09568")  # fmt: skip
 
 
 def square_zeros(leaf: Array, n: int) -> Array:
@@ -72,38 +68,36 @@ class Shampoo(Decay):
     lr: Rate = hyper(0.1, "[0, inf)", "η, in the units of W.")
     eps: float = hyper(1e-4, "(0, inf)", "ε, in the units of the gradient squared.")
     exponent: str = hyper("twice-order", ("twice-order", "order"), "-1/(2k), or -1/k.")
-    in_turn: bool = hyper(
-        False,
-        words="False: every axis sees the raw gradient. True: the gradient already preconditioned along the axes before.",
-    )
-    momentum: float = hyper(
-        0.0,
-        "[0, 1)",
-        "μ: ``(1 - μ) G_t + μ`` times the last preconditioned step takes the gradient's place, the first gradient for the first step. The libraries' way; Algorithm 2 has none (0).",
-    )
-    root: str = hyper(
-        "eigh",
-        ("eigh", "newton"),
-        "How the inverse root is computed: by eigendecomposition, or by the coupled Newton iteration of `refopt.matrix.inverse_root.inverse_pth_root`.",
-    )
-    scalars_too: bool = hyper(
-        True,
-        words="A scalar is a vector of one entry (True); or, having no axis, has no preconditioner, as in libraries.",
-    )
+    in_turn: bool = hyper(False,
+        words="False: every axis sees the raw gradient. True: the gradient already preconditioned along"
+        " the axes before.")  # fmt: skip
+    momentum: float = hyper(0.0, "[0, 1)",
+        "μ: ``(1 - μ) G_t + μ`` times the last preconditioned step takes the gradient's place, the first"
+        " gradient for the first step. The libraries' way; Algorithm 2 has none (0).")  # fmt: skip
+    root: str = hyper("eigh", ("eigh", "newton"),
+        "How the inverse root is computed: by eigendecomposition, or by the coupled Newton iteration of"
+        " `refopt.matrix.inverse_root.inverse_pth_root`.")  # fmt: skip
+    scalars_too: bool = hyper(True,
+        words="A scalar is a vector of one entry (True); or, having no axis, has no preconditioner, as"
+        " in libraries.")  # fmt: skip
 
     def rule(self, xp):
-
-        def shampoo(x, g, sums, *rest):
-            *buffer, lr, first, l2, keep = rest
-            if buffer and not first:
-                g = (1.0 - self.momentum) * g + self.momentum * buffer[0]
+        def moved(x, g, sums, lr, l2, keep):
             step = g + l2 * x
             if x.shape or self.scalars_too:
                 step, sums = self.precondition(xp.reshape(step, x.shape or (1,)), sums)
                 step = xp.reshape(step, x.shape)
-            return (keep * x - lr * step, sums, *([step] if buffer else []))
+            return keep * x - lr * step, sums, step
 
-        return shampoo
+        def shampoo(x, g, sums, lr, l2, keep):
+            return moved(x, g, sums, lr, l2, keep)[:2]
+
+        def with_momentum(x, g, sums, buffer, first, lr, l2, keep):
+            if not first:
+                g = (1.0 - self.momentum) * g + self.momentum * buffer
+            return moved(x, g, sums, lr, l2, keep)
+
+        return with_momentum if self.momentum else shampoo
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the Gram sums, and the last step where there is momentum."""
@@ -132,14 +126,6 @@ class Shampoo(Decay):
 dialect(
     Shampoo, "kozistr", "pytorch_optimizer 4.1 Shampoo", lr=1e-3, eps=1e-6, decay="coupled", scalars_too=False
 )
-dialect(
-    Shampoo,
-    "jettify",
-    "jettify/pytorch-optimizer torch_optimizer/shampoo.py",
-    "exponent -1/k; an axis sees the gradient already preconditioned along those before",
-    lr=0.1,
-    exponent="order",
-    in_turn=True,
-    decay="coupled",
-    scalars_too=False,
-)
+dialect(Shampoo, "jettify", "jettify/pytorch-optimizer torch_optimizer/shampoo.py",
+    "exponent -1/k; an axis sees the gradient already preconditioned along those before", lr=0.1,
+    exponent="order", in_turn=True, decay="coupled", scalars_too=False)  # fmt: skip

@@ -18,12 +18,9 @@ from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.shampoo import GUPTA, square_zeros
 
-VYAS = Source(
-    "vyas-2024-soap",
+VYAS = Source("vyas-2024-soap",
     "N. Vyas, D. Morwani, R. Zhao, I. Shapira, D. Brandfonbrener, L. Janson, S. Kakade",
-    "SOAP: Improving and Stabilizing Shampoo using Adam",
-    arxiv="2409.11321",
-)
+    "SOAP: Improving and Stabilizing Shampoo using Adam", arxiv="2409.11321")  # fmt: skip
 Modes = tuple[Array, ...]
 
 
@@ -106,14 +103,14 @@ class SOAP(Decay):
     update_every: int = hyper(10, "int [1, inf)", "f.")
     max_size: int = hyper(10000, "int [0, inf)", "Longer axes are not rotated.")
     vectors: bool = hyper(False, words="Whether leaves of one axis are preconditioned; else they have Adam.")
-    first_step: bool = hyper(
-        False,
-        words="False: the first call only fills the preconditioner, and steps are counted from the second (the listing takes Q as given; the authors' code begins so). True: the first call makes a step too, in the basis of its own gradient, where that is diagonal and the rest is rounding.",
-    )
-    sort: bool = hyper(
-        False,
-        words="True: before a refresh the columns of Q, and V with them, are put in descending order of ``diag(Q^T H Q)``.",
-    )
+    first_step: bool = hyper(False,
+        words="False: the first call only fills the preconditioner, and steps are counted from the"
+        " second (the listing takes Q as given; the authors' code begins so). True: the first call"
+        " makes a step too, in the basis of its own gradient, where that is diagonal and the rest"
+        " is rounding.")  # fmt: skip
+    sort: bool = hyper(False,
+        words="True: before a refresh the columns of Q, and V with them, are put in descending order of"
+        " ``diag(Q^T H Q)``.")  # fmt: skip
     decay_after: bool = hyper(False, words="True: decoupled decay multiplies the new W, not the old.")
     weight_decay: float = hyper(0.01, "[0, inf)")
 
@@ -179,12 +176,5 @@ class SOAP(Decay):
         return v, tuple(new)
 
 
-dialect(
-    SOAP,
-    "official",
-    "nikhilvyas/SOAP soap.py",
-    "columns of the basis (and V) are sorted at a refresh",
-    sort=True,
-    eps_corrected=False,
-    decay_after=True,
-)
+dialect(SOAP, "official", "nikhilvyas/SOAP soap.py", "columns of the basis (and V) are sorted at a refresh",
+    sort=True, eps_corrected=False, decay_after=True)  # fmt: skip

@@ -13,12 +13,9 @@ from refopt.core.rng import normal, rademacher
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-LIU_SOPHIA = Source(
-    "liu-2023-sophia",
-    "H. Liu, Z. Li, D. Hall, P. Liang, T. Ma",
+LIU_SOPHIA = Source("liu-2023-sophia", "H. Liu, Z. Li, D. Hall, P. Liang, T. Ma",
     "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training",
-    arxiv="2305.14342",
-)
+    arxiv="2305.14342")  # fmt: skip
 
 
 def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
@@ -81,11 +78,9 @@ class Sophia(ElementwiseDecay):
     eps: float = hyper(1e-12, "(0, inf)", "ε, in units of the Hessian.")
     limit: float = hyper(1.0, "(0, inf)", "What an entry is clipped to; the paper's 1.")
     update_every: int = hyper(10, "int [1, inf)", "k.")
-    estimator: str = hyper(
-        "hutchinson",
-        ("hutchinson", "gnb"),
-        "ĥ: ``u ⊙ (∇²L u)`` with random u; or ``B ĝ ⊙ ĝ`` with ĝ the batch gradient under labels drawn from the model (`gauss_newton_bartlett`), which needs a problem with ``layers``.",
-    )
+    estimator: str = hyper("hutchinson", ("hutchinson", "gnb"),
+        "ĥ: ``u ⊙ (∇²L u)`` with random u; or ``B ĝ ⊙ ĝ`` with ĝ the batch gradient under labels drawn"
+        " from the model (`gauss_newton_bartlett`), which needs a problem with ``layers``.")  # fmt: skip
     probe: str = hyper("normal", ("normal", "rademacher"), "The distribution of u.")
     eps_added: bool = hyper(False, words="False as above; True: the denominator is ``max(γ h, 0) + ε``.")
     stale: bool = hyper(False, words="True: the step uses the h of before this step's refresh.")
@@ -145,37 +140,11 @@ class Sophia(ElementwiseDecay):
         }
 
 
-dialect(
-    Sophia,
-    "official",
-    "Liuhong99/Sophia sophia.py, train_sophiag.py",
+dialect(Sophia, "official", "Liuhong99/Sophia sophia.py, train_sophiag.py",
     "its rho times batch size is gamma here, its h has no factor B; h stays 0 for the first period",
-    estimator="gnb",
-    beta1=0.965,
-    gamma=0.04,
-    eps=1e-15,
-    eps_added=True,
-    refresh_first=False,
-)
-dialect(
-    Sophia,
-    "optax",
-    "optax 0.2.8 contrib.sophia",
-    "a step uses the h of before its refresh",
-    beta1=0.965,
-    eps=1e-8,
-    probe="rademacher",
-    stale=True,
-    bias_correction=True,
-    weight_decay=1e-4,
-)
-dialect(
-    Sophia,
-    "kozistr",
-    "pytorch_optimizer 4.1 SophiaH",
-    "the paper's first version: clipped to limit, lr scaled accordingly",
-    lr=6e-2,
-    gamma=1.0,
-    limit=1e-2,
-    weight_decay=0.0,
-)
+    estimator="gnb", beta1=0.965, gamma=0.04, eps=1e-15, eps_added=True, refresh_first=False)  # fmt: skip
+dialect(Sophia, "optax", "optax 0.2.8 contrib.sophia", "a step uses the h of before its refresh", beta1=0.965,
+    eps=1e-8, probe="rademacher", stale=True, bias_correction=True, weight_decay=1e-4)  # fmt: skip
+dialect(Sophia, "kozistr", "pytorch_optimizer 4.1 SophiaH",
+    "the paper's first version: clipped to limit, lr scaled accordingly", lr=6e-2, gamma=1.0, limit=1e-2,
+    weight_decay=0.0)  # fmt: skip

@@ -9,12 +9,8 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params, map_leaves
 from refopt.core.registry import Source, register
 
-JOHNSON = Source(
-    "johnson-2013-accelerating",
-    "R. Johnson, T. Zhang",
-    "Accelerating Stochastic Gradient Descent using Predictive Variance Reduction",
-    venue="NeurIPS 26",
-)
+JOHNSON = Source("johnson-2013-accelerating", "R. Johnson, T. Zhang",
+    "Accelerating Stochastic Gradient Descent using Predictive Variance Reduction", venue="NeurIPS 26")  # fmt: skip
 
 
 @register("svrg", source=JOHNSON, where="Figure 1, Procedure SVRG")
@@ -39,16 +35,11 @@ class SVRG(Method):
     """
 
     lr: Rate = hyper(0.01, "[0, inf)", "η.")
-    inner_steps: int | None = hyper(
-        None,
-        "int [1, inf)",
-        "m. None: twice the number of batches in the data, the paper's suggestion for convex problems.",
-    )
-    option: str = hyper(
-        "I",
-        ("I", "II"),
-        "The next snapshot is the last iterate (I), or one of w_0 … w_{m-1} drawn at random, from where the next inner loop starts (II, what the theorem is about).",
-    )
+    inner_steps: int | None = hyper(None, "int [1, inf)",
+        "m. None: twice the number of batches in the data, the paper's suggestion for convex problems.")  # fmt: skip
+    option: str = hyper("I", ("I", "II"),
+        "The next snapshot is the last iterate (I), or one of w_0 … w_{m-1} drawn at random, from where"
+        " the next inner loop starts (II, what the theorem is about).")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
