@@ -42,8 +42,8 @@ class Method:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # A subclass without fields of its own (the oracle makes thousands) has its base's.
-        if inspect.get_annotations(cls):
+        # A subclass without fields of its own (the oracle makes thousands) has its base's; a copy, its own.
+        if inspect.get_annotations(cls) and "__dataclass_fields__" not in cls.__dict__:
             dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:

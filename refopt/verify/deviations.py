@@ -198,16 +198,16 @@ def with_namespace(method: Any, make: Callable[[Any, Any], dict[str, Callable[..
     return rewritten(method, rule=rule)
 
 
-def with_scalars(method: Any, change: Callable[[Any, int, dict[str, float]], dict[str, float]]) -> Any:
+def with_numbers(method: Any, change: Callable[[Any, int, dict[str, float]], dict[str, float]]) -> Any:
     """Return `method` with its step's numbers changed: ``change(method, t, numbers)``."""
     if not isinstance(method, LeafRule):
         return None
     cls = type(method)
 
-    def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
-        return change(self, t, cls.scalars(self, t, carried))
+    def numbers(self: Any, t: int, carried: Any) -> dict[str, float]:
+        return change(self, t, cls.numbers(self, t, carried))
 
-    return rewritten(method, scalars=scalars)
+    return rewritten(method, numbers=numbers)
 
 
 class Around:
@@ -263,5 +263,5 @@ def refit(method: Any, inner: Any) -> Any:
 
 __all__ = [
     "Around", "Deviation", "altered", "around", "blended", "deviation", "fields", "innermost", "known",
-    "refit", "rewritten", "with_namespace", "with_scalars", "with_shared",
+    "refit", "rewritten", "with_namespace", "with_numbers", "with_shared",
 ]  # fmt: skip

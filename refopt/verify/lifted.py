@@ -220,7 +220,7 @@ def lift(method: Elementwise, ctx: Any, *, scalars: bool = True) -> Any:
             return [out[place] for place in range(len(outs[0])) for out in outs]
 
     if not scalars:
-        for name in ("start_numbers", "carry", "scalars"):
+        for name in ("start_numbers", "carry", "numbers"):
             setattr(Lifted, name, staticmethod(getattr(method, name)))
     out: Any = object.__new__(Lifted)
     out.__dict__.update(how.method(method).__dict__)

@@ -206,12 +206,12 @@ def noisy_method(method: Any, run: int, size: float) -> Any:
     if not isinstance(method, LeafRule):
         return up if run % 2 else down
 
-    def scalars(t: int, carried: Any) -> dict[str, float]:
-        high, low = up.scalars(t, carried), down.scalars(t, carried)
+    def numbers(t: int, carried: Any) -> dict[str, float]:
+        high, low = up.numbers(t, carried), down.numbers(t, carried)
         return {k: (high if place >> run & 1 else low)[k] for place, k in enumerate(high)}
 
     other = copy.copy(method)
-    object.__setattr__(other, "scalars", scalars)
+    object.__setattr__(other, "numbers", numbers)
     return other
 
 
@@ -291,7 +291,7 @@ def operations(method: Any) -> int:
     one = np.ones(1)
     s = method.init(one)
     names = method.active_slots()
-    numbers_ = method.scalars(1, method.carry(1, s))
+    numbers_ = method.numbers(1, method.carry(1, s))
     arguments = [_Counter(one, count) for _ in range(1 + len(method.given) + len(names))]
     try:
         with np.errstate(all="ignore"):

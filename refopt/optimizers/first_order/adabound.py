@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from refopt.core.arrays import Array
 from refopt.core.hyper import hyper
@@ -43,7 +44,7 @@ class AdaBound(OnlineAdam):
     [-0.5]
     """
 
-    slots = ("m", "v")
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
     final_lr: float = hyper(0.1, "[0, inf)", "α*, the rate of the SGD at the end.")
     gamma: float | None = hyper(
         None, "(0, inf)", "γ, how fast the bounds meet; None: 1 - β2, as in the paper's experiments."

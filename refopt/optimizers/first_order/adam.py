@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
@@ -19,7 +21,7 @@ class AdamFamily(ElementwiseDecay):
     corrections, so that the denominator ``sqrt(v) * root + eps`` is Adam's ``sqrt(v_hat) + eps``.
     """
 
-    slots = ("m", "v")
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
     lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)", "β1.")
     beta2: float = hyper(0.999, "[0, 1)", "β2.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from refopt.core.arrays import Array
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
@@ -17,7 +19,7 @@ BOLTE = Source("bolte-2024-second", "J. Bolte, R. Boustany, E. Pauwels, A. Puric
 class PhaseSpace(ElementwiseDecay):
     """What both methods share: the point's companion ψ, started where it pulls on nothing."""
 
-    slots = ("psi",)
+    slots: ClassVar[tuple[str, ...]] = ("psi",)
     lr: Rate = hyper(0.01, "[0, inf)", "The first rate; a time step.")
     alpha: float = hyper(0.5, "[0, inf)", "α, viscous damping.")
     beta: float = hyper(0.1, "(0, inf)", "β, Newtonian damping.")

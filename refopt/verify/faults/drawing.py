@@ -10,7 +10,7 @@ import numpy as np
 from refopt.core import params
 from refopt.core.method import LeafRule
 from refopt.core.rng import generator
-from refopt.verify.deviations import altered, deviation, rewritten, with_scalars
+from refopt.verify.deviations import altered, deviation, rewritten, with_numbers
 
 GRAVITY, SCALED = ("gravity",), ("randomly-scaled-sgdm",)
 
@@ -61,7 +61,7 @@ deviation("start-twice", "with twice the start's spread", stage="text", only=GRA
 
 def _scaled(change: Callable[[Any, int, float], float]) -> Callable[[Any], Any]:
     """Return the change of the drawn scale: ``change(method, t, s)``."""
-    return lambda method: with_scalars(
+    return lambda method: with_numbers(
         method, lambda m, t, numbers: {**numbers, "s": change(m, t, numbers["s"])}
     )
 

@@ -21,7 +21,7 @@ from refopt.verify.deviations import (
     refit,
     rewritten,
     with_namespace,
-    with_scalars,
+    with_numbers,
 )
 
 
@@ -100,7 +100,7 @@ def _(method: Any) -> Any:
         step = numbers["step_v"] / beta2 * (1.0 - beta2) if beta2 else 0.0
         return {**numbers, "weight": 1.0 - beta2, "step_v": step}
 
-    return with_scalars(method, changed)
+    return with_numbers(method, changed)
 
 
 @deviation(
@@ -125,11 +125,11 @@ def _(method: Any) -> Any:
             v = beta * v + fresh * (g * g) - m * m
             return gain * g / (xp.sqrt(v + eps_in) + eps_out), v, m
 
-        def centered(x, g, v, m, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep, zero, one):  # type: ignore[no-untyped-def]
+        def centered(x, g, v, m, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep):
             u, v, m = scaled(x, g, v, m, beta, fresh, eps_in, eps_out, gain, l2)
             return keep * x - out * u, v, m
 
-        def both(x, g, v, m, b, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep, zero, one):  # type: ignore[no-untyped-def]
+        def both(x, g, v, m, b, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep):
             u, v, m = scaled(x, g, v, m, beta, fresh, eps_in, eps_out, gain, l2)
             b = mu * b + u
             return keep * x - out * (mu * b + u if have["nesterov"] else b), v, m, b
@@ -182,7 +182,7 @@ def _(method: Any) -> Any:
         now = self.momentum(t)
         return {**numbers, "direct": numbers["direct"] / (1.0 - now) * now}
 
-    return with_scalars(method, changed)
+    return with_numbers(method, changed)
 
 
 def _lars(*, in_norm: bool) -> Callable[[Any], Any]:
@@ -204,7 +204,7 @@ def _lars(*, in_norm: bool) -> Callable[[Any], Any]:
         def rule(self: Any, xp: Namespace) -> Rule:
             adapts = self.always_adapt or self.weight_decay > 0.0
 
-            def lars(w, g, v, rate, mu, fresh, inside, out):  # type: ignore[no-untyped-def]
+            def lars(w, g, v, rate, mu, fresh, inside, out):
                 if adapts and SHAPES[self.adapt](w):
                     g = self._local(w, g, g + self.weight_decay * w, rate) * g
                 v = mu * v + fresh * inside * g
@@ -286,7 +286,7 @@ def _(method: Any) -> Any:
     def rule(self: Any, xp: Namespace) -> Rule:
         b1, b2, eps = self.beta1, self.beta2, self.eps
 
-        def adamp(x, g, m, v, step, root, _, l2, keep, keep_free):  # type: ignore[no-untyped-def]
+        def adamp(x, g, m, v, step, root, l2, keep, keep_free):
             g = g + l2 * x
             m, v = ema(m, g, b1, 1.0 - b1), ema(v, g * g, b2, 1.0 - b2)
             ahead = ema(m, g, b1, 1.0 - b1) if self.nesterov else m

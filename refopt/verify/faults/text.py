@@ -260,21 +260,19 @@ def _rooted(
         eps = fields(method).get("eps")
         if drop_eps and not eps:
             return None
-        if not hasattr(method, "scalars"):
+        if not hasattr(method, "numbers"):
             return None
         cls, now = type(method), [1.0]
 
-        def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
-            numbers = cls.scalars(self, t, carried)
-            now[0] = numbers.get("root", 1.0)
+        def numbers(self: Any, t: int, carried: Any) -> dict[str, float]:
+            found: dict[str, float] = cls.numbers(self, t, carried)
+            now[0] = found.get("root", 1.0)
             if drop_eps:
-                numbers = {
-                    k: 0.0 if k.startswith("eps") and k != "eps_root" else v for k, v in numbers.items()
-                }
-            return numbers
+                found = {k: 0.0 if k.startswith("eps") and k != "eps_root" else v for k, v in found.items()}
+            return found
 
         changed = with_namespace(method, lambda m, xp: {"sqrt": make(m, xp, eps or 0.0, now[0])})
-        return None if changed is None else rewritten(changed, scalars=scalars)
+        return None if changed is None else rewritten(changed, numbers=numbers)
 
     return change
 
