@@ -8,16 +8,17 @@ import json
 from typing import Any
 
 from refopt.cli.console import console, table
-from refopt.core.registry import Entry, entry, methods
+from refopt.core.index import index
+from refopt.core.registry import Entry, entry
 
 
 def list_methods(kind: str | None, as_json: bool) -> int:
     """Print every registered name, or those of one kind."""
-    found = methods(kind)
+    found = [row for row in index().values() if kind in (None, row.kind)]
     if as_json:
-        print(json.dumps([{"name": m.name, "kind": m.kind, "summary": m.summary} for m in found], indent=1))
+        print(json.dumps([{"name": r.name, "kind": r.kind, "summary": r.summary} for r in found], indent=1))
         return 0
-    rows = [(m.name, m.kind, f"{m.source.authors.split(',')[0]} {m.source.year}", m.summary) for m in found]
+    rows = [(r.name, r.kind, r.paper, r.summary) for r in found]
     console().print(table(("name", "kind", "source", "what it is"), rows))
     return 0
 

@@ -12,18 +12,13 @@ from typing import Any, TypeVar
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
 from refopt.core.hyper import check_known
+from refopt.core.index import ROOMS, default_kind, index
 
 KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
 EVIDENCE_KINDS = ("parity", "claim", "identity")
-
-# The rooms that hold methods; everything registered lives in a module below one of them.
-ROOMS = (
-    "optimizers", "wrappers", "schedules", "curvature", "matrix", "linear", "transport", "bilevel",
-    "estimators", "aggregators", "diagnostics", "problems",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,7 +166,7 @@ def register(
     every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
 
     def add(obj: T) -> T:
-        of_kind = kind or ("wrapper" if obj.__module__.startswith("refopt.wrappers.") else "optimizer")
+        of_kind = kind or default_kind(obj.__module__)
         wanted = needs
         if wanted is None:
             wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
@@ -224,7 +219,7 @@ def dialect(method: type, name: str, library: str, note: str = "", /, **settings
 
 
 def _discover() -> None:
-    """Import every module of the rooms once, so that their decorators run."""
+    """Import every module of the rooms once: for what looks at all names."""
     global _discovered
     if _discovered:
         return
@@ -281,7 +276,12 @@ def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"name: wanted a str, got {type(name).__qualname__}")
-    _discover()
+    row = index().get(name)
+    if name not in _entries and row is not None:
+        importlib.import_module(row.module)
+    if name not in _entries:
+        # Not in the index, or no longer where it says: a file that was just written.
+        _discover()
     found = _entries.get(name)
     if found is None:
         known = [e.name for e in _entries.values() if kinds is None or e.kind in kinds]

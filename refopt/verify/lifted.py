@@ -173,7 +173,7 @@ class Lift:
                 body[name] = self.function(value, cell)
             elif isinstance(value, property) and isinstance(value.fget, types.FunctionType):
                 body[name] = property(self.function(value.fget, cell))
-            elif name not in ("__dict__", "__weakref__"):
+            elif name not in ("__dict__", "__weakref__", "__init_subclass__"):
                 body[name] = value
         copy = self._classes[cls] = type(cls.__name__, tuple(self.cls(b) for b in cls.__bases__), body)
         cell.cell_contents = copy

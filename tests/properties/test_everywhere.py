@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -26,6 +27,8 @@ GRADIENT_ONLY = [
     if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)
 ]
 STEPS = 100
+# Gravity draws a velocity before the first step.
+MOVING = {"gravity"}
 
 # What a problem is asked to be small enough for a hundred steps of the dearest method.
 SMALL: dict[str, dict[str, Any]] = {
@@ -190,16 +193,48 @@ def test_numba_engine_in_minimize(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_rule_has_no_literals_and_names_its_scalars(name: str) -> None:
-    """A float literal would widen float32 in a compiled loop; scalars are passed by position."""
+def test_rule_takes_what_there_is(name: str) -> None:
+    """No whole literal (in a compiled loop it would widen float32), and no number that the rule does not take."""
     o = refopt.optimizer(name)
     rule = o.rule(np)
-    assert not [c for c in rule.__code__.co_consts if isinstance(c, (int, float)) and not isinstance(c, bool)]
-    scalars = o.scalars(3, {**o.start_numbers(), **o.carry(3, {"t": 2, **o.start_numbers()})})
-    want = ["x", *o.given, *o.active_slots(), *scalars]
-    got = list(inspect.signature(rule).parameters)
-    assert len(got) == len(want)
-    assert got[-len(scalars) :] == list(scalars)
+    whole = [c for c in rule.__code__.co_consts if isinstance(c, int) and not isinstance(c, bool)]
+    assert not whole, f"{name}: write {whole} as floats"
+    carried = o.carry(3, {"t": 2, **o.start_numbers()})
+    unused = set(o.scalars(3, {**o.start_numbers(), **carried})) - set(inspect.signature(rule).parameters)
+    assert not unused, f"{name}: the rule has no parameter for {sorted(unused)} of scalars"
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-50])
+@pytest.mark.parametrize("name", [n for n in GRADIENT_ONLY if n not in MOVING])
+def test_no_gradient_no_move(name: str, eps: float) -> None:
+    """Without eps, or with one that rounds to zero, a zero gradient moves nothing and makes no NaN.
+
+    The house rule for 0/0: such a coordinate stands still. All coordinates here; for an elementwise rule
+    also one beside others that move.
+    """
+    cls = type(refopt.optimizer(name))
+    tiny = {
+        f.name: eps
+        for f in dataclasses.fields(cls)
+        if f.name.startswith("eps") and str(f.metadata.get("allowed")).startswith(("[0", "(0"))
+    }
+    tiny = {
+        k: v for k, v in tiny.items() if v or str(cls.__dataclass_fields__[k].metadata["allowed"])[0] == "["
+    }
+    still = {
+        k: v for k, v in (("weight_decay", 0.0), ("constrained", False)) if k in cls.__dataclass_fields__
+    }
+    o = refopt.optimizer(name, **tiny, **still)
+    x = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+    g = np.linspace(-3.0, 1.5, 12, dtype=np.float32).reshape(4, 3)
+    g[1, 1] = 0.0
+    for gradient in (0.0 * g, g) if name in ELEMENTWISE else (0.0 * g,):
+        y, s = x, o.init(x)
+        for _ in range(4):
+            y, s = o.update(y, gradient, s)
+        assert np.all(np.isfinite(y))
+        # MADGRAD and its like compute x anew from x_0: to rounding.
+        np.testing.assert_allclose(y[gradient == 0.0], x[gradient == 0.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)

@@ -63,8 +63,8 @@ def _without_radial(
         return xp.sqrt(inner(a, a))
 
     def at_least(a: Array) -> Array:
-        # eps = 0 and a zero row: the cosine is zero, as with any eps
-        least = eps if eps > 0.0 else float(xp.finfo(a.dtype).smallest_normal)
+        # Without eps, or with one that rounds to zero, a zero row's cosine is zero as with any eps.
+        least = max(eps, float(xp.finfo(a.dtype).smallest_normal))
         return xp.where(a < least, least, a)
 
     more = eps if added else 0.0

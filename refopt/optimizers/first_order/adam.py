@@ -8,6 +8,7 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
+from refopt.optimizers.common.division import nonzero
 
 KINGMA = Source(
     "kingma-2014-adam", "D. P. Kingma, J. Ba", "Adam: A Method for Stochastic Optimization", arxiv="1412.6980"
@@ -36,9 +37,7 @@ class AdamFamily(ElementwiseDecay):
         # eps beside the uncorrected root equals eps / sqrt(c2) beside the corrected one.
         eps = self.eps if self.eps_corrected else self.eps / c2**0.5
         return {
-            "beta1": self.beta1,
             "k1": 1.0 - self.beta1,
-            "beta2": self.beta2,
             "k2": 1.0 - self.beta2,
             "step": self.rate(t) / c1,
             "root": 1.0 / c2**0.5,
@@ -56,7 +55,7 @@ class Adam(AdamFamily):
 
     Notes
     -----
-    A coordinate whose gradient has always been zero does not move, with ε = 0 neither.
+    A coordinate whose gradient has always been zero does not move, even with ε = 0.
 
     The paper states the step bound α (1 - β1) / sqrt(1 - β2), or α. That is not strict: the supremum
     for β1 < sqrt(β2) is α (1 - β1) / sqrt((1 - β2) (1 - β1²/β2)), 7.270 α at the defaults.
@@ -78,16 +77,13 @@ class Adam(AdamFamily):
     }
 
     def rule(self, xp):
-        may_be_zero = self.eps == 0.0 and self.eps_root == 0.0
+        divisor = nonzero(xp)
 
         def adam(x, g, m, v, beta1, k1, beta2, k2, step, root, eps, inside, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
             v = ema(v, g * g, beta2, k2)
-            denominator = xp.sqrt(v + inside) * root + eps
-            if may_be_zero:
-                denominator = xp.where(denominator > 0.0, denominator, 1.0)
-            return keep * x - step * m / denominator, m, v
+            return keep * x - step * m / divisor(xp.sqrt(v + inside) * root + eps), m, v
 
         return adam
 
@@ -133,13 +129,13 @@ class AdaMax(ElementwiseDecay):
         words="True: ``u_t = max(β2 u_{t-1}, |g_t| + ε)`` (torch, optax). False: ``m_t / (u_t + ε)`` (Keras).")  # fmt: skip
 
     def rule(self, xp):
+        divisor = nonzero(xp)
+
         def adamax(x, g, m, u, beta1, k1, beta2, step, inside, outside, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
             u = xp.maximum(beta2 * u, xp.abs(g) + inside)
-            denominator = u + outside
-            denominator = xp.where(denominator > 0.0, denominator, 1.0)
-            return keep * x - step * m / denominator, m, u
+            return keep * x - step * m / divisor(u + outside), m, u
 
         return adamax
 

@@ -57,8 +57,6 @@ class OnlineAdam(ElementwiseDecay):
             "keep": self.keep(t),
             "low": self.lower,
             "up": self.upper,
-            "zero": 0.0,
-            "one": 1.0,
         }
 
 

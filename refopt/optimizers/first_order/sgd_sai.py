@@ -21,7 +21,9 @@ def signal_to_noise(g: Array, eps: float) -> Array:
     n = math.prod(g.shape)
     centred = g - xp.mean(g)
     spread = xp.sqrt(xp.sum(centred * centred) / (n - 1)) if n > 1 else 0.0 * xp.sum(g)
-    return xp.sqrt(xp.sum(g * g)) / (spread + eps)
+    size = xp.sqrt(xp.sum(g * g))
+    # Zero over zero, without eps: a block that has no signal.
+    return size / (spread + eps) if float(size) > 0.0 else size
 
 
 @register("sgd-sai", source=XU, where="Algorithm 1", state_copies=1)

@@ -16,6 +16,7 @@ from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay, ElementwiseDecay
+from refopt.optimizers.common.division import nonzero
 
 HUANG_SPAM = Source("huang-2025-spam", "T. Huang et al.",
     "SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training", arxiv="2501.06842")  # fmt: skip
@@ -66,7 +67,7 @@ class SPAM(ElementwiseDecay):
     words = {"weight_decay": "λ: ``x ← (1 - η λ) x`` behind the step, on all entries."}
 
     def rule(self, xp):
-        guarded = self.eps == 0.0
+        divisor = nonzero(xp)
 
         def moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2):
             g = g + l2 * x
@@ -75,10 +76,7 @@ class SPAM(ElementwiseDecay):
             return ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
 
         def direction(m, v, eps):
-            size = xp.sqrt(v) + eps
-            if guarded:
-                size = xp.where(size > 0.0, size, 1.0)
-            return m / size
+            return m / divisor(xp.sqrt(v) + eps)
 
         def spam(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, step, eps, l2, keep):
             m, v = moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2)

@@ -34,6 +34,7 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
         return inverse_pth_root(S, power, ridge=eps, ridge_rule="absolute")
     xp = namespace(S)
     values, vectors = eigh(S)
+    eps = max(eps, float(xp.finfo(S.dtype).smallest_normal))
     return from_eigen(vectors, (xp.clip(values, min=0.0) + eps) ** (-1.0 / power))
 
 

@@ -15,6 +15,7 @@ from refopt.core.registry import Source, dialect, register
 from refopt.matrix.common import eigh
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
+from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.shampoo import GUPTA, square_zeros
 
@@ -115,7 +116,7 @@ class SOAP(Decay):
     weight_decay: float = hyper(0.01, "[0, inf)")
 
     def rule(self, xp):
-        beta = self.beta2 if self.shampoo_beta is None else self.shampoo_beta
+        divisor, beta = nonzero(xp), self.beta2 if self.shampoo_beta is None else self.shampoo_beta
 
         def soap(x, g, m, v, grams, bases, t, k, step, root, eps, l2, keep):
             g = g + l2 * x
@@ -128,9 +129,7 @@ class SOAP(Decay):
                 m = ema(m, turned, self.beta1, 1.0 - self.beta1)
                 v = ema(v, turned * turned, self.beta2, 1.0 - self.beta2)
                 below = xp.sqrt(v) * root + eps
-                if self.eps == 0.0:
-                    below = xp.where(below > 0.0, below, xp.ones_like(below))
-                u = step * rotate(m / below, bases, axes, back=True)
+                u = step * rotate(m / divisor(below), bases, axes, back=True)
                 x = keep * (x - u) if self.decay_after else keep * x - u
             if t > 1.0:
                 grams = tuple(ema(H, mode_gram(g, i), beta, 1.0 - beta) for i, H in zip(axes, grams))
