@@ -9,7 +9,7 @@ import numpy as np
 from refopt.core.arrays import Array
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError, nearest
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.problems.data import DIGITS, class_indices, load, one_hot
 from refopt.problems.network import ACTIVATIONS, GELU, HESSIAN_PRODUCT, LOSSES, Network
@@ -34,18 +34,6 @@ def _choice(value: Any, allowed: dict[str, Any], name: str) -> None:
     ),
     where="the layered network and its backward pass",
     also=(HESSIAN_PRODUCT, GELU, DIGITS),
-    evidence=(
-        Evidence(
-            "identity",
-            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-12",
-            "tests/identities/test_mlp.py::test_matrices",
-        ),
-        Evidence(
-            "identity",
-            "complex steps match grad, hvp, jvp, vjp and the loss's derivatives to 1e-12",
-            "tests/properties/test_problems.py::test_derivatives",
-        ),
-    ),
 )
 class MLP(Network):
     """A multilayer perceptron with the parameters ``{"W1", "b1", "W2", "b2", ...}``, W (out, in).

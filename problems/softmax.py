@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from refopt.core.arrays import Array
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.problems.data import BREAST_CANCER, DIGITS, class_indices, load, one_hot, top_eigenvalue
 from refopt.problems.network import Network
 
@@ -24,18 +24,6 @@ from refopt.problems.network import Network
     ),
     where="the multinomial log-likelihood and the bound on its Hessian, which gives L",
     also=(DIGITS, BREAST_CANCER),
-    evidence=(
-        Evidence(
-            "identity",
-            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-12",
-            "tests/identities/test_softmax.py::test_matrices",
-        ),
-        Evidence(
-            "claim",
-            "the Hessian's eigenvalues stay below L at random points and reach it with two classes",
-            "tests/identities/test_softmax.py::test_lipschitz_bound",
-        ),
-    ),
 )
 class Softmax(Network):
     """Multiclass logistic regression with the parameters ``{"W": (C, d), "b": (C,)}``.

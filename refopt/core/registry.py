@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -19,6 +21,8 @@ KINDS = (
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
 EVIDENCE_KINDS = ("parity", "claim", "identity")
+# Collected from the tests that give it: `python -m tests.evidence`.
+EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,28 @@ class Entry:
     where: str
     needs: tuple[str, ...]
     dialects: Mapping[str, Dialect]
-    evidence: tuple[Evidence, ...]
     also: tuple[Source, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What shows that it is right, parity first."""
+        return evidence().get(self.name, ())
 
     @property
     def summary(self) -> str:
         """The docstring's first line."""
         return (self.obj.__doc__ or "").strip().split("\n", 1)[0]
+
+
+@functools.cache
+def evidence() -> dict[str, tuple[Evidence, ...]]:
+    """Return all evidence by name, in the order of `EVIDENCE_KINDS`."""
+    found: dict[str, list[Evidence]] = {}
+    for line in EVIDENCE.read_text(encoding="utf-8").splitlines() if EVIDENCE.is_file() else ():
+        name, kind, test, what = line.split("\t")
+        found.setdefault(name, []).append(Evidence(kind, what, test))
+    return {k: tuple(sorted(v, key=lambda e: EVIDENCE_KINDS.index(e.kind))) for k, v in found.items()}
 
 
 _entries: dict[str, Entry] = {}
@@ -135,7 +153,6 @@ def register(
     where: str,
     needs: tuple[str, ...] | None = None,
     dialects: Mapping[str, Dialect] | None = None,
-    evidence: tuple[Evidence, ...] = (),
     also: tuple[Source, ...] = (),
     **extra: Any,
 ) -> Callable[[T], T]:
@@ -155,7 +172,6 @@ def register(
         Capabilities of a problem that it asks for; an optimizer's default is ``("grad",)``.
     dialects : dict of str to Dialect
         Named settings; ``"paper"`` (no settings) is always there. Below a method's rule, `dialect` adds one.
-    evidence : tuple of Evidence
     also : tuple of Source
         Further papers the text leans on.
     extra
@@ -177,7 +193,7 @@ def register(
                 f"name: {name!r} is registered already, by {old.obj.__module__}.{old.obj.__qualname__}"
             )
         _entries[name] = Entry(
-            name, of_kind, obj, source, where, wanted, MappingProxyType(every), evidence, also,
+            name, of_kind, obj, source, where, wanted, MappingProxyType(every), also,
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):

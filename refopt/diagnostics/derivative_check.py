@@ -25,7 +25,7 @@ from refopt.core.params import (
     subtract,
 )
 from refopt.core.problem import CAPABILITIES, offers
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator, normal
 from refopt.diagnostics.derivative_report import Check, DerivativeReport
 from refopt.diagnostics.directional import (
@@ -279,23 +279,6 @@ class _Checker:
         ),
     ),
     needs=("grad",),
-    evidence=(
-        Evidence(
-            "claim",
-            "a wrong sign, a factor 2, a shifted index and a lost batch are caught in every capability",
-            "tests/claims/test_derivative_check.py::test_faults_are_caught",
-        ),
-        Evidence(
-            "claim",
-            "the remainder of central differences falls with slope 3, of a wrong derivative with 1",
-            "tests/claims/test_derivative_check.py::test_slopes",
-        ),
-        Evidence(
-            "identity",
-            "every capability of every problem of the zoo passes, relu kinks included",
-            "tests/properties/test_problems.py::test_derivatives",
-        ),
-    ),
 )
 def derivative_check(
     problem: Any, x: Any = None, *, batch: np.ndarray | None = None, seed: int = 0

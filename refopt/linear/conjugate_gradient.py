@@ -10,7 +10,7 @@ import numpy as np
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import NonFiniteError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.linear.compiled import advance
 from refopt.linear.operators import linear_system, numpy_only, vector_norm
@@ -156,33 +156,6 @@ def _report(
     source=HESTENES,
     where="section 3, equations (3:1)",
     dialects={"pyamg": PYAMG},
-    evidence=(
-        Evidence(
-            "parity",
-            "12 iterates of scipy.sparse.linalg.cg on a Hermitian system to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cg-scipy-hermitian]",
-        ),
-        Evidence(
-            "claim",
-            "energy error within 2 ((sqrt(k) - 1) / (sqrt(k) + 1))^j of the start's at every pass, k = 100",
-            "tests/claims/test_linear_krylov.py::test_chebyshev_bound",
-        ),
-        Evidence(
-            "parity",
-            "PyAMG's cg, residuals too: 10 passes on a complex Hermitian system, 25 on a grid's, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cg-pyamg]",
-        ),
-        Evidence(
-            "claim",
-            "ends in as many passes as A has distinct eigenvalues (1, 2, 3, 5)",
-            "tests/claims/test_linear_krylov.py::test_finite_termination",
-        ),
-        Evidence(
-            "identity",
-            "every iterate minimises the energy norm over x0 + Krylov space, to 1e-12",
-            "tests/identities/test_linear_krylov.py::test_krylov_optimality",
-        ),
-    ),
 )
 def cg(
     A: Any,
@@ -267,30 +240,6 @@ def cg(
     where="the method ICCG(0)",
     also=(HESTENES,),
     dialects={"pyamg": PYAMG},
-    evidence=(
-        Evidence(
-            "parity",
-            "10 iterates of scipy.sparse.linalg.cg with a dense SSOR inverse as M to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[pcg-scipy-ssor]",
-        ),
-        Evidence(
-            "parity",
-            "every iterate and residual of PyAMG's cg with that M at omega 1 to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[pcg-pyamg]",
-        ),
-        Evidence(
-            "identity",
-            "(L L^T)_ij = A_ij on the pattern for IC(0), one SSOR application is a forward and a backward"
-            " SOR sweep, to 1e-13",
-            "tests/identities/test_linear_krylov.py::test_preconditioner_identities",
-        ),
-        Evidence(
-            "claim",
-            "Poisson 32 x 32 to 1e-8: 102 passes plain, 41 with SSOR(1), 23 with SSOR(1.7), 35 with IC(0)"
-            " (each within one)",
-            "tests/claims/test_linear_krylov.py::test_pass_counts",
-        ),
-    ),
 )
 def pcg(
     A: Any,

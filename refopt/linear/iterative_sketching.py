@@ -11,7 +11,7 @@ from refopt.core.arrays import Array, like, namespace, to_numpy
 from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.core.rng import generator
 from refopt.linear.operators import inner, is_complex, linear_system, vector_norm
@@ -92,19 +92,6 @@ def _twenty_passes(n: int, size: int) -> Callable[[], LinearResult]:
             "unverified by a run (Julia): rows drawn uniformly",
         )
     },
-    evidence=(
-        Evidence(
-            "identity",
-            "each pass is the projection onto {y: S^T K y = S^T b} to 1e-12; exact in one pass for a full"
-            " sketch; cyclic rows are Kaczmarz's method",
-            "tests/identities/test_linear_stationary.py::test_sketch_projection",
-        ),
-        Evidence(
-            "claim",
-            "mean squared error over 300 runs within (1 - s_min^2 / |K|_F^2)^t for rows drawn by their norms",
-            "tests/claims/test_linear_stationary.py::test_sketch_rate",
-        ),
-    ),
 )
 def iterative_sketching(
     A: Any,

@@ -11,7 +11,7 @@ import scipy.sparse
 from refopt.core.arrays import Array, all_finite, namespace, to_numpy
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.result import LinearResult
 from refopt.linear import compiled
 from refopt.linear.operators import csr_parts, linear_system, numpy_only, vector_norm
@@ -64,20 +64,6 @@ def _lower(matrix: Any, omega: float) -> Factored:
     source=YOUNG,
     where="the successive overrelaxation method",
     also=(KHODAK,),
-    evidence=(
-        Evidence(
-            "identity",
-            "a pass is the elementwise sweep x_i += omega (b_i - sum_j A_ij x_j) / A_ii to 1e-13, a symmetric"
-            " one M^-1 r of the SSOR preconditioner; compiled and array forms agree",
-            "tests/identities/test_linear_stationary.py::test_sor_sweep",
-        ),
-        Evidence(
-            "claim",
-            "the pass's spectral radius is Young's formula in omega to 1e-8 on Poisson 6 x 6; 111"
-            " passes at the optimum on 32 x 32, 118 symmetric (each within one)",
-            "tests/claims/test_linear_stationary.py::test_young_radius",
-        ),
-    ),
 )
 def sor(
     A: Any,

@@ -11,7 +11,7 @@ import numpy as np
 from refopt.core.arrays import Array, like, namespace, to_numpy
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.core.rng import generator
 from refopt.linear.operators import Operator, linear_system, vector_norm
@@ -44,24 +44,6 @@ DONATELLA = Source(
             "unit noise covariance a time, and the start is part of the average",
         )
     },
-    evidence=(
-        Evidence(
-            "parity",
-            "thermox's solve with the same normal numbers, a diagonal A, 200 samples, both starts, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[thermodynamic-thermox]",
-        ),
-        Evidence(
-            "claim",
-            "mean squared error of the average within 15 % of 2 tr(A^-2) / (beta T) over 300 runs",
-            "tests/claims/test_linear_stationary.py::test_thermal_error",
-        ),
-        Evidence(
-            "identity",
-            "Euler's stationary covariance is [A (I - h A / 2)]^-1 / beta, the exact step's A^-1 / beta"
-            " (40000 states, within 6 %); without noise it is Richardson's iteration to 1e-13",
-            "tests/identities/test_linear_stationary.py::test_thermal_covariance",
-        ),
-    ),
 )
 def thermodynamic(
     A: Any,

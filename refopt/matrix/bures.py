@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, check_array, namespace
 from refopt.core.errors import ShapeError
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.matrix.common import (
     adjoint,
     check_like,
@@ -49,14 +49,6 @@ def two_roots(A: Array, name: str = "A") -> tuple[Array, Array]:
     source=BRECHET_2023,
     where="the Bures-Wasserstein loss",
     also=(BHATIA_2019,),
-    evidence=(
-        Evidence("parity", "POT's bures_distance, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[bures-wasserstein-distance-pot]"),
-        Evidence("identity", "its square is tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}, to 1e-12",
-                 "tests/identities/test_bures.py::test_distance_formulas"),
-        Evidence("claim", "rank-r minimisers leave sum_{i>r} (sqrt(l_i) - sqrt(tau))^2, to 1e-12",
-                 "tests/claims/test_bures.py::test_low_rank_minimisers"),
-    ),
 )  # fmt: skip
 def bures_wasserstein_distance(A: Array, B: Array, *, squared: bool = False) -> Array:
     """Return the Bures-Wasserstein distance of positive semidefinite `A` and `B`.

@@ -9,7 +9,7 @@ import numpy as np
 
 from refopt.core.arrays import Array, check_array, check_square, like, namespace, to_numpy
 from refopt.core.errors import ArgumentError, ConvergenceError, DtypeError, ShapeError
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.matrix.common import check_count, check_number, epsilon
 
 CASENAVE_2017 = Source(
@@ -187,12 +187,6 @@ def _combine(weights: Array, matrices: Array) -> Array:
     kind="matfun",
     source=CASENAVE_2017,
     where="the abstract's approximation of inverses; the paper's text was not at hand",
-    evidence=(
-        Evidence("identity", "exact at the nodes; weights sum to 1; all monomials make powers to K exact: to 1e-12",
-                 "tests/identities/test_eim.py::test_powers_are_exact"),
-        Evidence("claim", "the error stays within the a-posteriori bound at 20 queries and falls as degree and rank rise together, in two families",
-                 "tests/claims/test_eim.py::test_error_within_bound"),
-    ),
 )  # fmt: skip
 def inverse_eim(
     terms: Array, training: Array, query: Array, *, degree: int = 8, rank: int = 40, tol: float = 0.0
@@ -289,12 +283,6 @@ def inverse_eim_vjp(
     kind="matfun",
     source=CASENAVE_2017,
     where="the abstract's approximation of log-determinants; the paper's text was not at hand",
-    evidence=(
-        Evidence("identity", "exact at the nodes (to 1e-12); c A shifts it by n ln c, and diagonals have a closed form (to 1e-11)",
-                 "tests/identities/test_eim.py::test_logdet"),
-        Evidence("claim", "the error stays within the a-posteriori bound at 20 queries and falls as degree and rank rise together, in two families",
-                 "tests/claims/test_eim.py::test_error_within_bound"),
-    ),
 )  # fmt: skip
 def logdet_eim(
     terms: Array, training: Array, query: Array, *, degree: int = 8, rank: int = 40, tol: float = 0.0

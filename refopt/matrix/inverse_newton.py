@@ -7,7 +7,7 @@ from typing import Any
 
 from refopt.core.arrays import Array, check_array, like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     adjoint,
     check_choice,
@@ -70,16 +70,6 @@ def _start(A: Array, alpha: Any) -> Array:
             "the paper states alpha = 2 / ||S S^T||_2, an endpoint at which the leading direction is lost",
         )
     },
-    evidence=(
-        Evidence("parity", "the authors' newton_inv after 1, 3, 6 and 12 steps, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[inverse-newton-official]"),
-        Evidence("identity", "I - A X_k = (I - A X_0)^(2^k) (order 3: R_{k+1} = R_k^3 (3 I + R_k) / 4), to 1e-12",
-                 "tests/identities/test_inverse.py::test_residual_powers"),
-        Evidence("identity", "converged, it is scipy.linalg.pinv's inverse, rank deficient or not, to 1e-10",
-                 "tests/identities/test_inverse.py::test_pinv"),
-        Evidence("claim", "steps to a residual of 1e-9 sqrt(kappa), n = 20: 14, 20, 33, 46, 59 or one less for kappa = 10, 1e2, 1e4, 1e6, 1e8",
-                 "tests/claims/test_inverse.py::test_newton_inverse_step_counts"),
-    ),
 )  # fmt: skip
 def inverse_newton(
     A: Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     adjoint,
     check_choice,
@@ -48,16 +48,6 @@ SONG_2022_INVERSE = Source(
             "eight steps, converged or not, and B divided by the square root of the norm of its square",
         )
     },
-    evidence=(
-        Evidence("identity", "in B's eigenbasis every truncation obeys its closed form, to 1e-12",
-                 "tests/identities/test_roots.py::test_lyapunov_closed_form"),
-        Evidence("identity", "converged, it is scipy.linalg.solve_continuous_lyapunov's solution, to 1e-12",
-                 "tests/identities/test_roots.py::test_lyapunov_scipy"),
-        Evidence("claim", "the error of B obeys e <- e^2 (3 - e) / 2 at every step, to 1e-13",
-                 "tests/claims/test_roots.py::test_lyapunov_quadratic"),
-        Evidence("parity", "the authors' backward pass, eight steps, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-pade-official]"),
-    ),
 )  # fmt: skip
 def lyapunov_sign(B: Array, C: Array, *, steps: int | None = None, scale: str | Array = "frobenius") -> Array:
     """Solve ``B X + X B = C`` for positive definite `B` by the iteration of the matrix sign function.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ConvergenceError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     check_choice,
     check_count,
@@ -91,16 +91,6 @@ def coupled_iteration(Y: Array, steps: int | None) -> tuple[Array, Array]:
             "the iSQRT-COV layer in KingJamesSong/FastDifferentiableMatSqrt",
         )
     },
-    evidence=(
-        Evidence("parity", "the authors' layer, 2, 3, 5 and 7 steps, its backward pass too, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-newton-schulz-official]"),
-        Evidence("identity", "after N steps it is sqrt(lambda) h_N on the eigenvalues, to 1e-12",
-                 "tests/identities/test_roots.py::test_newton_schulz_scalar"),
-        Evidence("identity", "converged, it is scipy.linalg.sqrtm's root, to 1e-12 at condition number 1e4",
-                 "tests/identities/test_roots.py::test_square_and_scipy"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
-                 "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
-    ),
 )  # fmt: skip
 def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "frobenius") -> Array:
     """Return the square root of `A` by the coupled Newton-Schulz iteration: matrix products only.
@@ -162,14 +152,6 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
     source=HIGHAM_1997,
     where="the coupled Newton-Schulz iteration, sequence Z",
     also=(ISQRT,),
-    evidence=(
-        Evidence("identity", "after N steps it is h_N / lambda^{1/2} on the eigenvalues, to 1e-12",
-                 "tests/identities/test_roots.py::test_newton_schulz_scalar"),
-        Evidence("identity", "converged, Z A Z = I to 1e-10 at condition number 1e4",
-                 "tests/identities/test_roots.py::test_inverse_roots_converged"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
-                 "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
-    ),
 )  # fmt: skip
 def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "frobenius") -> Array:
     """Return the inverse square root of `A` by the coupled Newton-Schulz iteration.

@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from refopt.core.arrays import Array, namespace
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.matrix.common import check_choice, check_count, check_like, check_psd, eye_like, frobenius
 from refopt.matrix.lyapunov import (
     SONG_2022,
@@ -85,14 +85,6 @@ def _polynomials(P: Array, *coefficients: tuple[float, ...]) -> list[Array]:
     source=SONG_2022,
     where="Matrix Taylor Polynomial (MTP)",
     also=(SONG_2022_INVERSE,),
-    evidence=(
-        Evidence("parity", "the authors' matrix_taylor_polynomial, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-taylor-official]"),
-        Evidence("identity", "on eigenvalues it is mpmath's Taylor polynomial, to 1e-13",
-                 "tests/identities/test_roots.py::test_taylor_scalar"),
-        Evidence("claim", "always above the root, and falling with the degree; MPA is nearer at equal degree",
-                 "tests/claims/test_roots.py::test_pade_beats_taylor"),
-    ),
 )  # fmt: skip
 def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     """Return the square root of `A` by the truncated Taylor series of ``(1 - z)^{1/2}`` (MTP).
@@ -147,14 +139,6 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     source=SONG_2022,
     where="Matrix Pade Approximant (MPA)",
     also=(SONG_2022_INVERSE,),
-    evidence=(
-        Evidence("parity", "the authors' MPA_Lya, forward and (dialect official, 8 steps) backward, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-pade-official]"),
-        Evidence("identity", "sqrt(x) (1 + rho^N) / (1 - rho^N) on the eigenvalues, N = 2 m + 1, to 1e-11 up to m = 8",
-                 "tests/identities/test_roots.py::test_pade_scalar"),
-        Evidence("claim", "MPA of degree m is nearer than MTP of degrees m, 2 m and 2 m + 1",
-                 "tests/claims/test_roots.py::test_pade_beats_taylor"),
-    ),
 )  # fmt: skip
 def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     """Return the square root of `A` by the diagonal Pade approximant of ``(1 - z)^{1/2}`` (MPA).
@@ -213,14 +197,6 @@ def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     source=SONG_2022_INVERSE,
     where="Matrix Taylor Polynomial for the inverse square root",
     also=(SONG_2022,),
-    evidence=(
-        Evidence("identity", "on eigenvalues it is mpmath's Taylor polynomial, to 1e-13",
-                 "tests/identities/test_roots.py::test_taylor_scalar"),
-        Evidence("claim", "always below the inverse root and rising with the degree",
-                 "tests/claims/test_roots.py::test_inverse_taylor_from_below"),
-        Evidence("identity", "the form inverse-root times the MTP root is the identity, to 1e-12",
-                 "tests/identities/test_roots.py::test_inverse_roots_times_roots"),
-    ),
 )  # fmt: skip
 def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Array:
     """Return the inverse square root of `A` by the truncated Taylor series of ``(1 - z)^{-1/2}``.
@@ -282,14 +258,6 @@ def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Arra
     source=SONG_2022_INVERSE,
     where="Matrix Pade Approximant for the inverse square root",
     also=(SONG_2022,),
-    evidence=(
-        Evidence("parity", "the authors' MPA_Lya_Inv, forward and (whole-batch scale) backward, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[invsqrtm-pade-official]"),
-        Evidence("identity", "(1 - rho^N) / (1 + rho^N) / sqrt(x) on the eigenvalues, to 1e-11 up to m = 8",
-                 "tests/identities/test_roots.py::test_pade_scalar"),
-        Evidence("identity", "times the MPA root it is the identity, to 1e-12",
-                 "tests/identities/test_roots.py::test_inverse_roots_times_roots"),
-    ),
 )  # fmt: skip
 def invsqrtm_pade(A: Array, degree: int = 5) -> Array:
     """Return the inverse square root of `A` by its diagonal Pade approximant.

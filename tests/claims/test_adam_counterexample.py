@@ -57,9 +57,11 @@ def test_cyclic_sampling_is_the_papers_sequence() -> None:
         np.testing.assert_array_equal(met, tiled(problem, 210))
 
 
+@pytest.mark.claim("adam-counterexample")
 @pytest.mark.parametrize("alpha", [0.1, 0.9])
 @pytest.mark.parametrize("c", [3.0, 10.0])
 def test_theorem_1(c: float, alpha: float) -> None:
+    """Theorem 1: Adam is at 1 after every cycle, regret > (2C - 4) / 3 a step; AMSGrad ends < -0.99."""
     problem = AdamCounterexample("theorem-1", C=c)
     beta2 = 1 / (1 + c * c)
     assert alpha < math.sqrt(1 - beta2)
@@ -82,7 +84,9 @@ def test_theorem_2() -> None:
     assert run(tiled(problem, 204 * 50), 1.0, 0.5, 0.9, amsgrad=True)[-1] < 0.5
 
 
+@pytest.mark.claim("adam-counterexample")
 def test_online_experiment() -> None:
+    """The online experiment with 3 * 10^4 steps: Adam stays above 0.9, AMSGrad moves towards -1."""
     problem = AdamCounterexample(start_at=0.0)
     slopes = tiled(problem, 30000)
     adam = run(slopes, 0.5, 0.9, 0.99, amsgrad=False, x=0.0)

@@ -11,6 +11,7 @@ import functools
 import math
 
 import numpy as np
+import pytest
 import refopt
 from refopt.problems.data import load
 
@@ -79,15 +80,25 @@ def best(decay: str) -> list[int]:
     return [min(table, key=lambda power: table[power]) for table in tables]
 
 
+@pytest.mark.claim("adamw")
 def test_best_decay_of_adamw_is_independent_of_the_rate() -> None:
-    """Measured: 2^-4 at all three rates, with losses 0.1975, 0.1964, 0.1969."""
+    """The best decay is 2^-4 at rates 0.03, 0.085 and 0.24 (digits, weight-normalised softmax, held-
+    out losses within 1 % of each other).
+
+    Measured: 2^-4 at all three rates, with losses 0.1975, 0.1964, 0.1969.
+    """
     assert best("independent") == [-4, -4, -4]
     at_best = [losses("independent", lr)[-4] for lr in RATES]
     assert max(at_best) < 1.01 * min(at_best)
 
 
+@pytest.mark.claim("adamw")
 def test_best_decay_of_coupled_adam_falls_with_the_rate() -> None:
-    """Measured: 2^-4, 2^-10, 2^-14, the grid's end, with losses 0.2164, 0.2122, 0.2032."""
+    """There coupled Adam's best decay falls at least 256-fold (2^-4, 2^-10, 2^-14 were measured), and
+    its best loss is higher at every rate.
+
+    Measured: 2^-4, 2^-10, 2^-14, the grid's end, with losses 0.2164, 0.2122, 0.2032.
+    """
     low, _, high = best("coupled")
     assert low - high >= 8
     slow, fast = losses("coupled", RATES[0]), losses("coupled", RATES[-1])

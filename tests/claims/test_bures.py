@@ -15,9 +15,13 @@ from tests.identities.test_bures import spd
 from tests.identities.test_roots import with_eigenvalues
 
 
+@pytest.mark.claim("bures-wasserstein-distance")
 @pytest.mark.parametrize("tau", [0.0, 0.05])
 def test_low_rank_minimisers(tau):
-    """W = Omega_r (Lambda_r - tau)^{1/2}: zero gradient, loss sum_{i>r} (sqrt l_i - sqrt tau)^2."""
+    """rank-r minimisers leave sum_{i>r} (sqrt(l_i) - sqrt(tau))^2, to 1e-12.
+
+    W = Omega_r (Lambda_r - tau)^{1/2}: zero gradient, loss sum_{i>r} (sqrt l_i - sqrt tau)^2.
+    """
     values = np.array([3.0, 2.0, 1.0, 0.4, 0.1])
     S, Q = with_eigenvalues(values)
     rng = np.random.default_rng(0)
@@ -31,8 +35,12 @@ def test_low_rank_minimisers(tau):
             assert other >= loss - 1e-13
 
 
+@pytest.mark.claim("bures-wasserstein-mean")
 def test_mean_descent():
-    """F(S_k) - F(S_{k+1}) >= d^2(S_k, S_{k+1}) at every step."""
+    """Every step lowers the objective by at least the squared distance moved.
+
+    F(S_k) - F(S_{k+1}) >= d^2(S_k, S_{k+1}) at every step.
+    """
     rng = np.random.default_rng(1)
     C = np.stack([with_eigenvalues(np.geomspace(1, 1 / k, 4), seed=k)[0] for k in (2, 30, 1000)])
     C = np.concatenate([C, spd(rng, 2, 4)])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import stream
 
 
+@pytest.mark.claim("cautious-adamw")
 def test_never_uphill() -> None:
-    """No coordinate moves with its gradient; under constant signs it is AdamW up to the normaliser."""
+    """No coordinate steps uphill, and where all agree it is AdamW up to the normaliser, to 1e-13."""
     x, gradients = stream(0, "flip", steps=60)
     o, a = refopt.optimizer("cautious-adamw", lr=0.1), refopt.optimizer("adam", lr=0.1, eps=1e-6)
     s, uphill_of_adam, sa = o.init(x), False, a.init(x)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 
+@pytest.mark.claim("conda")
 def test_left_orthogonal_equivariance() -> None:
-    """Wide matrices from zero: gradients R g give the point R x, eps and decay included."""
+    """equivariant: R g in place of g moves R times as far, for orthogonal R and wide g, eps included
+    (1e-11).
+
+    Wide matrices from zero: gradients R g give the point R x, eps and decay included.
+    """
     rng = np.random.default_rng(0)
     r = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     o = refopt.optimizer("conda", lr=0.1, eps=1e-2, beta2=0.9, update_every=4, weight_decay=0.1)

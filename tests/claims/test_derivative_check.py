@@ -78,10 +78,12 @@ FAULTS += [("example_grads", "rows")]
 FAULTS += [(c, "lost batch") for c in ("grad", "value_and_grad", "hvp")]
 
 
+@pytest.mark.claim("derivative-check")
 @pytest.mark.parametrize("real", [False, True], ids=["complex", "differences"])
 @pytest.mark.parametrize(("capability", "fault"), FAULTS)
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_faults_are_caught(l2: float, capability: str, fault: str, real: bool) -> None:
+    """A wrong sign, a factor 2, a shifted index and a lost batch are caught in every capability."""
     inner = network(l2)
     report = derivative_check(Faulty(inner, capability, fault, real), batch=BATCH)
     assert capability in report.failures
@@ -103,8 +105,12 @@ def test_right_ones_pass(l2: float, real: bool) -> None:
         assert report["grad"].error < (1e-8 if real else 1e-13)
 
 
+@pytest.mark.claim("derivative-check")
 def test_slopes() -> None:
-    """R(h) = |F(x+h) - F(x-h) - 2h d| of exp: h^3 / 3 + ..., and 2h|d - F'| where d is wrong."""
+    """The remainder of central differences falls with slope 3, of a wrong derivative with 1.
+
+    R(h) = |F(x+h) - F(x-h) - 2h d| of exp: h^3 / 3 + ..., and 2h|d - F'| where d is wrong.
+    """
     x, v = np.array([0.4]), np.array([1.0])
     right = np.exp(x)
     good = differences(np.exp, x, v, right, 1.0)

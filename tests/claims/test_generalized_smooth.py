@@ -12,8 +12,14 @@ def _quartic() -> object:
     return refopt.from_functions(lambda w: float(w[0] ** 4), lambda w: 4 * w**3, x0=np.array([3.0]))
 
 
+@pytest.mark.claim("normalized-gd")
 def test_quartic() -> None:
-    """f = w^4, |w_0| = 3 > 1 / sqrt(2 lr): GD diverges, beta = 2/3 is w <- (1 - 4^(1/3) lr) w, beta = 1 is sign descent."""
+    """On f = w^4 from w = 3 gradient descent at rate 0.1 diverges; beta = 2/3 contracts by exactly 1
+    - 4^(1/3) lr a step.
+
+    f = w^4, |w_0| = 3 > 1 / sqrt(2 lr): GD diverges, beta = 2/3 is w <- (1 - 4^(1/3) lr) w, beta = 1
+    is sign descent.
+    """
     lr = 0.1
     assert refopt.minimize(_quartic(), "sgd", lr=lr, steps=50).status == "diverged"
     r = refopt.minimize(_quartic(), "normalized-gd", lr=lr, beta=2 / 3, steps=30)
@@ -24,8 +30,13 @@ def test_quartic() -> None:
     assert r.x[0] == pytest.approx(3.0 - 12 * lr, rel=1e-12)
 
 
+@pytest.mark.claim("normalized-gd")
+@pytest.mark.claim("spider", says="Every step has length lr, to 1e-12.")
 def test_step_lengths() -> None:
-    """beta = 1: length lr over all leaves; f -> c f scales the step by c^(1 - beta)."""
+    """beta = 1: every step has length lr; f scaled by c scales a step by c^(1 - beta), to 1e-13.
+
+    beta = 1: length lr over all leaves; f -> c f scales the step by c^(1 - beta).
+    """
     rng = np.random.default_rng(0)
     x = {"a": rng.standard_normal((2, 3)), "b": rng.standard_normal(4)}
     g = {k: rng.standard_normal(v.shape) for k, v in x.items()}
@@ -44,8 +55,12 @@ def test_step_lengths() -> None:
     np.testing.assert_allclose(np.linalg.norm(np.diff(visited, axis=0), axis=1), 0.05, rtol=1e-12)
 
 
+@pytest.mark.claim("spider")
 def test_spider_error_is_constant_within_a_period() -> None:
-    """f_i that differ in linear terms only: v_t - grad f(w_t) changes only where a period begins."""
+    """Components with one Hessian: the estimate's error stays constant within a period, to 1e-12.
+
+    f_i that differ in linear terms only: v_t - grad f(w_t) changes only where a period begins.
+    """
     rng = np.random.default_rng(0)
     h, c = np.diag([1.0, 4.0]), rng.standard_normal((30, 2))
 

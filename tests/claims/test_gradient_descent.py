@@ -32,8 +32,13 @@ def _run(name: str, steps: int, **kwargs: object) -> np.ndarray:
     return np.stack(rows)
 
 
+@pytest.mark.claim("sgd")
 def test_error_by_eigenvalue() -> None:
-    """Each component of the error is (1 - lr h)^t exactly."""
+    """On a quadratic every eigencomponent of the error is (1 - lr h)^t of its start, 50 steps to 200
+    units in the last place.
+
+    Each component of the error is (1 - lr h)^t exactly.
+    """
     lr = 0.013
     rows = _run("sgd", 50, lr=lr)
     t = np.arange(51)[:, None]
@@ -41,16 +46,25 @@ def test_error_by_eigenvalue() -> None:
     np.testing.assert_allclose(rows, (1 - lr * H) ** t, rtol=200 * np.finfo(float).eps)
 
 
+@pytest.mark.claim("sgd")
 def test_best_constant_rate() -> None:
-    """lr = 2 / (L + mu): the error contracts by (kappa - 1) / (kappa + 1) a step, no less."""
+    """Rate 2 / (L + mu) gives the factor (k - 1) / (k + 1), to 1e-10.
+
+    lr = 2 / (L + mu): the error contracts by (kappa - 1) / (kappa + 1) a step, no less.
+    """
     rows = _run("sgd", 900, lr=2 / (L + MU))
     norm = np.linalg.norm(rows, axis=1)
     factor = (KAPPA - 1) / (KAPPA + 1)
     assert norm[-1] / norm[-2] == pytest.approx(factor, rel=1e-10)
 
 
+@pytest.mark.claim("momentum")
 def test_heavy_ball_rate() -> None:
-    """Polyak's rate and momentum: the spectral radius is (sqrt kappa - 1) / (sqrt kappa + 1)."""
+    """On a quadratic Polyak's rate and momentum give the factor (sqrt k - 1) / (sqrt k + 1), to 1 %
+    over 125 steps.
+
+    Polyak's rate and momentum: the spectral radius is (sqrt kappa - 1) / (sqrt kappa + 1).
+    """
     root = np.sqrt(KAPPA)
     lr = 4 / (np.sqrt(L) + np.sqrt(MU)) ** 2
     gamma = ((root - 1) / (root + 1)) ** 2
@@ -62,8 +76,9 @@ def test_heavy_ball_rate() -> None:
     assert rate == pytest.approx((root - 1) / (root + 1), rel=0.01)
 
 
+@pytest.mark.claim("momentum")
 def test_terminal_velocity() -> None:
-    """Under a constant gradient the step tends to lr g / (1 - momentum)."""
+    """Under a constant gradient the step tends to lr g / (1 - momentum), to 1e-12 after 200 steps."""
     o = refopt.optimizer("momentum", lr=0.1, momentum=0.7)
     x, g = np.zeros(1), np.array([2.0])
     s = o.init(x)
@@ -73,8 +88,13 @@ def test_terminal_velocity() -> None:
     assert (before - x)[0] == pytest.approx(0.1 * 2.0 / 0.3, rel=1e-12)
 
 
+@pytest.mark.claim("nesterov")
 def test_nesterov_rate() -> None:
-    """gamma = (sqrt kappa - 1) / (sqrt kappa + 1), lr = 1 / L: f - f* contracts by 1 - 1 / sqrt kappa."""
+    """On a strongly convex quadratic f - f* stays below (1 - 1 / sqrt k)^t (f_0 - f* + mu |x_0 - x*|²
+    / 2) for 200 steps.
+
+    gamma = (sqrt kappa - 1) / (sqrt kappa + 1), lr = 1 / L: f - f* contracts by 1 - 1 / sqrt kappa.
+    """
     root = np.sqrt(KAPPA)
     rows = _run("nesterov", 200, lr=1 / L, momentum=(root - 1) / (root + 1))
     f = 0.5 * np.sum(H * rows**2, axis=1)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from refopt.matrix.hadamard import fit_hadamard
 
 from tests.identities.test_hadamard import rows
 
 
+@pytest.mark.claim("hadamard-standardize")
 def test_isotropic_error():
-    """An error in the standardised space comes back phi times as large, whatever its direction."""
+    """Errors come back scaled by phi, alike in every direction, to 1e-12.
+
+    An error in the standardised space comes back phi times as large, whatever its direction.
+    """
     X = rows(12)
     fitted = fit_hadamard(X)
     rng = np.random.default_rng(0)

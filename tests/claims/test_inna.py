@@ -9,8 +9,12 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.claim("inna")
 def test_critical_damping_is_gradient_descent() -> None:
-    """alpha beta = 1: psi stays zero and the step is -lr beta g."""
+    """alpha beta = 1: psi stays 0, and it is gradient descent with rate lr beta, to 1e-13.
+
+    alpha beta = 1: psi stays zero and the step is -lr beta g.
+    """
     x, gradients = stream(0, "random", steps=50)
     a = refopt.optimizer("inna", lr=0.1, alpha=4.0, beta=0.25, power=0.0)
     b = refopt.optimizer("sgd", lr=0.025)
@@ -23,8 +27,12 @@ def test_critical_damping_is_gradient_descent() -> None:
             np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.claim("innaprop")
 def test_innaprop_at_one_is_adamw() -> None:
-    """alpha = beta = 1: AdamW without momentum, decay times the rate."""
+    """alpha = beta = 1: AdamW with beta1 = 0, to 1e-13.
+
+    alpha = beta = 1: AdamW without momentum, decay times the rate.
+    """
     x, gradients = stream(0, "ill", steps=50)
     a = refopt.optimizer("innaprop", lr=0.1, alpha=1.0, beta=1.0, sigma=0.7, eps=1e-3, weight_decay=0.1)
     b = refopt.optimizer("adamw", dialect="torch", lr=0.1, beta1=0.0, beta2=0.7, eps=1e-3, weight_decay=0.1)

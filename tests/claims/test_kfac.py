@@ -19,9 +19,14 @@ def _linear() -> object:
 EXACT = {"damping": 1e-24, "eta": 0.0, "statistics_share": 1.0, "model_share": 1.0}
 
 
+@pytest.mark.claim("kfac")
 def test_exact_for_one_linear_layer() -> None:
-    """With the exact Gamma = I of squared loss, A x Gamma is the Gauss-Newton matrix, and one undamped
-    step lands on the least-squares solution."""
+    """One linear layer with squared loss: A x Gamma is the Gauss-Newton matrix, so one undamped step
+    solves it (1e-10).
+
+    With the exact Gamma = I of squared loss, A x Gamma is the Gauss-Newton matrix, and one undamped
+    step lands on the least-squares solution.
+    """
     p = _linear()
     o = refopt.optimizer("kfac", **EXACT)
     x = p.start(0)
@@ -49,9 +54,10 @@ def test_exact_for_one_linear_layer() -> None:
             np.testing.assert_allclose(ggn["b1"], bar[:, -1], atol=1e-13)
 
 
+@pytest.mark.claim("kfac")
 @pytest.mark.parametrize("rescale", [True, False])
 def test_invariant_to_affine_inputs(rescale: bool) -> None:
-    """Undamped, with the same sampled labels, a network on T a + c takes the same steps in function space."""
+    """The undamped step does not change under an affine map of the network's inputs (1e-8)."""
     rng = np.random.default_rng(1)
     inputs, targets = rng.standard_normal((60, 4)), rng.standard_normal((60, 2))
     t, c = rng.standard_normal((4, 4)) + 3 * np.eye(4), rng.standard_normal(4)

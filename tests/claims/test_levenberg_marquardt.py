@@ -27,9 +27,14 @@ def rosenbrock() -> object:
     )
 
 
+@pytest.mark.claim("levenberg-marquardt")
 @pytest.mark.parametrize("rule", ["marquardt", "nielsen"])
 def test_quadratic_convergence(rule: str) -> None:
-    """lambda near zero: the error is squared at every step; and lambda = 1 holds it back to a linear rate."""
+    """Rosenbrock's zero residual, lambda near 0: the error is squared (at most 25 e^2) at every step.
+
+    lambda near zero: the error is squared at every step; and lambda = 1 holds it back to a linear
+    rate.
+    """
     for damping, least in ((1e-12, 1.9), (1.0, 0.0)):
         errors: list[float] = []
         start = np.array([0.9, 0.95])

@@ -17,7 +17,11 @@ def _pass_matrix(A: np.ndarray, omega: float) -> np.ndarray:
     return np.column_stack([sor(A, np.zeros(n), x0=e, omega=omega, rtol=0.0, maxiter=1).x for e in np.eye(n)])
 
 
+@pytest.mark.claim("sor")
 def test_young_radius() -> None:
+    """The pass's spectral radius is Young's formula in omega to 1e-8 on Poisson 6 x 6; 111 passes at
+    the optimum on 32 x 32, 118 symmetric (each within one).
+    """
     A = poisson_2d(6).toarray()
     beta = float(np.cos(np.pi / 7))
     best = optimal_omega(beta)
@@ -51,7 +55,9 @@ def _cost_table() -> np.ndarray:
     return np.array(rows, dtype=float)
 
 
+@pytest.mark.claim("sor-bandit")
 def test_bandit_regret() -> None:
+    """Sublinear regret: over 3000 rounds less than 0.6 of the rate of the first 375."""
     table = _cost_table()
     best = table.mean(0).min()
     early, late, exploring = [], [], []
@@ -94,7 +100,11 @@ def test_contextual_bandit() -> None:
         np.testing.assert_allclose(M @ x, b, atol=1e-6)
 
 
+@pytest.mark.claim("iterative-sketching")
 def test_sketch_rate() -> None:
+    """Mean squared error over 300 runs within (1 - s_min^2 / |K|_F^2)^t for rows drawn by their
+    norms.
+    """
     rng = np.random.default_rng(2)
     A = rng.standard_normal((6, 6)) + 2 * np.eye(6)
     solution = rng.standard_normal(6)
@@ -117,8 +127,10 @@ def test_sketch_rate() -> None:
     assert errors[-1] > 1e-8
 
 
+@pytest.mark.claim("thermodynamic")
 @pytest.mark.parametrize("method", ["exact", "euler"])
 def test_thermal_error(method: str) -> None:
+    """Mean squared error of the average within 15 % of 2 tr(A^-2) / (beta T) over 300 runs."""
     A = random_spd(4, 4.0, seed=3, spectrum=np.array([1.0, 2.0, 3.0, 4.0]))
     b = np.ones(4)
     solution = np.linalg.solve(A, b)

@@ -9,8 +9,12 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.claim("lion")
 def test_decay_bounds_the_parameters() -> None:
-    """|x_i| <= max(|x_0i|, 1/lambda); a constant gradient drives x to the bound itself."""
+    """With decay, |x_i| stays below max(|x_i at the start|, 1 / lambda), and is driven to 1 / lambda.
+
+    |x_i| <= max(|x_0i|, 1/lambda); a constant gradient drives x to the bound itself.
+    """
     lam = 0.5
     x, gradients = stream(0, "flip", steps=200)
     start = {k: np.maximum(np.abs(v), 1 / lam) for k, v in x.items()}

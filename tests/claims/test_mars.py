@@ -10,8 +10,12 @@ from refopt.core.oracle import Oracle, Sampler
 from tests.streams import stream
 
 
+@pytest.mark.claim("mars-adamw")
 def test_exact_form_is_storm() -> None:
-    """gamma = 1, exact, unclipped: m_t = b1 (m_{t-1} - grad f(x_{t-1}, xi_t)) + grad f(x_t, xi_t)."""
+    """gamma = 1, exact, unclipped: the averaged gradient is STORM's estimator, to 1e-12.
+
+    gamma = 1, exact, unclipped: m_t = b1 (m_{t-1} - grad f(x_{t-1}, xi_t)) + grad f(x_t, xi_t).
+    """
     p, b1 = refopt.problem("logistic", l2=0.1), 0.8
     o = refopt.optimizer("mars-adamw", lr=0.05, beta1=b1, gamma=1.0, exact=True, clip="none")
     oracle = Oracle(p, 0, Sampler(p.n_examples, 8, "shuffle", 0))
@@ -27,9 +31,13 @@ def test_exact_form_is_storm() -> None:
         before, x = x, new
 
 
+@pytest.mark.claim("mars-adamw", "mars-lion")
 @pytest.mark.parametrize("name", ["mars-adamw", "mars-lion", "mars-shampoo"])
 def test_forms_agree_without_noise(name: str) -> None:
-    """A deterministic function: the gradient at the last point is the last gradient."""
+    """On a deterministic function exact and approximate form agree, to 1e-13.
+
+    A deterministic function: the gradient at the last point is the last gradient.
+    """
     p = refopt.problem("mlp", widths=(4,))
     a = refopt.minimize(p, name, steps=25, lr=0.02, gamma=0.2)
     b = refopt.minimize(p, name, steps=25, lr=0.02, gamma=0.2, exact=True)
@@ -38,8 +46,12 @@ def test_forms_agree_without_noise(name: str) -> None:
     assert b.calls["grad"] == 2 * a.calls["grad"] - 1
 
 
+@pytest.mark.claim("mars-shampoo")
 def test_shampoo_step_is_orthogonal() -> None:
-    """Without decay every singular value of a step is lr, whatever the gradients' scale."""
+    """Every singular value of the step is lr, to 1e-13.
+
+    Without decay every singular value of a step is lr, whatever the gradients' scale.
+    """
     x, gradients = stream(0, "ill", steps=20, shapes={"w": (3, 4)})
     o = refopt.optimizer("mars-shampoo", lr=0.25)
     s = o.init(x)

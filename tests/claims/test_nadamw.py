@@ -9,8 +9,13 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.claim("nadamw")
 def test_first_step_and_limit() -> None:
-    """First step lr (1 + b1 / (1 + b1)); both library forms coincide as t grows; b1 = 0 is AdamW."""
+    """The first step is lr (1 + beta1 / (1 + beta1)), larger than Adam's lr; timm's steps agree with
+    it to 1e-13 after 380 of them.
+
+    First step lr (1 + b1 / (1 + b1)); both library forms coincide as t grows; b1 = 0 is AdamW.
+    """
     b1 = 0.9
     g = np.array([3.0, -0.1])
     o = refopt.optimizer("nadamw", lr=0.1, beta1=b1, eps=0.0, weight_decay=0.0)

@@ -11,9 +11,13 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.claim("fadam")
 @pytest.mark.parametrize("clip", [1.0, 0.3])
 def test_fadam_steps_are_clipped(clip: float) -> None:
-    """‖step‖ <= lr c (1 + λ) sqrt(n) for every array; and it comes near to that."""
+    """No step is longer than lr c (1 + λ) times sqrt(n), whatever the gradients.
+
+    ‖step‖ <= lr c (1 + λ) sqrt(n) for every array; and it comes near to that.
+    """
     lam, nearest = 0.5, 0.0
     for kind in ("ill", "flip"):
         x, gradients = stream(0, kind, steps=60)
@@ -30,8 +34,12 @@ def test_fadam_steps_are_clipped(clip: float) -> None:
     assert nearest > 0.6
 
 
+@pytest.mark.claim("gravity")
 def test_gravity_damps_large_gradients() -> None:
-    """ζ peaks at |g| = 1/M with 1/(2M); the largest entry gives M / (1 + M⁴), less than that for M > 1."""
+    """A gradient entry moves x most at abs(g) = 1 / M, and the largest less than that where M > 1.
+
+    ζ peaks at |g| = 1/M with 1/(2M); the largest entry gives M / (1 + M⁴), less than that for M > 1.
+    """
     o = refopt.optimizer("gravity", lr=1.0, alpha=0.0, beta=0.0)
     m = 5.0
     g = np.r_[np.linspace(0.0, 1.0, 1001), m]
@@ -45,8 +53,13 @@ def test_gravity_damps_large_gradients() -> None:
     np.testing.assert_allclose(x, [-2e-6 / 3, 2e-6], rtol=1e-10)
 
 
+@pytest.mark.claim("gravity")
 def test_gravity_starts_with_noise() -> None:
-    """V_0 ~ N(0, (α/l)²): x_1 - x_0 has the deviation β̂_1 α, its own in every array and seed."""
+    """Without gradients the first step has the standard deviation (beta + 1) / 3 alpha of V_0's
+    noise.
+
+    V_0 ~ N(0, (α/l)²): x_1 - x_0 has the deviation β̂_1 α, its own in every array and seed.
+    """
     n = 40_000
     x = {"a": np.zeros(n), "b": np.zeros(n)}
     o = refopt.optimizer("gravity", lr=0.5, alpha=0.02)

@@ -35,8 +35,17 @@ def test_the_problem_has_these_slopes() -> None:
     np.testing.assert_array_equal(np.resize(p.slopes, 202), SLOPES[:202])
 
 
+@pytest.mark.claim(
+    "adam",
+    says="On the counterexample of Reddi et al. (x* = -1) it is at 0.994 after 30000 steps, AMSGrad at -0.867, AdamNC at -0.217 and falling.",
+)
+@pytest.mark.claim("adamnc", "amsgrad")
 def test_adam_diverges_and_the_others_converge() -> None:
-    """Section 5's online experiment, rate 0.5 / sqrt(t): x* = -1, and Adam goes to the other end."""
+    """The paper's experiment: after 30000 steps Adam is at 0.994, AMSGrad at -0.867, AdamNC at -0.217
+    and falling (x* = -1).
+
+    Section 5's online experiment, rate 0.5 / sqrt(t): x* = -1, and Adam goes to the other end.
+    """
     given = {"lr": 0.5, "beta1": 0.9, "lower": -1.0, "upper": 1.0}
     adam, _ = walk(refopt.optimizer("adam", lr=0.5, beta2=0.99, eps=0.0, schedule=root), SLOPES, 0.0)
     amsgrad, _ = walk(refopt.optimizer("amsgrad", beta2=0.99, **given), SLOPES, 0.0)
@@ -61,8 +70,13 @@ def test_theorem_1() -> None:
     assert amsgrad[-1] < -0.99
 
 
+@pytest.mark.claim("adamnc")
+@pytest.mark.claim("amsgrad", says="sqrt(V_t) / α_t never falls, which is what the proof needs; Adam's does.")
 def test_gamma_is_never_negative() -> None:
-    """sqrt(V_t) / α_t - sqrt(V_{t-1}) / α_{t-1} >= 0, but for Adam's constant beta2."""
+    """sqrt(v_t) / α_t never falls; with Adam's constant beta2 it does.
+
+    sqrt(V_t) / α_t - sqrt(V_{t-1}) / α_{t-1} >= 0, but for Adam's constant beta2.
+    """
 
     def least(name: str, slot: str, **kwargs: Any) -> float:
         o = refopt.optimizer(name, lr=0.5, **kwargs)
@@ -80,9 +94,14 @@ def test_gamma_is_never_negative() -> None:
     assert least("adamnc", "v", beta2=lambda t: 0.99) < -1.0
 
 
+@pytest.mark.claim("adabound", "amsbound")
 @pytest.mark.parametrize("name", ["adabound", "amsbound"])
 def test_adabound_ends_as_sgd(name: str) -> None:
-    """gamma -> inf: x moves by final_lr times the average gradient; bounds are 1 ± 1e-12 wide here."""
+    """With narrow bounds it is SGD: in 50 steps x is moved by final_lr times the average gradient, to
+    1e-11.
+
+    gamma -> inf: x moves by final_lr times the average gradient; bounds are 1 ± 1e-12 wide here.
+    """
     x, gradients = stream(0, "random", steps=50)
     o = refopt.optimizer(name, dialect="official", gamma=1e12, final_lr=0.2, beta1=0.8)
     y, s, m = dict(x), o.init(x), {k: np.zeros_like(v) for k, v in x.items()}
@@ -101,9 +120,13 @@ def test_adabound_ends_as_sgd(name: str) -> None:
     assert float((z - new)[0]) == pytest.approx(0.2 * 0.25, rel=2e-9)
 
 
+@pytest.mark.claim("adabound")
 @pytest.mark.parametrize("name", ["adabound", "amsbound"])
 def test_rates_stay_inside_the_bounds(name: str) -> None:
-    """The rate applied to m is in [l_t, u_t], touches both, and is between them somewhere."""
+    """Every rate that is applied lies between the bounds of its step.
+
+    The rate applied to m is in [l_t, u_t], touches both, and is between them somewhere.
+    """
     o = refopt.optimizer(name, lr=0.05, gamma=0.2, beta2=0.9, rate_root=False)
     x, gradients = stream(0, "ill", steps=60)
     s = o.init(x)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 from refopt.optimizers.first_order.optimistic_amsgrad import extrapolate
 
 
+@pytest.mark.claim("optimistic-amsgrad")
 def test_perfect_prediction() -> None:
-    """A constant gradient is predicted exactly once r + 1 are known: v only decays, its maximum stays."""
+    """Gradients that are predicted exactly let v decay by beta2 a step (to 1e-12) and leave its
+    maximum as it is, bit for bit.
+
+    A constant gradient is predicted exactly once r + 1 are known: v only decays, its maximum stays.
+    """
     o = refopt.optimizer("optimistic-amsgrad", history=3)
     x, g = np.zeros(2), np.array([3.0, -1.0])
     s = o.init(x)
@@ -22,8 +28,13 @@ def test_perfect_prediction() -> None:
             np.testing.assert_array_equal(s["v_max"], before["v_max"])
 
 
+@pytest.mark.claim("optimistic-amsgrad")
 def test_extrapolation_of_a_linear_iteration() -> None:
-    """x <- x* + G (x - x*) with three eigenvalues, r = 4: the extrapolation tends to x* with lambda."""
+    """RMPE of a linear iteration with r - 1 distinct eigenvalues finds its fixed point as lambda -> 0
+    (1e-4 of the last error).
+
+    x <- x* + G (x - x*) with three eigenvalues, r = 4: the extrapolation tends to x* with lambda.
+    """
     rng = np.random.default_rng(0)
     q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     g = (q * np.array([0.9, 0.9, 0.5, 0.5, -0.3, -0.3])) @ q.T

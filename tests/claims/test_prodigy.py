@@ -7,8 +7,13 @@ import pytest
 import refopt
 
 
+@pytest.mark.claim("prodigy")
 def test_distance_is_found_from_below() -> None:
-    """f convex: d_k <= ||x0 - x*||_inf (r <= <s, x0 - x*>), nondecreasing, and of its order in the end."""
+    """On a convex function d never decreases and never exceeds the largest entry of x0 - x*, and
+    reaches an eighth of it.
+
+    f convex: d_k <= ||x0 - x*||_inf (r <= <s, x0 - x*>), nondecreasing, and of its order in the end.
+    """
     rng = np.random.default_rng(0)
     a = rng.standard_normal((8, 5))
     solution = rng.standard_normal(5) * 30.0
@@ -24,8 +29,12 @@ def test_distance_is_found_from_below() -> None:
     assert last > bound / 8
 
 
+@pytest.mark.claim("prodigy")
 def test_fibonacci_escape() -> None:
-    """beta1 = beta2 = 0, beta3 = 0, f = |x| from afar: d = 1, 1, 2, 3, 5, 8, … times d0."""
+    """Without averages and far from the optimum d runs through Fibonacci numbers.
+
+    beta1 = beta2 = 0, beta3 = 0, f = |x| from afar: d = 1, 1, 2, 3, 5, 8, … times d0.
+    """
     o = refopt.optimizer("prodigy", beta1=0.0, beta2=0.0, eps=0.0, d0=0.5)
     x = np.array([1e6])
     s, seen = o.init(x), []

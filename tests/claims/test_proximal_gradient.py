@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 from refopt.core.oracle import objective
 
@@ -20,8 +21,12 @@ def _run(p: object, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
     return r.x, [start, *visited]
 
 
+@pytest.mark.claim("proximal-gradient")
 def test_sublinear_bound() -> None:
-    """F(x_T) - F* <= |x_0 - x*|² / (2 lr T), with lr = 1 / L."""
+    """convex: F(x_T) - F* <= |x_0 - x*|^2 / (2 lr T) at every T up to 300.
+
+    F(x_T) - F* <= |x_0 - x*|² / (2 lr T), with lr = 1 / L.
+    """
     p = _problem(0.0)
     best, _ = _run(p, 60_000)
     _, visited = _run(p, 300)
@@ -32,8 +37,12 @@ def test_sublinear_bound() -> None:
         assert objective(p, visited[t]) - f_best <= distance / (2 * lr * t)
 
 
+@pytest.mark.claim("proximal-gradient")
 def test_linear_bound() -> None:
-    """|x_t - x*|² <= (1 - lr mu)^t |x_0 - x*|²; F does not increase."""
+    """Strongly convex: |x_t - x*|^2 <= (1 - lr mu)^t |x_0 - x*|^2, and F never increases.
+
+    |x_t - x*|² <= (1 - lr mu)^t |x_0 - x*|²; F does not increase.
+    """
     p = _problem(0.5)
     best, _ = _run(p, 4000)
     _, visited = _run(p, 200)

@@ -12,9 +12,13 @@ from refopt.matrix import lyapunov, newton_schulz, square_root, taylor_pade
 from tests.identities.test_roots import on_eigenvalues, with_eigenvalues
 
 
+@pytest.mark.claim("invsqrtm-newton-schulz", "sqrtm-newton-schulz")
 @pytest.mark.parametrize("scaling", ["frobenius", "trace"])
 def test_newton_schulz_quadratic(scaling):
-    """e = 1 - h^2 obeys e <- e^2 (3 + e) / 4 for the residuals of both sequences."""
+    """The residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13).
+
+    e = 1 - h^2 obeys e <- e^2 (3 + e) / 4 for the residuals of both sequences.
+    """
     values = np.geomspace(1, 0.05, 5)
     A, _ = with_eigenvalues(values)
     residuals = []
@@ -27,8 +31,12 @@ def test_newton_schulz_quadratic(scaling):
     assert residuals[-1] < 1e-3 < 0.5 < residuals[0]
 
 
+@pytest.mark.claim("lyapunov-sign")
 def test_lyapunov_quadratic():
-    """With C = 2 B^2 the solution is B: 1 - f_K squares, e <- e^2 (3 - e) / 2, at every step."""
+    """The error of B obeys e <- e^2 (3 - e) / 2 at every step, to 1e-13.
+
+    With C = 2 B^2 the solution is B: 1 - f_K squares, e <- e^2 (3 - e) / 2, at every step.
+    """
     B, _ = with_eigenvalues(np.full(4, 0.5) + np.array([0.0, 0.1, 0.2, 0.5]))
     errors = []
     for steps in range(1, 10):
@@ -39,9 +47,16 @@ def test_lyapunov_quadratic():
     assert errors[-1] < 1e-9
 
 
+@pytest.mark.claim("sqrtm-pade")
+@pytest.mark.claim(
+    "sqrtm-taylor", says="Always above the root, and falling with the degree; MPA is nearer at equal degree."
+)
 @pytest.mark.parametrize("kappa", [3.0, 10.0, 1e2, 1e3])
 def test_pade_beats_taylor(kappa):
-    """MPA [m/m] is nearer than MTP of degree m, of degree 2 m and of the paper's pairing 2 m + 1."""
+    """MPA of degree m is nearer than MTP of degrees m, 2 m and 2 m + 1.
+
+    MPA [m/m] is nearer than MTP of degree m, of degree 2 m and of the paper's pairing 2 m + 1.
+    """
     A, Q = with_eigenvalues(np.geomspace(1, 1 / kappa, 8))
     root = on_eigenvalues(Q, np.sqrt(np.geomspace(1, 1 / kappa, 8)))
     for m in (2, 3, 5):
@@ -70,8 +85,12 @@ def test_stated_errors():
         assert error(taylor_pade.invsqrtm_pade(A), R) == pytest.approx(inverse, rel=0.05)
 
 
+@pytest.mark.claim("invsqrtm-taylor")
 def test_inverse_taylor_from_below():
-    """Every dropped term is positive: below the inverse root, and rising with the degree."""
+    """Always below the inverse root and rising with the degree.
+
+    Every dropped term is positive: below the inverse root, and rising with the degree.
+    """
     values = np.geomspace(1, 0.1, 6)
     A, Q = with_eigenvalues(values)
     R = on_eigenvalues(Q, 1 / np.sqrt(values))
@@ -85,9 +104,13 @@ def test_inverse_taylor_from_below():
     assert np.linalg.norm(R - form) < np.linalg.norm(R - taylor_pade.invsqrtm_taylor(A, 10))
 
 
+@pytest.mark.claim("sqrtm-eigh")
 @pytest.mark.parametrize("kappa", [1e2, 1e8, 1e14])
 def test_eigh_accuracy(kappa):
-    """Against mpmath at 50 digits, normwise: the root to 1e-14 at any condition number."""
+    """Against mpmath at 50 digits: error below 1e-14 max(1, sqrt(kappa) / 100).
+
+    Against mpmath at 50 digits, normwise: the root to 1e-14 at any condition number.
+    """
     A, _ = with_eigenvalues(np.geomspace(1, 1 / kappa, 5))
     with mpmath.workdps(50):
         values, vectors = mpmath.eigsy(mpmath.matrix(A.tolist()))

@@ -8,9 +8,12 @@ import refopt
 from refopt.optimizers.first_order.scale import normalize_lines
 
 
+@pytest.mark.claim("scale")
 @pytest.mark.parametrize(("dialect", "rms"), [("paper", False), ("official", True)])
 def test_line_lengths(dialect: str, rms: bool) -> None:
-    """Rows of a layer, columns of an embedding, by their length; unchanged when the gradient is scaled by 1e6."""
+    """Every normalised line of a matrix moves by exactly lr (paper) or has RMS lr (official),
+    whatever the gradient's scale.
+    """
     rng = np.random.default_rng(0)
     x = {"embed": np.zeros((7, 3)), "w": np.zeros((4, 5)), "head": np.zeros((2, 3))}
     g = {k: rng.standard_normal(v.shape) for k, v in x.items()}
@@ -23,8 +26,13 @@ def test_line_lengths(dialect: str, rms: bool) -> None:
         np.testing.assert_array_equal(new[k], huge[k])
 
 
+@pytest.mark.claim("scale")
 def test_duality() -> None:
-    """<G, C(G)> is the largest inner product with a matrix whose rows have 2-norm at most 1."""
+    """For a linear layer it is the duality map of the norm max over rows of the 2-norm (none of 200
+    random unit matrices does better).
+
+    <G, C(G)> is the largest inner product with a matrix whose rows have 2-norm at most 1.
+    """
     rng = np.random.default_rng(0)
     g = rng.standard_normal((4, 6))
     best = np.sum(g * normalize_lines(g, 1, rms=False, floor=0.0))

@@ -9,9 +9,13 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.claim("madgrad")
 @pytest.mark.parametrize("g", [1e-4, 0.5, -20.0, 3e5])
 def test_madgrad_first_step(g: float) -> None:
-    """eps = 0, no momentum: -lr^(2/3) sign(g) |g|^(1/3); with momentum, c of that."""
+    """The first step is lr^(2/3) |g|^(1/3) in size, to 2e-15: not invariant to the gradient's scale.
+
+    eps = 0, no momentum: -lr^(2/3) sign(g) |g|^(1/3); with momentum, c of that.
+    """
     for momentum in (0.0, 0.9):
         o = refopt.optimizer("madgrad", lr=0.02, momentum=momentum, eps=0.0)
         x, _ = o.update(np.zeros(1), np.array([g]), o.init(np.zeros(1)))
@@ -33,8 +37,12 @@ def test_madgrad_without_momentum_is_dual_averaging() -> None:
         np.testing.assert_allclose(y[k], x[k] - total / (np.cbrt(squares) + 1e-6), rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.claim("novograd")
 def test_novograd_does_not_see_the_scale() -> None:
-    """eps = 0: g -> c g changes nothing, decay included (c a power of two: to the last bit)."""
+    """With eps = 0 the run is the same, bit for bit, when all gradients are multiplied by 2^k.
+
+    eps = 0: g -> c g changes nothing, decay included (c a power of two: to the last bit).
+    """
     x, gradients = stream(0, "ill", steps=50)
     o = refopt.optimizer("novograd", lr=0.1, beta2=0.7, eps=0.0, weight_decay=0.1)
     y, sx, sy = x, o.init(x), o.init(x)
@@ -47,8 +55,12 @@ def test_novograd_does_not_see_the_scale() -> None:
     assert all(np.max(np.abs(x[k] - start[k])) > 0.1 for k in x)
 
 
+@pytest.mark.claim("novograd")
 def test_novograd_step_length() -> None:
-    """beta1 = beta2 = 0, no decay: every array moves by the length lr, against its gradient."""
+    """Without averages a step has the length lr, to 1e-14.
+
+    beta1 = beta2 = 0, no decay: every array moves by the length lr, against its gradient.
+    """
     x, gradients = stream(0, "ill", steps=20)
     o = refopt.optimizer("novograd", lr=0.3, beta1=0.0, beta2=0.0, eps=0.0)
     s = o.init(x)
@@ -72,8 +84,12 @@ def test_novograd_survives_zero_gradients() -> None:
         np.testing.assert_allclose(x, -length * np.array([0.0, 0.6, 0.8]), rtol=1e-15)
 
 
+@pytest.mark.claim("diffgrad")
 def test_diffgrad_halves_adam() -> None:
-    """A constant gradient: ξ = σ(|g|) in the first step and 1/2 in all others."""
+    """Under a constant gradient every step after the first is half of Adam's, to 1e-13.
+
+    A constant gradient: ξ = σ(|g|) in the first step and 1/2 in all others.
+    """
     d, a = refopt.optimizer("diffgrad", lr=0.1), refopt.optimizer("adam", lr=0.1)
     g = np.array([3.0, -0.2])
     x = y = np.zeros(2)
@@ -86,8 +102,12 @@ def test_diffgrad_halves_adam() -> None:
         x, y = new, other
 
 
+@pytest.mark.claim("diffgrad")
 def test_diffgrad_with_large_changes_is_adam() -> None:
-    """|Δg| > 40 makes ξ one in float64."""
+    """Where the gradient changes by 30 or more the step is Adam's, to 1e-12.
+
+    |Δg| > 40 makes ξ one in float64.
+    """
     d, a = refopt.optimizer("diffgrad", lr=0.1), refopt.optimizer("adam", lr=0.1)
     x = y = np.zeros(2)
     sd, sa = d.init(x), a.init(y)

@@ -16,9 +16,14 @@ BALLS: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
+@pytest.mark.claim("scion")
 @pytest.mark.parametrize("norm", list(BALLS))
 def test_stays_in_the_ball(norm: str) -> None:
-    """|x| <= rho once inside; the excess over rho shrinks by 1 - lr or more a step from outside."""
+    """constrained: no iterate leaves the ball of radius rho, and from outside the excess shrinks by 1
+    - lr a step.
+
+    |x| <= rho once inside; the excess over rho shrinks by 1 - lr or more a step from outside.
+    """
     rng = np.random.default_rng(0)
     size, rho, lr = BALLS[norm], 0.7, 0.2
     o = refopt.optimizer("scion", norm=norm, lr=lr, radius=rho, alpha=0.3)

@@ -7,8 +7,12 @@ import pytest
 from refopt.optimizers.first_order.sgd_sai import signal_to_noise
 
 
+@pytest.mark.claim("sgd-sai")
 def test_ratio_identity() -> None:
-    """G² = (n - 1) + n mean² / s²: at least n - 1, and scale-free."""
+    """eps = 0: G^2 = (n - 1) + n mean(g)^2 / s^2 exactly (1e-12), so G >= sqrt(n - 1).
+
+    G² = (n - 1) + n mean² / s²: at least n - 1, and scale-free.
+    """
     rng = np.random.default_rng(0)
     for n, shift in ((2, 0.0), (50, 0.3), (400, -2.0)):
         g = rng.standard_normal(n) + shift

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 
+@pytest.mark.claim("shampoo")
 def test_preconditioner_is_an_upper_bound() -> None:
-    """eps I + (1/r) sum vec(G) vec(G)^T <= L^{1/2} (x) R^{1/2} (row-major vec), r the largest rank."""
+    """eps I + (1/r) sum of vec(G) vec(G)^T is below the Kronecker product of the square roots of L
+    and R.
+
+    eps I + (1/r) sum vec(G) vec(G)^T <= L^{1/2} (x) R^{1/2} (row-major vec), r the largest rank.
+    """
     rng = np.random.default_rng(0)
     o = refopt.optimizer("shampoo", lr=1.0, eps=0.01)
     x = np.zeros((3, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from refopt.transport.sinkhorn import sinkhorn
 from refopt.transport.sinkhorn_log import sinkhorn_log
 
@@ -14,7 +15,9 @@ def _hilbert(u: np.ndarray, v: np.ndarray) -> float:
     return float(ratio.max() - ratio.min())
 
 
+@pytest.mark.claim("sinkhorn")
 def test_hilbert_contraction() -> None:
+    """Contracts in Hilbert's metric by at least ((sqrt(t) - 1) / (sqrt(t) + 1))^2 a pass."""
     a, b, C = _problem(1)
     reg = 0.4
     K = np.exp(-C / reg)
@@ -33,7 +36,9 @@ def test_hilbert_contraction() -> None:
     assert np.all(ratios > 0.02 * factor)
 
 
+@pytest.mark.claim("sinkhorn-log")
 def test_dual_ascent() -> None:
+    """The dual value never falls from one pass to the next."""
     a, b, C = _problem(2)
     reg = 0.01
     values = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.optimize
 from refopt.transport.smooth_ot import (
     dual_objective,
@@ -24,7 +25,11 @@ def linear_program(a: np.ndarray, b: np.ndarray, C: np.ndarray) -> float:
     return float(found.fun)
 
 
+@pytest.mark.claim("quadratic-ot")
 def test_limits() -> None:
+    """Tends to unregularised transport (linear program, to 1e-6) and, for large reg, to a / m + b / n
+    - 1 / (n m).
+    """
     a, b, C = _problem(1, 7, 6)
     a, b = (m + 3 * m.mean() for m in (a, b))
     a, b = a / a.sum(), b / b.sum()  # so that the far limit is positive everywhere
@@ -41,7 +46,11 @@ def test_limits() -> None:
     np.testing.assert_allclose(far, spread - centred / reg, rtol=0, atol=1e-7)
 
 
+@pytest.mark.claim("sparse-ot")
 def test_sparsity() -> None:
+    """At most k nonzeros a column; k = 1 is the unregularised semi-dual plus a constant to 1e-13; the
+    optimal value rises as k falls.
+    """
     a, b, C = _problem(2)
     rng = np.random.default_rng(2)
     alpha, beta = 0.2 * rng.standard_normal(14), 0.2 * rng.standard_normal(11)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 from refopt.core.oracle import Oracle
 
 from tests.claims.test_adahessian import Quadratic
 
 
+@pytest.mark.claim("sophia")
 def test_newton_or_sign() -> None:
-    """Diagonal H: x - (lr / gamma) x where unclipped and h > 0; lr sign(g) where h <= 0 or clipped."""
+    """Unclipped on a diagonal quadratic it is Newton's step times lr / gamma; where h <= 0 the step
+    is lr sign(m).
+
+    Diagonal H: x - (lr / gamma) x where unclipped and h > 0; lr sign(g) where h <= 0 or clipped.
+    """
     h = np.array([0.5, 20.0, -3.0, 4.0])
     x = np.array([0.1, -0.05, 0.7, 100.0])
     kwargs = {"lr": 0.4, "beta1": 0.0, "beta2": 0.0, "gamma": 2.0, "weight_decay": 0.0}

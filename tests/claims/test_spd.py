@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from refopt.matrix import spd as functions
 from refopt.matrix.spd_geometry import spd_distance
 
@@ -10,8 +11,12 @@ from tests.identities.test_bures import spd
 from tests.identities.test_roots import with_eigenvalues
 
 
+@pytest.mark.claim("spd-exp")
+@pytest.mark.claim(
+    "spd-log", says="The derivative at I is E, off the diagonal too; finite at repeated eigenvalues."
+)
 def test_derivatives_at_repeated_eigenvalues():
-    """At I the derivatives are f'(1) E, off the diagonal too, where a masked kernel gives 0."""
+    """The derivative at 0 is E, off the diagonal too; finite at repeated eigenvalues."""
     E = np.random.default_rng(0).standard_normal((4, 4))
     eye = np.eye(4)
     np.testing.assert_allclose(functions.spd_log_vjp(eye, E), E, atol=1e-15)
@@ -23,8 +28,13 @@ def test_derivatives_at_repeated_eigenvalues():
         assert np.all(np.isfinite(derivative))
 
 
+@pytest.mark.claim("spd-distance")
 def test_affine_invariance():
-    """d(P A P^T, P B P^T) = d(A, B) = d(A^{-1}, B^{-1}); log-Euclidean is never larger."""
+    """affine-invariant: unchanged by congruence (to 1e-10) and inversion (1e-11); never below log-
+    Euclidean.
+
+    d(P A P^T, P B P^T) = d(A, B) = d(A^{-1}, B^{-1}); log-Euclidean is never larger.
+    """
     rng = np.random.default_rng(1)
     for _ in range(10):
         A, B = spd(rng, 4), spd(rng, 4)
@@ -43,8 +53,13 @@ def test_affine_invariance():
     np.testing.assert_allclose(spd_distance(a, b, theta=0.3), spd_distance(a, b), rtol=1e-13)
 
 
+@pytest.mark.claim("spd-distance", "spd-power")
 def test_power_deformation_limit():
-    """(1/theta) d_BW(A^theta, B^theta) -> ||log A - log B||_F / 2 as theta -> 0, at least linearly."""
+    """d_BW(A^theta, B^theta) / theta tends to half the log-Euclidean distance: the gap falls at least
+    6-fold with a tenth of theta.
+
+    (1/theta) d_BW(A^theta, B^theta) -> ||log A - log B||_F / 2 as theta -> 0, at least linearly.
+    """
     rng = np.random.default_rng(2)
     A, B = spd(rng, 4), spd(rng, 4)
     limit = spd_distance(A, B, "log-euclidean") / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 from refopt.core.oracle import Oracle
 
@@ -29,8 +30,13 @@ class LeastSquares:
         return a.T @ (a @ w - b) / len(b) + self.gamma * w
 
 
+@pytest.mark.claim("svrg")
 def test_linear_rate() -> None:
-    """Theorem 1: E[P(w_s) - P*] contracts by alpha = 1/(gamma lr (1-2L lr) m) + 2L lr/(1-2L lr)."""
+    """Option II contracts E[P - P*] by at most 1/(gamma lr (1 - 2 L lr) m) + 2 L lr/(1 - 2 L lr) an
+    outer loop.
+
+    Theorem 1: E[P(w_s) - P*] contracts by alpha = 1/(gamma lr (1-2L lr) m) + 2L lr/(1-2L lr).
+    """
     p = LeastSquares()
     lr, m, outer = 0.1 / p.smooth, 300, 3
     alpha = 1 / (p.strong * lr * (1 - 2 * p.smooth * lr) * m) + 2 * p.smooth * lr / (1 - 2 * p.smooth * lr)
@@ -55,8 +61,11 @@ def test_linear_rate() -> None:
     assert np.all(mean[1:] <= alpha * mean[:-1])
 
 
+@pytest.mark.claim("svrg")
 def test_variance_vanishes() -> None:
-    """At the snapshot the direction is the full gradient; at the optimum no batch moves w."""
+    """At the snapshot the direction is the full gradient whatever the batch, and its variance
+    vanishes at the optimum.
+    """
     p = LeastSquares()
     o = refopt.optimizer("svrg", lr=1.0)
     for w in (np.ones(3), p.optimum_at):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from refopt.wrappers.vrgd import signal_to_noise
 
 
+@pytest.mark.claim("vrgd")
 def test_rates_are_bounded() -> None:
-    """r in [gamma, 1], both reached; c g_d gives the same r (c a power of two)."""
+    """Every coordinate's rate is in [gamma lr, lr]; scaling a tensor's gradients leaves r as it is
+    (to the bit).
+    """
     rng = np.random.default_rng(0)
     groups = list(rng.standard_normal((6, 5, 4)) + 0.3)
     r = signal_to_noise(groups, 0.1)
@@ -18,8 +22,9 @@ def test_rates_are_bounded() -> None:
         np.testing.assert_array_equal(signal_to_noise([zero, zero], 0.1), np.where(zero == 0, 0.1, 1.0))
 
 
+@pytest.mark.claim("vrgd")
 def test_noise_is_damped() -> None:
-    """Half the coordinates carry a signal of ten deviations, half none."""
+    """Coordinates of high signal-to-noise ratio get 1, those of pure noise about gamma."""
     rng = np.random.default_rng(1)
     groups = [np.concatenate([10.0 + rng.standard_normal(500), rng.standard_normal(500)]) for _ in range(16)]
     r = signal_to_noise(groups, 0.1)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("adam")
 def test_algorithm_1() -> None:
-    """Adam's Algorithm 1, one float at a time."""
+    """Equals Algorithm 1 transcribed line by line with Python floats, to 1e-13."""
     alpha, b1, b2, eps = 0.02, 0.8, 0.7, 1e-2
     x, gradients = stream(3, "ill", steps=60, shapes={"w": (4,)})
     o = refopt.optimizer("adam", lr=alpha, beta1=b1, beta2=b2, eps=eps)
@@ -29,8 +31,12 @@ def test_algorithm_1() -> None:
         np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.identity("adamw")
 def test_adamw_without_decay_is_adam() -> None:
-    """lambda = 0: the same bits."""
+    """Without decay it is Adam, bit for bit.
+
+    lambda = 0: the same bits.
+    """
     x, gradients = stream(0, "random", steps=20)
     a, w = refopt.optimizer("adam", lr=0.1), refopt.optimizer("adamw", lr=0.1, weight_decay=0.0)
     y, sa, sw = x, a.init(x), w.init(x)
@@ -41,8 +47,9 @@ def test_adamw_without_decay_is_adam() -> None:
         np.testing.assert_array_equal(x[k], y[k])
 
 
+@pytest.mark.identity("sgdw")
 def test_sgdw_algorithm_1() -> None:
-    """SGDW's Algorithm 1, one float at a time, under a schedule."""
+    """Equals Algorithm 1 transcribed line by line, to 1e-13, under a schedule."""
     alpha, b1, lam = 0.05, 0.8, 0.03
     x, gradients = stream(1, "random", steps=60, shapes={"w": (4,)})
     o = refopt.optimizer("sgdw", lr=alpha, momentum=b1, weight_decay=lam, schedule=schedule)
@@ -56,8 +63,12 @@ def test_sgdw_algorithm_1() -> None:
         np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.identity("adamax")
 def test_adamax_is_the_limit_of_p_norms() -> None:
-    """u_t is the limit of (b2^p u^p + (1 - b2^p) |g|^p)^(1/p) (section 7.1)."""
+    """u is the limit p -> infinity of the p-norm recursion (p = 2000: to 1e-6).
+
+    u_t is the limit of (b2^p u^p + (1 - b2^p) |g|^p)^(1/p) (section 7.1).
+    """
     b2, p = 0.9, 2000
     o = refopt.optimizer("adamax", beta2=b2)
     x, u = np.zeros(1), 0.0

@@ -12,8 +12,12 @@ from refopt.core.errors import ArgumentError, ShapeError
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("adam-mini")
 def test_single_entries_are_adamw() -> None:
-    """blocks="entry": AdamW."""
+    """Blocks of one entry: AdamW, to 1e-13.
+
+    blocks="entry": AdamW.
+    """
     x, gradients = stream(0, "ill", steps=40)
     common = {"lr": 0.05, "beta1": 0.8, "beta2": 0.7, "eps": 1e-3, "weight_decay": 0.1, "schedule": schedule}
     a = refopt.optimizer("adam-mini", blocks="entry", **common)

@@ -84,8 +84,9 @@ def test_timm_starts_rmsprop_from_one() -> None:
     follow("rmsprop", timm, dialect="timm", lr=0.02, momentum=0.8, weight_decay=0.1, schedule=schedule)
 
 
+@pytest.mark.identity("nadam")
 def test_nadam_line_by_line() -> None:
-    """The overview's last line, Keras's and Dozat's Algorithm 2 as the fact sheet remembers it."""
+    """The overview's form and Dozat's, transcribed line by line with Python floats, to 1e-13."""
     b1, b2, eps = 0.8, 0.6, 1e-2
 
     def averages(g: float, memory: dict[str, float], b: float = b1) -> tuple[float, float]:
@@ -127,7 +128,9 @@ def same_run(a: Any, b: Any, rtol: float) -> None:
         np.testing.assert_allclose(x[k], y[k], rtol=rtol, atol=1e-14)
 
 
+@pytest.mark.identity("rmsprop")
 def test_rmsprop_with_bias_correction_is_adam_without_momentum() -> None:
+    """With bias correction and eps beside the root it is Adam with beta1 = 0, to 1e-13."""
     given = {"lr": 0.03, "beta2": 0.7, "eps": 1e-2}
     same_run(
         refopt.optimizer("rmsprop", bias_correction=True, eps_inside=False, **given),
@@ -136,8 +139,10 @@ def test_rmsprop_with_bias_correction_is_adam_without_momentum() -> None:
     )
 
 
+@pytest.mark.identity("nadam")
 @pytest.mark.parametrize("dialect", ["paper", "torch", "optax", "keras"])
 def test_nadam_without_momentum_is_adam(dialect: str) -> None:
+    """With beta1 = 0 the forms of overview, torch, optax and Keras are Adam with beta1 = 0, to 1e-13."""
     given = {"lr": 0.03, "beta1": 0.0, "beta2": 0.7, "eps": 1e-2}
     same_run(refopt.optimizer("nadam", dialect=dialect, **given), refopt.optimizer("adam", **given), 1e-13)
 

@@ -10,8 +10,13 @@ from refopt.core.errors import ArgumentError
 from tests.streams import stream
 
 
+@pytest.mark.identity("steepest-descent")
 def test_max_norm_is_adam_without_averages() -> None:
-    """beta1 = beta2 = eps = 0: sign descent on every leaf (a root of a square is rounded, its quotient is not)."""
+    """Under the max norm it is Adam without averages (beta1 = beta2 = eps = 0), to 1e-14.
+
+    beta1 = beta2 = eps = 0: sign descent on every leaf (a root of a square is rounded, its quotient
+    is not).
+    """
     x, gradients = stream(0, "ill", steps=20)
     a = refopt.optimizer("adam", lr=0.125, beta1=0.0, beta2=0.0, eps=0.0)
     b = refopt.optimizer("steepest-descent", norm="max", lr=0.125, dual_scaled=False)
@@ -29,8 +34,10 @@ def _power(m: np.ndarray, p: float) -> np.ndarray:
     return (q[:, good] * values[good] ** p) @ q[:, good].T
 
 
+@pytest.mark.identity("steepest-descent")
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
 def test_spectral_norm_is_shampoo_without_averages(shape: tuple[int, int]) -> None:
+    """Under the spectral norm it is Shampoo without averages, (GG')^-1/4 G (G'G)^-1/4, to 1e-10."""
     g = np.random.default_rng(0).standard_normal(shape)
     o = refopt.optimizer("steepest-descent", lr=1.0, dual_scaled=False)
     x, _ = o.update(np.zeros(shape), g, o.init(np.zeros(shape)))

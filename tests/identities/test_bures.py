@@ -20,9 +20,14 @@ def spd(rng, *shape, complex_=False):
     return (A + A.conj().swapaxes(-1, -2)) / 2
 
 
+@pytest.mark.identity("bures-wasserstein-distance")
 @pytest.mark.parametrize("complex_", [False, True])
 def test_distance_formulas(complex_):
-    """The trace formula through SciPy's root; commuting pairs; A = B; semidefinite pairs; no cancellation."""
+    """Its square is tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}, to 1e-12.
+
+    The trace formula through SciPy's root; commuting pairs; A = B; semidefinite pairs; no
+    cancellation.
+    """
     rng = np.random.default_rng(0)
     A, B = spd(rng, 5, complex_=complex_), spd(rng, 5, complex_=complex_)
     root = scipy.linalg.sqrtm(A)
@@ -73,8 +78,12 @@ def test_factored(tau):
     )
 
 
+@pytest.mark.identity("bures-wasserstein-mean")
 def test_mean_fixed_point():
-    """sum w_i T_i = I; (sum w_i sqrt C_i)^2 for commuting ones; the geodesic for two; equivariance."""
+    """sum_i w_i T_i = I, and closed forms: two matrices, commuting ones, to 1e-12.
+
+    sum w_i T_i = I; (sum w_i sqrt C_i)^2 for commuting ones; the geodesic for two; equivariance.
+    """
     rng = np.random.default_rng(3)
     C = spd(rng, 4, 3)
     w = np.array([0.1, 0.2, 0.3, 0.4])

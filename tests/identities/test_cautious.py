@@ -11,9 +11,10 @@ import refopt
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("cautious-adamw")
 @pytest.mark.parametrize("normalizer", ["mean", "floor", "count"])
 def test_algorithm(normalizer: str) -> None:
-    """One float at a time, under a schedule with decay."""
+    """Equals the algorithm transcribed line by line with Python floats, to 1e-13."""
     lr, b1, b2, eps, lam = 0.02, 0.8, 0.7, 1e-2, 0.1
     x, gradients = stream(3, "flip", steps=60, shapes={"w": (5,)})
     o = refopt.optimizer(

@@ -21,8 +21,12 @@ def family(seed=0, n=10, size=0.3, points=15):
     return terms, training, query
 
 
+@pytest.mark.identity("inverse-eim")
 def test_powers_are_exact():
-    """All monomials of degree <= K: every power to K is interpolated exactly; weights sum to 1."""
+    """Exact at the nodes; weights sum to 1; all monomials make powers to K exact: to 1e-12.
+
+    All monomials of degree <= K: every power to K is interpolated exactly; weights sum to 1.
+    """
     terms, training, query = family(points=9)
     found = eim.greedy(training, 4, 100, 0.0)
     assert len(found.nodes) == 15  # binom(4 + 2, 2): the constant coefficient adds no new monomials
@@ -56,8 +60,11 @@ def test_full_rank_is_polynomial_interpolation():
     assert found.residuals[-1] < 1e-12
 
 
+@pytest.mark.identity("logdet-eim")
 def test_logdet():
-    """Exact at nodes; c A shifts by n ln c; diagonal families have sum log(1 + mu a)."""
+    """Exact at the nodes (to 1e-12); c A shifts it by n ln c, and diagonals have a closed form (to
+    1e-11).
+    """
     terms, training, query = family()
     value = eim.logdet_eim(terms, training, query, degree=6, rank=20)
     shifted = eim.logdet_eim(3.0 * terms, training, query, degree=6, rank=20)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.rng import generator
 
 
+@pytest.mark.identity("normalized-gd")
 def test_beta_zero_is_gradient_descent() -> None:
+    """beta = 0 is gradient descent, bit for bit."""
     p = refopt.problem("logistic")
     a = refopt.minimize(p, "normalized-gd", lr=0.3, beta=0.0, steps=20)
     b = refopt.minimize(p, "sgd", lr=0.3, steps=20)
@@ -23,15 +26,18 @@ def test_clipping() -> None:
         np.testing.assert_allclose(-x, want, rtol=1e-15)
 
 
+@pytest.mark.identity("spider")
 def test_spider_on_full_batches() -> None:
+    """On full batches it is normalized-gd with beta = 1, to 1e-12."""
     p = refopt.problem("logistic", l2=0.1)
     a = refopt.minimize(p, "spider", lr=0.05, steps=30, period=7)
     b = refopt.minimize(p, "normalized-gd", lr=0.05, steps=30)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.identity("spider")
 def test_spider_transcription() -> None:
-    """The algorithm written out, with the same samples."""
+    """40 steps equal a literal transcription with the same samples, to 1e-12."""
     p, q, lr, seed = refopt.problem("logistic", l2=0.1), 5, 0.04, 3
     n = p.n_examples
     sampler = Sampler(n, 4, "shuffle", seed)

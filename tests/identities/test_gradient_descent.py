@@ -13,9 +13,14 @@ def grad(x: np.ndarray) -> np.ndarray:
     return np.array([1.0, 10.0, 0.1]) * x + 0.3 * np.sin(x)
 
 
+@pytest.mark.identity("nesterov")
 @pytest.mark.parametrize(("dialect", "multiplier"), [("torch", None), ("keras", None), ("keras", schedule)])
 def test_shifted_form_is_look_ahead_point(dialect: str, multiplier: object) -> None:
-    """The libraries' x is the overview's y = x - gamma v: torch's at a constant rate, Keras's at any."""
+    """torch's x is the overview's look-ahead point y (constant rate), Keras's under a schedule too,
+    to 1e-12.
+
+    The libraries' x is the overview's y = x - gamma v: torch's at a constant rate, Keras's at any.
+    """
     common = {"lr": 0.03, "momentum": 0.8, "schedule": multiplier}
     paper = refopt.optimizer("nesterov", **common)
     library = refopt.optimizer("nesterov", dialect=dialect, **common)

@@ -10,8 +10,12 @@ from refopt.core.arrays import to_numpy
 from refopt.matrix import hadamard
 
 
+@pytest.mark.identity("hadamard-standardize")
 def test_hadamard_matrices():
-    """H H^T = n I with entries ±1, for every order the constructions reach; the others are named."""
+    """Hadamard matrices: H H^T = n I, powers of 2 are scipy.linalg.hadamard's.
+
+    H H^T = n I with entries ±1, for every order the constructions reach; the others are named.
+    """
     missing = []
     for n in [1, 2, *range(4, 132, 4), 192, 384, 768]:
         try:
@@ -34,9 +38,10 @@ def rows(C, seed=0, N=50, rank=None):
     return rng.standard_normal((N, rank)) * np.geomspace(10, 0.1, rank) @ rng.standard_normal((rank, C)) + 3.0
 
 
+@pytest.mark.identity("hadamard-standardize")
 @pytest.mark.parametrize(("C", "rank"), [(1, 1), (2, 2), (8, 8), (12, 12), (28, 28), (12, 5)])
 def test_standardised(C, rank):
-    """Unit variances, eigenvalues l / mean l, mean 0, and the map inverts."""
+    """W Sigma W^T: unit diagonal, eigenvalues l_i / mean l; it inverts; to 1e-12."""
     X = rows(C, rank=rank)
     Y = hadamard.hadamard_standardize(X)
     S = np.cov(X, rowvar=False).reshape(C, C)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
@@ -12,8 +13,12 @@ from tests.streams import schedule, stream
 SHAPES = {"w": (4,)}
 
 
+@pytest.mark.identity("inna")
 def test_equal_beta_and_rate_is_heavy_ball() -> None:
-    """beta = gamma: momentum 1 - alpha gamma, rate gamma^2, as heavy ball with its rate outside."""
+    """beta = rate: heavy ball with momentum 1 - alpha rate and rate rate^2, to 1e-12.
+
+    beta = gamma: momentum 1 - alpha gamma, rate gamma^2, as heavy ball with its rate outside.
+    """
     alpha, gamma = 1.5, 0.2
     x, gradients = stream(0, "random", steps=60)
     a = refopt.optimizer("inna", lr=gamma, alpha=alpha, beta=gamma, power=0.0)
@@ -26,8 +31,12 @@ def test_equal_beta_and_rate_is_heavy_ball() -> None:
             np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.identity("inna")
 def test_velocity_form() -> None:
-    """w <- (1 - a c) w + c^2 (1 - a b) / (1 - a c) g, theta <- theta - w - c (b - c) / (1 - a c) g."""
+    """Psi eliminated: equals the velocity form, to 1e-12.
+
+    w <- (1 - a c) w + c^2 (1 - a b) / (1 - a c) g, theta <- theta - w - c (b - c) / (1 - a c) g.
+    """
     a, b, c = 0.7, 0.3, 0.1
     x, gradients = stream(1, "ill", steps=60, shapes=SHAPES)
     o = refopt.optimizer("inna", lr=c, alpha=a, beta=b, power=0.0)
@@ -50,8 +59,11 @@ def test_rate_and_first_velocity() -> None:
     assert math.isclose(plain.rate(9), 0.1 / 3)
 
 
+@pytest.mark.identity("innaprop")
 def test_innaprop_algorithm_1() -> None:
-    """INNAprop as printed, with the new psi in theta's line, one float at a time."""
+    """Equals the paper's listing, in which theta's line uses the new psi, transcribed with Python
+    floats, to 1e-12.
+    """
     lr, a, b, sigma, eps, lam = 0.05, 0.7, 0.3, 0.6, 1e-3, 0.1
     x, gradients = stream(3, "ill", steps=60, shapes=SHAPES)
     o = refopt.optimizer(
@@ -72,8 +84,12 @@ def test_innaprop_algorithm_1() -> None:
         np.testing.assert_allclose(x["w"], theta, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.identity("innaprop")
 def test_innaprop_is_inna_on_scaled_gradients() -> None:
-    """g / d handed to INNA gives INNAprop, with decay first in both."""
+    """Is INNA fed with the scaled gradient, to 1e-13.
+
+    g / d handed to INNA gives INNAprop, with decay first in both.
+    """
     common = {"lr": 0.05, "alpha": 0.7, "beta": 0.3, "weight_decay": 0.1, "schedule": schedule}
     sigma, eps = 0.6, 1e-3
     a = refopt.optimizer("innaprop", sigma=sigma, eps=eps, **common)

@@ -19,11 +19,15 @@ from refopt.matrix.inverse_root import (
 from tests.identities.test_roots import on_eigenvalues, with_eigenvalues
 
 
+@pytest.mark.identity("inverse-pth-root")
 @pytest.mark.parametrize("p", [1, 2, 3, 4, 6, 8])
 @pytest.mark.parametrize("method", ["newton", "eigh"])
 @pytest.mark.parametrize("complex_", [False, True])
 def test_inverse_root_power(p, method, complex_):
-    """H^p D = I, any p; SciPy's fractional power agrees."""
+    """H^p D = I to 1e-9 for p = 1, 2, 3, 4, 6, 8 at condition number 1e3.
+
+    H^p D = I, any p; SciPy's fractional power agrees.
+    """
     A, Q = with_eigenvalues(np.geomspace(5, 5e-3, 7), complex_=complex_)
     H = inverse_pth_root(A, p, method=method)
     # 1e-9: eps times the condition number 1e3, times what p factors amplify.
@@ -34,8 +38,12 @@ def test_inverse_root_power(p, method, complex_):
         np.testing.assert_allclose(H, scipy.linalg.fractional_matrix_power(A, -1 / p), atol=1e-8)
 
 
+@pytest.mark.identity("inverse-pth-root")
 def test_first_root_is_newton_inverse():
-    """p = 1: H <- H (2 I - M) from z I is Newton's inverse from the same start, step by step."""
+    """P = 1 is the Newton inverse from the same start, step by step, to 1e-13 of its largest entry.
+
+    p = 1: H <- H (2 I - M) from z I is Newton's inverse from the same start, step by step.
+    """
     A, _ = with_eigenvalues(np.geomspace(1, 0.05, 5))
     X = np.eye(5) / np.linalg.norm(A)
     for steps in range(1, 13):
@@ -89,9 +97,13 @@ def test_inverse_root_derivatives(p):
     np.testing.assert_allclose(np.sum(inverse_pth_root_vjp(A, G, p, ridge=0.1) * E), left, rtol=1e-12)
 
 
+@pytest.mark.identity("inverse-newton")
 @pytest.mark.parametrize("alpha", ["norms", "frobenius", 0.05])
 def test_residual_powers(alpha):
-    """R_k = R_0^(2^k); by order 3 the residual is R^3 (3 I + R) / 4."""
+    """I - A X_k = (I - A X_0)^(2^k) (order 3: R_{k+1} = R_k^3 (3 I + R_k) / 4), to 1e-12.
+
+    R_k = R_0^(2^k); by order 3 the residual is R^3 (3 I + R) / 4.
+    """
     A = with_eigenvalues([1.0, 2.0, -3.0, 0.7])[0] @ np.linalg.qr(np.arange(16.0).reshape(4, 4) ** 0.5)[0]
     eye = np.eye(4)
     R = eye - A @ inverse_newton(A, 0, alpha=alpha)
@@ -110,10 +122,14 @@ def test_residual_powers(alpha):
     np.testing.assert_allclose(inverse_newton(A, 0, alpha=alpha), starts[alpha], rtol=1e-14)
 
 
+@pytest.mark.identity("inverse-newton")
 @pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize("complex_", [False, True])
 def test_pinv(order, complex_):
-    """SciPy's pseudo-inverse: square, tall, wide, rank deficient, zero."""
+    """converged, it is scipy.linalg.pinv's inverse, rank deficient or not, to 1e-10.
+
+    SciPy's pseudo-inverse: square, tall, wide, rank deficient, zero.
+    """
     rng = np.random.default_rng(1)
     for shape, rank in (((6, 6), 6), ((9, 4), 4), ((4, 9), 4), ((7, 6), 3)):
         A = rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))

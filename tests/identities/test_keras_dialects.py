@@ -47,6 +47,7 @@ def adamax(x: np.ndarray, g: np.ndarray, s: dict, t: int, lr: float) -> np.ndarr
 BETAS = {"beta1": B1, "beta2": B2, "eps": EPS}
 
 
+@pytest.mark.identity("adam", "adamax", "adamw", "momentum", "nesterov", "sgd")
 @pytest.mark.parametrize(
     ("name", "step", "kwargs"),
     [
@@ -59,7 +60,9 @@ BETAS = {"beta1": B1, "beta2": B2, "eps": EPS}
     ],
 )
 def test_keras(name: str, step: Step, kwargs: dict[str, float]) -> None:
-    """100 steps under a schedule, with decay, on random and on tiny gradients."""
+    """Keras's dialect equals its formulas transcribed, 100 steps under a schedule with decay, to
+    1e-12.
+    """
     for kind in ("random", "small"):
         x, gradients = stream(0, kind, steps=100, shapes={"w": (5,)})
         o = refopt.optimizer(name, dialect="keras", lr=LR, weight_decay=WD, schedule=schedule, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
@@ -25,8 +26,12 @@ def _vec(w: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([w, b[:, None]], axis=1).ravel(order="F")
 
 
+@pytest.mark.identity("kfac")
 def test_dense_kronecker() -> None:
-    """The proposal is -(A_d x Gamma_d)^-1 vec(gradient), layer by layer."""
+    """The proposal solves with the dense Kronecker product of the damped factors, to 1e-10.
+
+    The proposal is -(A_d x Gamma_d)^-1 vec(gradient), layer by layer.
+    """
     p = _problem()
     x = p.start(0)
     layers, g = p.layers(x, None, rng=generator(1, "method", 1)), p.grad(p.start(0))
@@ -56,9 +61,14 @@ def _flat(x: dict) -> np.ndarray:
     return np.concatenate([v.ravel() for v in x.values()])
 
 
+@pytest.mark.identity("kfac")
 def test_algorithm_2() -> None:
-    """30 steps with dense matrices: statistics, inverses every T3, gamma every T2, rescaling with
-    momentum, lambda every T1."""
+    """30 steps equal a transcription of Algorithm 2 with dense matrices, rescaling, momentum, lambda
+    and gamma, to 1e-8.
+
+    30 steps with dense matrices: statistics, inverses every T3, gamma every T2, rescaling with
+    momentum, lambda every T1.
+    """
     p = _problem()
     t1, t2, t3, lam, eta = 5, 7, 4, 1.0, 1e-3
     o = refopt.optimizer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
@@ -14,8 +15,9 @@ def _norm(a: list[float]) -> float:
     return math.sqrt(sum(v * v for v in a))
 
 
+@pytest.mark.identity("lars")
 def test_lars_algorithm_1() -> None:
-    """LARS, one float at a time, two layers, under a schedule."""
+    """Equals the update transcribed line by line with Python floats, to 1e-13."""
     gamma, eta, mu, beta = 0.7, 0.05, 0.8, 0.1
     x, gradients = stream(3, "ill", steps=60, shapes={"a": (4,), "b": (3,)})
     o = refopt.optimizer("lars", lr=gamma, trust=eta, momentum=mu, weight_decay=beta, schedule=schedule)
@@ -34,8 +36,9 @@ def test_lars_algorithm_1() -> None:
             np.testing.assert_allclose(x[k], w[k], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.identity("lamb")
 def test_lamb_algorithm_2() -> None:
-    """LAMB, one float at a time, two layers, with clamped sizes under a schedule."""
+    """Equals Algorithm 2 transcribed line by line with Python floats, to 1e-13."""
     lr, b1, b2, eps, lam, low, high = 0.05, 0.7, 0.9, 1e-3, 0.1, 1.8, 2.2
     x, gradients = stream(3, "ill", steps=60, shapes={"a": (4,), "b": (3,)})
     o = refopt.optimizer(
@@ -60,8 +63,12 @@ def test_lamb_algorithm_2() -> None:
             np.testing.assert_allclose(x[k], w[k], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.identity("lamb")
 def test_lamb_without_decay_needs_no_bias_correction() -> None:
-    """The ratio removes the corrections' scalar factor when eps = 0 and there is no decay; else not."""
+    """Without decay and eps, with and without bias correction are the same, to 1e-13.
+
+    The ratio removes the corrections' scalar factor when eps = 0 and there is no decay; else not.
+    """
     x, gradients = stream(2, "random", steps=40)
 
     def run(**kwargs: object) -> np.ndarray:

@@ -18,8 +18,10 @@ from refopt.linear.preconditioners import Factored, ic0, jacobi, ssor
 from refopt.problems.linear_systems import diffusion_2d, poisson_2d, poisson_3d, random_spd
 
 
+@pytest.mark.identity("cg")
 @pytest.mark.parametrize("complex_", [False, True])
 def test_krylov_optimality(complex_: bool) -> None:
+    """Every iterate minimises the energy norm over x0 + Krylov space, to 1e-12."""
     A = random_spd(20, 30.0, seed=3, complex_=complex_)
     rng = np.random.default_rng(3)
     b, x0 = rng.standard_normal(20), rng.standard_normal(20)
@@ -37,7 +39,11 @@ def test_krylov_optimality(complex_: bool) -> None:
         np.testing.assert_allclose(np.linalg.norm(b - A @ x), r.residuals[k + 1], rtol=1e-10)
 
 
+@pytest.mark.identity("pcg")
 def test_preconditioner_identities() -> None:
+    """(L L^T)_ij = A_ij on the pattern for IC(0), one SSOR application is a forward and a backward
+    SOR sweep, to 1e-13.
+    """
     A = diffusion_2d(np.exp(np.random.default_rng(4).standard_normal((7, 6))))
     dense = A.toarray()
     F = ic0(A).factor

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("lion")
 def test_algorithm() -> None:
-    """Lion, one float at a time, under a schedule with decay."""
+    """Equals the algorithm transcribed line by line with Python floats, to 1e-14."""
     eta, b1, b2, lam = 0.02, 0.7, 0.9, 0.1
     x, gradients = stream(3, "flip", steps=60, shapes={"w": (4,)})
     o = refopt.optimizer("lion", lr=eta, beta1=b1, beta2=b2, weight_decay=lam, schedule=schedule)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("mars-adamw")
 def test_algorithm_2() -> None:
-    """MARS-AdamW, one float at a time, two leaves, with the last gradient and one norm over both."""
+    """Equals Algorithm 2 transcribed with Python floats, clipped by the whole vector, to 1e-13."""
     lr, b1, b2, eps, gamma, lam = 0.02, 0.8, 0.7, 1e-3, 0.3, 0.1
     x, gradients = stream(3, "random", steps=60, shapes={"a": (4,), "b": (2,)})
     gradients = [{k: v * (0.02 if t % 3 else 1.0) for k, v in g.items()} for t, g in enumerate(gradients)]
@@ -37,8 +39,12 @@ def test_algorithm_2() -> None:
         np.testing.assert_allclose([*x["a"], *x["b"]], theta, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.identity("mars-lion")
 def test_mars_lion_contains_lion() -> None:
-    """beta1 = b2, gamma = 1 - b1 / b2, unclipped, last gradient zero: Lion(b1, b2); not from x_1 = x_0."""
+    """Unclipped from zero with beta1 = Lion's beta2, gamma = 1 - beta1 / beta2: Lion, to 1e-13.
+
+    beta1 = b2, gamma = 1 - b1 / b2, unclipped, last gradient zero: Lion(b1, b2); not from x_1 = x_0.
+    """
     b1, b2 = 0.7, 0.9
     x, gradients = stream(0, "flip", steps=80)
     common = {"lr": 0.05, "weight_decay": 0.1, "schedule": schedule}
@@ -58,8 +64,12 @@ def test_mars_lion_contains_lion() -> None:
     assert any(np.max(np.abs(points["current"][k] - x[k])) > 1e-2 for k in x)
 
 
+@pytest.mark.identity("mars-shampoo")
 def test_mars_shampoo_contains_muon() -> None:
-    """gamma = 0: momentum's polar factor, as Muon's without Nesterov and with converged Newton-Schulz."""
+    """gamma = 0: Muon without Nesterov momentum, both with a converged polar factor, to 1e-10.
+
+    gamma = 0: momentum's polar factor, as Muon's without Nesterov and with converged Newton-Schulz.
+    """
     x, gradients = stream(0, "random", steps=30, shapes={"w": (3, 4)})
     common = {"lr": 0.05, "weight_decay": 0.1, "schedule": schedule}
     a = refopt.optimizer("mars-shampoo", beta1=0.9, gamma=0.0, **common)

@@ -55,9 +55,11 @@ def check(problem: Any, x: Any, batch: Any, f_i: Any, weight: float, extra: Any 
     close(product_columns(lambda v: ggn_product(problem, x, v, batch), x), jacobian.T @ jacobian)
 
 
+@pytest.mark.identity("matrix-sensing")
 @batches
 @scalings
 def test_matrices(scaling: str, batch: np.ndarray | None) -> None:
+    """value, Hessian and Gauss-Newton matrices equal loops over measurements to 1e-12; f(X O) = f(X)."""
     p = MatrixSensing(n=4, rank=2, search_rank=3, scaling=scaling, noise=0.1, seed=1)
     x = RNG.standard_normal((4, 3))
     m, a = p.n_examples, p.matrices.reshape(-1, 4, 4)
@@ -134,10 +136,13 @@ def test_truth() -> None:
     assert RobustMatrixSensing(n=6, rank=2).solution is None
 
 
+@pytest.mark.claim("asymmetric-matrix-sensing", "matrix-sensing")
 @pytest.mark.parametrize("extra", [0, 2], ids=["exact-rank", "overparameterised"])
 @pytest.mark.parametrize("kind", [MatrixSensing, AsymmetricMatrixSensing])
 def test_recovery(kind: Any, extra: int) -> None:
-    """Gradient descent from a small start; the rate 0.3 is below 1 / (2 ||M*||) (1 + RIP).
+    """Gradient descent from a small start recovers the truth to 1e-6, overparameterised too.
+
+    Gradient descent from a small start; the rate 0.3 is below 1 / (2 ||M*||) (1 + RIP).
 
     Overparameterised descent is sublinear in f near the end, so the start is small and the run stops while
     what it has fitted is the truth.
@@ -152,9 +157,11 @@ def test_recovery(kind: Any, extra: int) -> None:
     assert float(p.value(x)) < 1e-12
 
 
+@pytest.mark.identity("asymmetric-matrix-sensing")
 @batches
 @scalings
 def test_asymmetric_matrices(scaling: str, batch: np.ndarray | None) -> None:
+    """value, Hessian and Gauss-Newton matrices equal loops over the measurements to 1e-12."""
     p = AsymmetricMatrixSensing(n1=4, n2=3, rank=2, search_rank=2, scaling=scaling, noise=0.1, seed=1)
     x = {"F": RNG.standard_normal((4, 2)), "G": RNG.standard_normal((3, 2))}
     a = p.matrices.reshape(-1, 4, 3)
@@ -186,8 +193,10 @@ def test_asymmetric_matrices(scaling: str, batch: np.ndarray | None) -> None:
     )
 
 
+@pytest.mark.identity("matrix-completion")
 @batches
 def test_completion_matrices(batch: np.ndarray | None) -> None:
+    """value, Hessian and Gauss-Newton matrices equal loops over the observed entries to 1e-12."""
     p = MatrixCompletion(n1=5, n2=4, rank=2, p=0.6, noise=0.1, seed=3)
     x = {"L": RNG.standard_normal((5, 2)), "R": RNG.standard_normal((4, 2))}
     n, places = p.n_examples, p.observed
@@ -208,7 +217,9 @@ def test_completion_matrices(batch: np.ndarray | None) -> None:
         close(p.grad(x)["R"], z.T @ x["L"])
 
 
+@pytest.mark.claim("matrix-completion")
 def test_completion_recovery() -> None:
+    """f = 0 at the truth, and gradient descent from the spectral start recovers it to 1e-6."""
     p = MatrixCompletion(n1=40, n2=30, rank=2, p=0.5, seed=1)
     assert abs(p.n_examples - 600) < 5 * math.sqrt(300)
     x = p.start()
@@ -223,7 +234,9 @@ def test_completion_recovery() -> None:
     assert p.error(x) < 1e-6
 
 
+@pytest.mark.identity("robust-matrix-sensing")
 def test_robust_loops() -> None:
+    """Value and subgradient equal loops over the measurements to 1e-12."""
     p = RobustMatrixSensing(n=4, rank=1, search_rank=2, noise=0.1, seed=1)
     x = RNG.standard_normal((4, 2))
     a = p.matrices.reshape(-1, 4, 4)
@@ -252,9 +265,13 @@ def test_outliers() -> None:
     assert 2 * np.max(np.abs(clean)) < np.max(np.abs(p.errors)) <= 10 * np.max(np.abs(clean))
 
 
+@pytest.mark.claim("robust-matrix-sensing")
 @pytest.mark.parametrize("outliers", [0.0, 0.3])
 def test_sign_rip(outliers: float) -> None:
-    """E sign(<A, Delta>) A = sqrt(2/pi) Delta / ||Delta||; symmetric gross errors leave (1 - p) of it.
+    """The subgradient's matrix averages to sqrt(2/pi) Delta / ||Delta||, and to (1 - p) of it with a
+    fraction p of gross errors, within 0.02.
+
+    E sign(<A, Delta>) A = sqrt(2/pi) Delta / ||Delta||; symmetric gross errors leave (1 - p) of it.
 
     An error 10^4 times as large as the rest hides its sign, so wrong measurements average to nothing. The
     mean of m = 40000 draws has a relative deviation of about 1/200 on the component along Delta.

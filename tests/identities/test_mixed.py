@@ -12,9 +12,13 @@ from tests.identities.test_adaptive import follow, same_run
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("adan")
 @pytest.mark.parametrize("restart", [None, 7])
 def test_adan_line_by_line(restart: int | None) -> None:
-    """Algorithm 1 in the paper's convention, β = 1 - b; a restart takes the next gradient for g_0."""
+    """Equals Algorithm 1 with its restarts, in the paper's convention of the betas, to 1e-13.
+
+    Algorithm 1 in the paper's convention, β = 1 - b; a restart takes the next gradient for g_0.
+    """
     beta1, beta2, beta3, eps, lam = 0.2, 0.3, 0.4, 1e-2, 0.1
 
     def xie(x: float, g: float, t: int, memory: dict[str, float]) -> float:
@@ -50,8 +54,12 @@ def test_adan_restarts_as_the_official_code() -> None:
             np.testing.assert_array_equal(x[k], y[k])
 
 
+@pytest.mark.identity("adan")
 def test_adan_without_differences_is_adam() -> None:
-    """b2 = 0 in the authors' form: Adam's step, then x / (1 + lr λ)."""
+    """With b2 = 0 the authors' form is Adam with proximal decay, to 1e-13.
+
+    b2 = 0 in the authors' form: Adam's step, then x / (1 + lr λ).
+    """
     x, gradients = stream(0, "random", steps=60)
     given = {"lr": 0.03, "beta1": 0.8, "eps": 1e-2}
     o = refopt.optimizer("adan", dialect="official", beta2=0.0, beta3=0.6, weight_decay=0.1, **given)
@@ -65,8 +73,12 @@ def test_adan_without_differences_is_adam() -> None:
         np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.identity("ademamix")
 def test_ademamix_without_the_slow_average_is_adamw() -> None:
-    """alpha = 0: the same bits."""
+    """With alpha = 0 it is AdamW in torch's form, bit for bit.
+
+    alpha = 0: the same bits.
+    """
     x, gradients = stream(0, "ill", steps=40)
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "weight_decay": 0.1, "schedule": schedule}
     o = refopt.optimizer("ademamix", alpha=0.0, **given)
@@ -79,8 +91,12 @@ def test_ademamix_without_the_slow_average_is_adamw() -> None:
             np.testing.assert_array_equal(x[k], y[k])
 
 
+@pytest.mark.identity("ademamix")
 def test_ademamix_with_equal_averages_is_adamw() -> None:
-    """beta3 = beta1, no warm-up: m2 is m1, so the rate is 1 + alpha (1 - beta1^t) times Adam's."""
+    """With beta3 = beta1 it is AdamW at the rate times 1 + alpha (1 - beta1^t), to 1e-13.
+
+    beta3 = beta1, no warm-up: m2 is m1, so the rate is 1 + alpha (1 - beta1^t) times Adam's.
+    """
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6}
     same_run(
         refopt.optimizer("ademamix", alpha=3.0, beta3=0.8, **given),
@@ -113,8 +129,12 @@ def test_ademamix_line_by_line(beta1: float) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.identity("adamp")
 def test_adamp_without_projection_is_adamw() -> None:
-    """delta = 0 everywhere, or vectors alone at any delta."""
+    """With delta = 0, or on vectors, it is AdamW in torch's form, to 1e-14.
+
+    delta = 0 everywhere, or vectors alone at any delta.
+    """
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "eps": 1e-2, "weight_decay": 0.1}
     adamw = refopt.optimizer("adamw", dialect="torch", **given)
     same_run(refopt.optimizer("adamp", delta=0.0, **given), adamw, 1e-14)
@@ -126,8 +146,14 @@ def test_adamp_without_projection_is_adamw() -> None:
     )
 
 
+@pytest.mark.identity("adamp")
 def test_adamp_eps_added_in_the_cosine() -> None:
-    """A gradient of eps's size: its cosine is halved, and the row counts as free; a floor leaves it whole."""
+    """eps beside the norms in the cosine, as torch_optimizer has it: its test of rows transcribed, to
+    1e-13.
+
+    A gradient of eps's size: its cosine is halved, and the row counts as free; a floor leaves it
+    whole.
+    """
     x, g, eps = np.array([[3.0, 4.0]]), np.array([[0.6e-3, 0.8e-3]]), 1e-3
     given = {"lr": 0.1, "beta1": 0.8, "beta2": 0.6, "eps": eps, "delta": 1.0}
     # One row of two entries: the test is cosine < 1 / sqrt(2), and the cosine is 5 (1e-3) / ((5 + eps) (2e-3)).
@@ -140,8 +166,11 @@ def test_adamp_eps_added_in_the_cosine() -> None:
         np.testing.assert_allclose(o.update(x, g, o.init(x))[0], x - 0.1 * step, rtol=1e-13)
 
 
+@pytest.mark.identity("sgdp")
 def test_sgdp_eps_added_in_the_cosine() -> None:
-    """The same of SGDP, whose first step is the gradient; in its library's dialect and the authors'."""
+    """eps beside the norms in the cosine, as torch_optimizer has it: its test of rows transcribed, to
+    1e-13.
+    """
     x, g, eps = np.array([[3.0, 4.0]]), np.array([[0.6e-3, 0.8e-3]]), 1e-3
     row = x / (5 + eps)
     free = g - row * np.sum(row * g)
@@ -160,8 +189,10 @@ def test_adamp_nesterov_without_projection_is_nadam() -> None:
     )
 
 
+@pytest.mark.identity("sgdp")
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgdp_without_projection_is_momentum(nesterov: bool) -> None:
+    """With delta = 0 it is momentum with the rate outside, to 1e-14."""
     same_run(
         refopt.optimizer("sgdp", lr=0.03, momentum=0.8, delta=0.0, nesterov=nesterov),
         refopt.optimizer("nesterov", lr=0.03, momentum=0.8, look_ahead=False, rate_inside=False)
@@ -192,8 +223,12 @@ def test_zero_weights_and_gradients_stay_finite() -> None:
         assert np.all(np.isfinite(y))
 
 
+@pytest.mark.identity("adan")
 def test_adans_eps_root_stands_beside_the_corrected_square() -> None:
-    """First step of the bias-corrected form, closed: x - lr g / sqrt(g² + eps_root), to 1e-14."""
+    """eps_root stands beside the corrected square: the first step in closed form, to 1e-14.
+
+    First step of the bias-corrected form, closed: x - lr g / sqrt(g² + eps_root), to 1e-14.
+    """
     o = refopt.optimizer("adan", dialect="no-prox", lr=0.1, eps=0.0, eps_root=0.5)
     x, g = np.array([1.0, -2.0, 0.5]), np.array([0.3, -1e-3, 40.0])
     new, _ = o.update(x, g, o.init(x))

@@ -10,9 +10,12 @@ from refopt.core.errors import ArgumentTypeError, DtypeError
 from tests.streams import stream
 
 
+@pytest.mark.identity("muon")
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 2, 2)])
 def test_first_step_is_the_polar_factor(shape: tuple[int, ...]) -> None:
-    """With Newton-Schulz run to convergence the first step is -lr kappa U Vᵀ of the gradient."""
+    """With Newton-Schulz run to convergence a first step is -lr kappa U V^T of the gradient's SVD,
+    matrices and a kernel, to 1e-12.
+    """
     rng = np.random.default_rng(0)
     g, x = rng.standard_normal(shape), rng.standard_normal(shape)
     o = refopt.optimizer("muon", lr=0.3, ns_steps=60, coefficients="cubic")

@@ -29,10 +29,11 @@ ADDED = {
 }
 
 
+@pytest.mark.identity("fadam")
 @pytest.mark.parametrize("kind", ["random", "small"])
 @pytest.mark.parametrize("version", ADDED)
 def test_fadam_line_by_line(version: str, kind: str) -> None:
-    """The algorithm on one array, number by number; a gradient of zero in the sixth step."""
+    """Equals the algorithm transcribed line by line, for each rule of epsilon, to 1e-13."""
     b1, b2, p, c, lam, lr = 0.8, 0.6, 0.6, 0.7, 0.1, 0.03
     x, gradients = stream(3, kind, steps=40, shapes={"w": (5,)})
     o = refopt.optimizer(
@@ -56,8 +57,12 @@ def test_fadam_line_by_line(version: str, kind: str) -> None:
         np.testing.assert_allclose(x["w"], theta, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.identity("fadam")
 def test_fisher_is_adams_corrected_average() -> None:
-    """F_t = v_t / (1 - beta2^t)."""
+    """F_t is Adam's corrected v_t / (1 - beta2^t), to 1e-13.
+
+    F_t = v_t / (1 - beta2^t).
+    """
     x, gradients = stream(0, "ill", steps=80)
     f, a = refopt.optimizer("fadam", beta2=0.95), refopt.optimizer("adam", beta2=0.95)
     y, sf, sa = x, f.init(x), a.init(x)
@@ -82,9 +87,13 @@ def test_fadam_survives_zero_gradients(dialect: str) -> None:
     np.testing.assert_allclose(x, want, rtol=1e-13)
 
 
+@pytest.mark.identity("gravity")
 @pytest.mark.parametrize("dialect", ["paper", "official-keras"])
 def test_gravity_line_by_line(dialect: str) -> None:
-    """Algorithm 1 from the method's own V_0, with the paper's m = 1 / max |g|."""
+    """Equals Algorithm 1 from its own V_0, and the Keras count from 0, line by line, to 1e-13.
+
+    Algorithm 1 from the method's own V_0, with the paper's m = 1 / max |g|.
+    """
     x, gradients = stream(3, "random", steps=40, shapes={"w": (5,)})
     o = refopt.optimizer("gravity", dialect=dialect, lr=0.05, alpha=0.2, beta=0.8, schedule=schedule)
     s = o.init(x)

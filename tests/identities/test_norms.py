@@ -10,10 +10,14 @@ from refopt.core.rng import generator
 from refopt.matrix import conv_gram, gram
 
 
+@pytest.mark.identity("spectral-norm-gram")
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 3)])
 @pytest.mark.parametrize("complex_", [False, True])
 def test_schatten(shape, complex_):
-    """N steps give (sum sigma^(2^(N+1)))^(2^-(N+1)), at any scale."""
+    """N steps give the Schatten norm of order 2^(N+1), to 1e-13.
+
+    N steps give (sum sigma^(2^(N+1)))^(2^-(N+1)), at any scale.
+    """
     rng = np.random.default_rng(0)
     A = rng.standard_normal((2, *shape)) + (1j * rng.standard_normal((2, *shape)) if complex_ else 0)
     sigma = np.linalg.svd(A, compute_uv=False)
@@ -45,8 +49,12 @@ def test_gram_gradient(shape, steps):
     np.testing.assert_array_equal(gram.spectral_norm_gram_vjp(np.zeros(shape), 1.0, steps), np.zeros(shape))
 
 
+@pytest.mark.identity("spectral-norm-power")
 def test_power_rank_one():
-    """One step is exact on rank one and on multiples of the identity; zero gives zero."""
+    """Exact after one step on rank one, to 1e-14.
+
+    One step is exact on rank one and on multiples of the identity; zero gives zero.
+    """
     rng = np.random.default_rng(2)
     a, b = rng.standard_normal(5), rng.standard_normal(3)
     value = gram.spectral_norm_power(np.outer(a, b), 1)
@@ -91,9 +99,13 @@ def assembled(K, n, circular):
     return M.reshape(out * n * n, into * n * n)
 
 
+@pytest.mark.identity("conv-spectral-norm-gram")
 @pytest.mark.parametrize("channels", [(3, 2), (2, 3), (1, 1)])
 def test_conv_operator(channels):
-    """The circular value tends to the assembled operator's norm; its gradient is the differences'."""
+    """Tends to the norm of the assembled circular operator, to 1e-12.
+
+    The circular value tends to the assembled operator's norm; its gradient is the differences'.
+    """
     rng = np.random.default_rng(4)
     K = rng.standard_normal((*channels, 3, 3))
     want = np.linalg.norm(assembled(K, 5, True), 2)

@@ -22,8 +22,12 @@ def safe(a: float, b: float) -> float:
     return a / b if b else 0.0
 
 
+@pytest.mark.identity("amsgrad")
 def test_amsgrad_line_by_line() -> None:
-    """Algorithm 2 with β1t = β1 λ^(t-1), α_t = α / sqrt(t) and F = [-0.9, 1.1]."""
+    """Equals Algorithm 2 transcribed line by line, with falling beta1 and a box, to 1e-13.
+
+    Algorithm 2 with β1t = β1 λ^(t-1), α_t = α / sqrt(t) and F = [-0.9, 1.1].
+    """
 
     def reddi(x: float, g: float, t: int, memory: dict[str, float]) -> float:
         b1 = 0.8 * 0.95 ** (t - 1)
@@ -64,8 +68,12 @@ def test_corrections_with_a_falling_beta1() -> None:
         assert float(x[0]) == pytest.approx(-0.1 * t, rel=1e-13)
 
 
+@pytest.mark.identity("adamnc")
 def test_adamnc_line_by_line() -> None:
-    """Algorithm 3: v_t is the mean of squares, kept here as their sum."""
+    """Equals Algorithm 3 transcribed line by line, with falling beta1 and a box, to 1e-13.
+
+    Algorithm 3: v_t is the mean of squares, kept here as their sum.
+    """
 
     def reddi(x: float, g: float, t: int, memory: dict[str, float]) -> float:
         b1 = 0.8 * 0.95 ** (t - 1)
@@ -77,8 +85,15 @@ def test_adamnc_line_by_line() -> None:
     follow("adamnc", reddi, lr=0.3, beta1=0.8, beta1_decay=0.95, lower=-0.9, upper=1.1)
 
 
+@pytest.mark.identity("adagrad")
+@pytest.mark.identity(
+    "adamnc", says="With beta1 = 0 it is AdaGrad, to 1e-13: v_t is the mean and α_t = α / sqrt(t)."
+)
 def test_adamnc_without_momentum_is_adagrad() -> None:
-    """beta1 = 0: α / sqrt(t) over the root of the mean is α over the root of the sum."""
+    """Is AdamNC with beta1 = 0, to 1e-13.
+
+    beta1 = 0: α / sqrt(t) over the root of the mean is α over the root of the sum.
+    """
     same_run(
         refopt.optimizer("adamnc", lr=0.3, beta1=0.0, schedule=schedule),
         refopt.optimizer("adagrad", lr=0.3, eps=0.0, schedule=schedule),
@@ -86,9 +101,10 @@ def test_adamnc_without_momentum_is_adagrad() -> None:
     )
 
 
+@pytest.mark.identity("adabound", "amsbound")
 @pytest.mark.parametrize("name", ["adabound", "amsbound"])
 def test_adabound_line_by_line(name: str) -> None:
-    """The paper's algorithm with the bounds of its experiments; a schedule acts inside the clip."""
+    """Equals the algorithm transcribed line by line with Python floats, to 1e-13."""
 
     def luo(x: float, g: float, t: int, memory: dict[str, float]) -> float:
         b1 = 0.8 * 0.95 ** (t - 1)
@@ -124,8 +140,13 @@ def test_adabound_w_decays_apart() -> None:
     )
 
 
+@pytest.mark.identity("amsbound")
 def test_amsbound_is_adabound_while_v_grows() -> None:
-    """The same bits while |g| grows; from the first fall on they differ."""
+    """Is AdaBound, bit for bit, while the average of squares grows, and parts from it when that
+    falls.
+
+    The same bits while |g| grows; from the first fall on they differ.
+    """
     given = {"lr": 0.3, "beta2": 0.9, "gamma": 1e-6}
     a, b = refopt.optimizer("adabound", **given), refopt.optimizer("amsbound", **given)
     x = y = np.ones(3)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("optimistic-amsgrad")
 def test_written_out() -> None:
-    """Algorithms 2 and 3 on one flat vector."""
+    """60 steps equal method and extrapolation written out, to 1e-12."""
     lr, b1, b2, eps, r, lam = 0.02, 0.8, 0.7, 1e-4, 3, 1e-2
     x, gradients = stream(0, "flip", steps=60, shapes={"a": (2, 3), "b": (4,)})
     o = refopt.optimizer(
@@ -45,8 +47,12 @@ def test_written_out() -> None:
         np.testing.assert_allclose(np.concatenate([x["a"].ravel(), x["b"]]), w, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.identity("optimistic-amsgrad")
 def test_without_prediction() -> None:
-    """history = 0, beta1 = 0: x = w~, and w~ <- w~ - lr g / sqrt(max of v)."""
+    """Without prediction and with beta1 = 0 it is AMSGrad with beta1 = 0 written out, to 1e-13.
+
+    history = 0, beta1 = 0: x = w~, and w~ <- w~ - lr g / sqrt(max of v).
+    """
     x, gradients = stream(1, "random", steps=40, shapes={"w": (5,)})
     o = refopt.optimizer("optimistic-amsgrad", lr=0.05, beta1=0.0, history=0)
     s, y, v, top = o.init(x), x["w"], np.full(5, 1e-8), np.full(5, 1e-8)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("prodigy")
 def test_fixed_distance_is_adam() -> None:
-    """growth_rate = 1 after d0 is left once; here no estimate exceeds d0, so d stays and Adam is left."""
+    """With bias correction, while d stays at d0, it is Adam with rate lr d0, eps beside the
+    uncorrected root and decay at the corrected rate, to 1e-12.
+
+    growth_rate = 1 after d0 is left once; here no estimate exceeds d0, so d stays and Adam is left.
+    """
     d0, b1, b2, eps, lam = 50.0, 0.8, 0.7, 1e-2, 0.01
     x, gradients = stream(0, "random", steps=30)
     o = refopt.optimizer(

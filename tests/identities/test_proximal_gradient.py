@@ -7,8 +7,12 @@ import pytest
 import refopt
 
 
+@pytest.mark.identity("proximal-gradient")
 def test_limits() -> None:
-    """g = 0: gradient descent. f = 0: the proximal point method."""
+    """With g = 0 it is gradient descent; with f = 0 the proximal point method, bit for bit.
+
+    g = 0: gradient descent. f = 0: the proximal point method.
+    """
     p = refopt.problem("logistic")
     a = refopt.minimize(p, "proximal-gradient", lr=0.1, steps=30)
     b = refopt.minimize(p, "sgd", lr=0.1, steps=30)
@@ -20,8 +24,9 @@ def test_limits() -> None:
     np.testing.assert_array_equal(r.x, np.array([4.0, -1.0]) / 32)
 
 
+@pytest.mark.identity("proximal-gradient")
 def test_lasso_solution() -> None:
-    """The minimiser is that of scikit-learn's coordinate descent."""
+    """Reaches the lasso solution of scikit-learn's coordinate descent, to 1e-9."""
     linear = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
     a, l1 = rng.standard_normal((50, 8)), 0.1

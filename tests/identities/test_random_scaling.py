@@ -10,9 +10,14 @@ from refopt.core.rng import generator
 from tests.streams import stream
 
 
+@pytest.mark.identity("randomly-scaled-sgdm")
 @pytest.mark.parametrize("mu", [0.0, 0.7])
 def test_momentum_form(mu: float) -> None:
-    """M_n = b M + (1 - b) g, x -= e s M with b = beta / (1 + lr mu), e = beta lr / (1 + lr mu - beta)."""
+    """Equals its momentum form M = b M + (1 - b) g, x -= e s M, b = beta / (1 + lr mu), e = beta lr /
+    (1 + lr mu - beta), to 1e-12.
+
+    M_n = b M + (1 - b) g, x -= e s M with b = beta / (1 + lr mu), e = beta lr / (1 + lr mu - beta).
+    """
     beta, lr = 0.8, 0.05
     x, gradients = stream(0, "random", steps=60, shapes={"w": (4,)})
     o = refopt.optimizer("randomly-scaled-sgdm", lr=lr, beta=beta, mu=mu, seed=9)
@@ -25,9 +30,10 @@ def test_momentum_form(mu: float) -> None:
         np.testing.assert_allclose(x["w"], y, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.identity("randomly-scaled-sgdm")
 @pytest.mark.parametrize("beta", [0.8, 1.0])
 def test_average(beta: float) -> None:
-    """The state's average is the discounted mean of the points at which gradients were taken."""
+    """The averaged point is (1 - beta)/(1 - beta^n) sum beta^(n-t) x_t, to 1e-12."""
     x, gradients = stream(0, "random", steps=30, shapes={"w": (4,)})
     o, visited = refopt.optimizer("randomly-scaled-sgdm", lr=0.05, beta=beta, seed=1), []
     s = o.init(x)

@@ -28,10 +28,15 @@ def on_eigenvalues(Q, values):
     return (Q * values) @ Q.conj().T
 
 
+@pytest.mark.identity("sqrtm-eigh")
+@pytest.mark.identity(
+    "sqrtm-newton-schulz",
+    says="converged, it is scipy.linalg.sqrtm's root, to 1e-12 at condition number 1e4.",
+)
 @pytest.mark.parametrize("name", ["sqrtm-eigh", "sqrtm-newton-schulz"])
 @pytest.mark.parametrize("complex_", [False, True])
 def test_square_and_scipy(name, complex_):
-    """The square is the matrix; SciPy's Schur method has the same root; scale is irrelevant."""
+    """Its square is the matrix and it is scipy.linalg.sqrtm's root, to 1e-13."""
     root = refopt.get(name)
     for kappa in (1.0, 10.0, 1e4):
         A, _ = with_eigenvalues(np.geomspace(1, 1 / kappa, 8), complex_=complex_)
@@ -56,10 +61,17 @@ def test_semidefinite_and_zero():
         np.testing.assert_array_equal(refopt.get(name)(zero, **options), zero)
 
 
+@pytest.mark.identity("invsqrtm-newton-schulz")
+@pytest.mark.identity(
+    "sqrtm-newton-schulz", says="After N steps it is sqrt(lambda) h_N on the eigenvalues, to 1e-12."
+)
 @pytest.mark.parametrize("scaling", ["frobenius", "trace"])
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_newton_schulz_scalar(scaling, steps):
-    """Y = sqrt(lambda) h, Z = h / sqrt(lambda), with h <- h (3 - h^2) / 2 from h = sqrt(lambda / c)."""
+    """After N steps it is h_N / lambda^{1/2} on the eigenvalues, to 1e-12.
+
+    Y = sqrt(lambda) h, Z = h / sqrt(lambda), with h <- h (3 - h^2) / 2 from h = sqrt(lambda / c).
+    """
     values = np.geomspace(3, 0.01, 6)
     A, Q = with_eigenvalues(values, complex_=True)
     c = np.linalg.norm(values) if scaling == "frobenius" else values.sum()
@@ -72,8 +84,12 @@ def test_newton_schulz_scalar(scaling, steps):
     np.testing.assert_allclose(got, on_eigenvalues(Q, h / np.sqrt(values)), atol=1e-12)
 
 
+@pytest.mark.identity("invsqrtm-newton-schulz")
 def test_inverse_roots_converged():
-    """Z A Z = I, and the eigendecomposition agrees."""
+    """converged, Z A Z = I to 1e-10 at condition number 1e4.
+
+    Z A Z = I, and the eigendecomposition agrees.
+    """
     A, Q = with_eigenvalues(np.geomspace(1, 1e-4, 8))
     Z = newton_schulz.invsqrtm_newton_schulz(A)
     # 1e-10: the inverse root has norm 1e2, its error measured 2e-12 and enters twice.
@@ -83,9 +99,10 @@ def test_inverse_roots_converged():
     )
 
 
+@pytest.mark.identity("invsqrtm-taylor", "sqrtm-taylor")
 @pytest.mark.parametrize("degree", [1, 2, 5, 10])
 def test_taylor_scalar(degree):
-    """On eigenvalues both truncated series are mpmath's Taylor polynomials."""
+    """On eigenvalues it is mpmath's Taylor polynomial, to 1e-13."""
     values = np.geomspace(2, 0.05, 6)
     A, Q = with_eigenvalues(values)
     c = np.linalg.norm(values)
@@ -108,9 +125,14 @@ def test_taylor_scalar(degree):
     )
 
 
+@pytest.mark.identity("invsqrtm-pade")
+@pytest.mark.identity(
+    "sqrtm-pade",
+    says="sqrt(x) (1 + rho^N) / (1 - rho^N) on the eigenvalues, N = 2 m + 1, to 1e-11 up to m = 8.",
+)
 @pytest.mark.parametrize("degree", [1, 3, 5, 8])
 def test_pade_scalar(degree):
-    """The closed form of the approximants, and SciPy's pade has their coefficients."""
+    """(1 - rho^N) / (1 + rho^N) / sqrt(x) on the eigenvalues, to 1e-11 up to m = 8."""
     values = np.geomspace(2, 0.05, 6)
     A, Q = with_eigenvalues(values, complex_=True)
     c = np.linalg.norm(values)
@@ -131,8 +153,15 @@ def test_pade_scalar(degree):
         np.testing.assert_allclose(ours[1], q.coeffs[::-1], atol=1e-9)
 
 
+@pytest.mark.identity("invsqrtm-pade")
+@pytest.mark.identity(
+    "invsqrtm-taylor", says="The form inverse-root times the MTP root is the identity, to 1e-12."
+)
 def test_inverse_roots_times_roots():
-    """The Pade pair are exact inverses of one another; so are the Taylor root and its inverse-root form."""
+    """Times the MPA root it is the identity, to 1e-12.
+
+    The Pade pair are exact inverses of one another; so are the Taylor root and its inverse-root form.
+    """
     A, _ = with_eigenvalues(np.geomspace(1, 1e-2, 6))
     eye = np.eye(6)
     np.testing.assert_allclose(taylor_pade.sqrtm_pade(A) @ taylor_pade.invsqrtm_pade(A), eye, atol=1e-12)
@@ -140,9 +169,13 @@ def test_inverse_roots_times_roots():
     np.testing.assert_allclose(product, eye, atol=1e-12)
 
 
+@pytest.mark.identity("lyapunov-sign")
 @pytest.mark.parametrize("scale", ["frobenius", "square"])
 def test_lyapunov_closed_form(scale):
-    """Every truncation: X_ij = C_ij (f_K(b_i) + f_K(b_j)) / (2 (b_i + b_j)) in the eigenbasis."""
+    """In B's eigenbasis every truncation obeys its closed form, to 1e-12.
+
+    Every truncation: X_ij = C_ij (f_K(b_i) + f_K(b_j)) / (2 (b_i + b_j)) in the eigenbasis.
+    """
     b = np.geomspace(2, 0.1, 6)
     B, Q = with_eigenvalues(b, complex_=True)
     C = np.random.default_rng(1).standard_normal((6, 6)) + 0j
@@ -156,8 +189,9 @@ def test_lyapunov_closed_form(scale):
         np.testing.assert_allclose(lyapunov.lyapunov_sign(B, C, steps=steps, scale=scale), want, atol=1e-12)
 
 
+@pytest.mark.identity("lyapunov-sign")
 def test_lyapunov_scipy():
-    """Converged and exact solutions are SciPy's, for C without symmetry."""
+    """converged, it is scipy.linalg.solve_continuous_lyapunov's solution, to 1e-12."""
     B, _ = with_eigenvalues(np.geomspace(1, 1e-3, 7))
     C = np.random.default_rng(2).standard_normal((2, 7, 7))
     want = np.stack([scipy.linalg.solve_continuous_lyapunov(B, c) for c in C])
@@ -182,8 +216,12 @@ def test_lyapunov_derivatives():
     np.testing.assert_allclose(np.sum(G * derivative), np.sum(bar_B * dB) + np.sum(bar_C * dC), rtol=1e-12)
 
 
+@pytest.mark.identity("sqrtm-eigh")
 def test_eigh_derivatives():
-    """S X + X S = E; E / 2 at the identity, -E / 2 for the inverse root; central differences."""
+    """The derivative solves S X + X S = E, and is E / 2 at the identity, to 1e-14.
+
+    S X + X S = E; E / 2 at the identity, -E / 2 for the inverse root; central differences.
+    """
     rng = np.random.default_rng(4)
     E = rng.standard_normal((5, 5))
     eye = np.eye(5)

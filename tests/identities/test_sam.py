@@ -10,9 +10,13 @@ from refopt.core.oracle import Oracle
 from tests.claims.test_adahessian import Quadratic
 
 
+@pytest.mark.identity("sam")
 @pytest.mark.parametrize("base", ["sgd", "adam", "nesterov", "svrg"])
 def test_rho_zero_is_the_base(base: str) -> None:
-    """The same bits, at twice the gradients (svrg asks for one at the snapshot only once by itself)."""
+    """rho = 0 is the base method, bit for bit.
+
+    The same bits, at twice the gradients (svrg asks for one at the snapshot only once by itself).
+    """
     p = refopt.problem("logistic", l2=0.1)
     common = {"steps": 20, "batch_size": 32, "seed": 1}
     a = refopt.minimize(p, base, lr=0.1, **common)
@@ -21,8 +25,12 @@ def test_rho_zero_is_the_base(base: str) -> None:
     assert b.calls["grad"] == 2 * a.calls["grad"] + (2 if base == "svrg" else 0)
 
 
+@pytest.mark.identity("sam")
 def test_quadratic_closed_form() -> None:
-    """The base is fed H (x + rho H x / |H x|)."""
+    """On a quadratic the gradient is H (x + rho H x / |H x|), to 1e-13.
+
+    The base is fed H (x + rho H x / |H x|).
+    """
     rng = np.random.default_rng(0)
     a = rng.standard_normal((4, 4))
     h, x, rho = a @ a.T, rng.standard_normal(4), 0.3

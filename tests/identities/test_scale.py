@@ -9,9 +9,12 @@ import refopt
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("scale")
 @pytest.mark.parametrize("dialect", ["paper", "official"])
 def test_algorithm_1(dialect: str) -> None:
-    """Hidden matrix, embedding, last layer with momentum, vector by Adam; decay and a schedule."""
+    """50 steps with decay equal the algorithm written out for hidden, embedding, last-layer and
+    vector leaves, to 1e-12.
+    """
     shapes = {"embed.tokens": (6, 3), "w": (4, 3), "b": (4,), "head": (6, 4)}
     x, gradients = stream(0, "ill", steps=50, shapes=shapes)
     adam = refopt.optimizer("adam", lr=0.02)

@@ -12,8 +12,9 @@ from tests.identities.test_adaptive import follow
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("madgrad")
 def test_madgrad_line_by_line() -> None:
-    """Algorithm 1, k from 0."""
+    """Equals Algorithm 1 transcribed line by line with Python floats, to 1e-13."""
 
     def defazio(x: float, g: float, t: int, memory: dict[str, float]) -> float:
         k = t - 1
@@ -42,9 +43,13 @@ def test_timm_madgrad_decays_first() -> None:
     follow("madgrad", timm, dialect="timm", lr=0.03, momentum=0.8, eps=1e-2, weight_decay=0.1)
 
 
+@pytest.mark.identity("novograd")
 @pytest.mark.parametrize("dialect", ["paper", "jasper"])
 def test_novograd_line_by_line(dialect: str) -> None:
-    """The paper's first step apart; Jasper's: v == 0 is the first, ε from the first step on, averaging."""
+    """Equals the algorithm and Jasper's form, transcribed line by line, to 1e-13.
+
+    The paper's first step apart; Jasper's: v == 0 is the first, ε from the first step on, averaging.
+    """
     b1, b2, eps, d, lr = 0.8, 0.6, 1e-2, 0.1, 0.05
     x, gradients = stream(3, "ill", steps=60)
     o = refopt.optimizer(
@@ -70,8 +75,9 @@ def test_novograd_line_by_line(dialect: str) -> None:
             np.testing.assert_allclose(x[k], theta[k], rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.identity("diffgrad")
 def test_diffgrad_line_by_line() -> None:
-    """The paper's equations, with a falling rate."""
+    """Equals the paper's equations transcribed line by line, to 1e-13."""
 
     def dubey(x: float, g: float, t: int, memory: dict[str, float]) -> float:
         memory["m"] = 0.8 * memory.get("m", 0.0) + 0.2 * g

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("scion")
 def test_sign_is_signum() -> None:
-    """Unconstrained, sign without 1 / d_in: Lion with equal betas (the sign of the average)."""
+    """Unconstrained sign norm is the sign of averaged momentum: Lion with equal betas, to 1e-13.
+
+    Unconstrained, sign without 1 / d_in: Lion with equal betas (the sign of the average).
+    """
     x, gradients = stream(0, "flip", steps=40, shapes={"w": (3, 4)})
     a = refopt.optimizer(
         "scion", lr=0.1, alpha=0.2, norm="sign", normalized=False, constrained=False, schedule=schedule

@@ -9,8 +9,12 @@ import refopt
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("sgd-sai")
 def test_one_block_is_momentum() -> None:
-    """Normalised, one block has gain 1 (but for eps): m_1 = g_1, m = mu m + (1 - mu) g, x -= lr m."""
+    """One block: momentum SGD on the averaged gradient started at the first one, to 1e-13.
+
+    Normalised, one block has gain 1 (but for eps): m_1 = g_1, m = mu m + (1 - mu) g, x -= lr m.
+    """
     x, gradients = stream(0, "random", steps=40, shapes={"w": (6,)})
     o = refopt.optimizer("sgd-sai", lr=0.05, momentum=0.8, weight_decay=0.0, schedule=schedule)
     twin = refopt.optimizer(
@@ -30,9 +34,10 @@ def test_one_block_is_momentum() -> None:
         np.testing.assert_allclose(x["w"], y["w"], rtol=1e-13)
 
 
+@pytest.mark.identity("sgd-sai")
 @pytest.mark.parametrize("dialect", ["paper", "official"])
 def test_algorithm_1(dialect: str) -> None:
-    """Blocks of several shapes, decay, a schedule."""
+    """60 steps with decay equal Algorithm 1 written out, normalised and not, to 1e-12."""
     x, gradients = stream(2, "ill", steps=60)
     o = refopt.optimizer(
         "sgd-sai", dialect=dialect, lr=0.01, momentum=0.7, weight_decay=0.1, schedule=schedule

@@ -10,8 +10,12 @@ import refopt
 from tests.streams import stream
 
 
+@pytest.mark.identity("shampoo")
 def test_vector_is_full_matrix_adagrad() -> None:
-    """x - lr (eps I + sum g g^T)^{-1/2} g, the root from mpmath."""
+    """For a vector it is full-matrix AdaGrad, computed with mpmath to 50 digits, to 1e-11.
+
+    x - lr (eps I + sum g g^T)^{-1/2} g, the root from mpmath.
+    """
     x, gradients = stream(0, "random", steps=6, shapes={"b": (4,)})
     o = refopt.optimizer("shampoo", lr=0.3, eps=0.01)
     y, s, h = x["b"], o.init(x), 0.01 * mpmath.eye(4)
@@ -26,9 +30,13 @@ def test_vector_is_full_matrix_adagrad() -> None:
             np.testing.assert_allclose(x["b"], y, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.identity("shampoo")
 @pytest.mark.parametrize("root", ["eigh", "newton"])
 def test_first_step_is_the_polar_factor(root: str) -> None:
-    """L^{-1/4} G R^{-1/4} = U V^T as eps -> 0."""
+    """A first step is -lr U V^T of the gradient's SVD as eps -> 0, to 1e-9.
+
+    L^{-1/4} G R^{-1/4} = U V^T as eps -> 0.
+    """
     g = np.random.default_rng(0).standard_normal((4, 4))
     u, _, vt = np.linalg.svd(g)
     o = refopt.optimizer("shampoo", lr=0.3, eps=1e-10, root=root)
@@ -57,9 +65,14 @@ def test_three_axes() -> None:
         np.testing.assert_allclose(x["k"], y, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.identity("shampoo")
 @pytest.mark.parametrize("dialect", ["kozistr", "jettify"])
 def test_scalars_of_libraries(dialect: str) -> None:
-    """A scalar has no axis to precondition along: x - lr ((1 - mu) g + mu * last step + wd x)."""
+    """Without an axis, in the libraries' dialects, it is SGD with coupled decay and their momentum,
+    to 1e-15.
+
+    A scalar has no axis to precondition along: x - lr ((1 - mu) g + mu * last step + wd x).
+    """
     o = refopt.optimizer("shampoo", dialect=dialect, lr=0.3, momentum=0.6, weight_decay=0.1)
     x, y, last = np.array(0.7), 0.7, None
     s = o.init(x)

@@ -17,9 +17,13 @@ from scipy.special import logsumexp
 from tests.parity.peers.transport import _problem
 
 
+@pytest.mark.identity("sinkhorn")
 @pytest.mark.parametrize("solve", [sinkhorn, sinkhorn_log])
 @pytest.mark.parametrize("first", ["rows", "columns"])
 def test_optimality(solve: Any, first: str) -> None:
+    """The plan is exp((f + g - C) / reg) and meets both marginals, to 1e-12; 20 moves that keep them
+    cost more.
+    """
     a, b, C = _problem(3)
     reg = 0.05
     r = solve(a, b, C, reg, tol=1e-13, first=first)
@@ -55,8 +59,12 @@ def _plain(a: np.ndarray, b: np.ndarray, C: np.ndarray, reg: float, passes: int)
     return np.exp((f[:, None] + g - C) / reg)
 
 
+@pytest.mark.identity("sinkhorn-log")
 @pytest.mark.parametrize("engine", ["array", "numba"])
 def test_absorption(engine: str) -> None:
+    """Equals the plain log-sum-exp iteration and, where that is finite, sinkhorn, pass by pass to
+    rounding over reg; finite at reg 1e-4 of the largest cost.
+    """
     if engine == "numba":
         pytest.importorskip("numba")
     a, b, C = _problem(4, 40, 30)

@@ -14,7 +14,9 @@ from refopt.transport.sinkhorn_log import sinkhorn_log
 from refopt.transport.sinkhorn_normalize import sinkhorn_normalize, sinkhorn_normalize_vjp
 
 
+@pytest.mark.identity("sinkhorn-normalize")
 def test_normalize() -> None:
+    """The vjp matches central differences to 1e-8; columns sum to 1 to 5e-15, rows in the limit."""
     rng = np.random.default_rng(0)
     Q, G = rng.random((2, 5, 5)) + 0.1, rng.standard_normal((2, 5, 5))
     for passes, offset in ((1, 0.01), (4, 0.0), (3, 0.3)):
@@ -56,9 +58,11 @@ def test_every_library(xp: Any, dtype: str) -> None:
         )
 
 
+@pytest.mark.identity("sinkhorn-divergence")
 @pytest.mark.parametrize("form", ["kl", "sharp"])
 @pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean"])
 def test_divergence_gradients(form: str, cost: str) -> None:
+    """Gradients of both forms by central differences to 1e-6; 0 for equal clouds, to 1e-9."""
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((5, 2)), rng.standard_normal((4, 2)) + 1
     a, b = rng.random(5) + 0.2, rng.random(4) + 0.2

@@ -20,8 +20,12 @@ from refopt.transport.smooth_ot import (
 from tests.parity.peers.transport import _problem
 
 
+@pytest.mark.identity("quadratic-ot")
 @pytest.mark.parametrize("form", ["dual", "semi-dual"])
 def test_quadratic_optimality(form: str) -> None:
+    """Optimality of the primal: T = [alpha + beta - C]_+ / reg with both marginals to 1e-6; dual and
+    semi-dual agree; gradients by differences to 1e-6.
+    """
     a, b, C = _problem(1)
     r = quadratic_ot(a, b, C, 0.4, form=form, tol=1e-8)
     f, g = r.potentials
@@ -66,7 +70,9 @@ def _best_column(s: np.ndarray, weight: float, k: int) -> float:
     return best
 
 
+@pytest.mark.identity("sparse-ot")
 def test_sparse_columns() -> None:
+    """K = n is quadratic-ot; columns solve the k-sparse problem, by enumeration of supports to 1e-12."""
     a, b, C = _problem(2, 6, 5)
     rng = np.random.default_rng(2)
     for k in (1, 2, 3, 6):

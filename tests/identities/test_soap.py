@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import refopt
 
 from tests.streams import schedule, stream
 
 
+@pytest.mark.identity("soap")
 def test_without_preconditioning_it_is_adamw() -> None:
-    """Axes longer than max_size, and vectors: AdamW; the official form one call late."""
+    """With no axis preconditioned it is AdamW, to 1e-13.
+
+    Axes longer than max_size, and vectors: AdamW; the official form one call late.
+    """
     x, gradients = stream(0, "ill", steps=30)
     common = {"lr": 0.05, "beta1": 0.8, "beta2": 0.7, "weight_decay": 0.1, "eps": 1e-3}
     a = refopt.optimizer("soap", max_size=1, schedule=schedule, first_step=True, **common)
@@ -29,8 +34,12 @@ def test_without_preconditioning_it_is_adamw() -> None:
             np.testing.assert_allclose(z[k], w[k], rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.identity("soap")
 def test_algorithm_3() -> None:
-    """The listing: M unrotated, projected every step; square leaves, 3 refreshes."""
+    """Equals the listing transcribed with the unrotated average, to 1e-11.
+
+    The listing: M unrotated, projected every step; square leaves, 3 refreshes.
+    """
     lr, b1, b2, bs, eps, lam, f = 0.05, 0.8, 0.7, 0.9, 1e-3, 0.1, 4
     x, gradients = stream(0, "random", steps=14, shapes={"w": (4, 4)})
     o = refopt.optimizer(

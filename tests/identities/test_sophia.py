@@ -17,9 +17,12 @@ from tests.parity.peers.second_order import N, Quartic, _start
 from tests.streams import schedule
 
 
+@pytest.mark.identity("sophia")
 @pytest.mark.parametrize("refresh_first", [True, False])
 def test_algorithm_3(refresh_first: bool) -> None:
-    """One float at a time, with the probes drawn again, decay and a schedule."""
+    """Equals Algorithm 3 transcribed with Python floats on an indefinite function with the same
+    probes, to 1e-13.
+    """
     lr, b1, b2, gamma, eps, lam, k, seed = 0.1, 0.8, 0.6, 0.5, 0.1, 0.1, 3, 5
     problem, x = Quartic(2), _start(2)
     o = refopt.optimizer(
@@ -45,8 +48,13 @@ def test_algorithm_3(refresh_first: bool) -> None:
         np.testing.assert_allclose(x, theta, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.identity("sophia")
 def test_gnb_is_unbiased() -> None:
-    """The mean of B g^2 over labels from the model is the diagonal of the Gauss-Newton matrix."""
+    """The Gauss-Newton-Bartlett estimate's mean over drawn labels is the Gauss-Newton diagonal (4000
+    draws, 5 sigma).
+
+    The mean of B g^2 over labels from the model is the diagonal of the Gauss-Newton matrix.
+    """
     p = refopt.problem("mlp", widths=(2,))
     x = p.start(0)
     oracle = Oracle(p, 3)

@@ -21,9 +21,12 @@ def _spiky(steps: int, shapes: dict) -> tuple[dict, list[dict]]:
     return x, gradients
 
 
+@pytest.mark.identity("spam")
 @pytest.mark.parametrize("density", [1.0, 0.4])
 def test_spam_written_out(density: float) -> None:
-    """The counter, clip and mask as the fact sheet has them from the authors' code."""
+    """120 steps with spikes, resets, decay and a sparse mask equal the algorithm written out, to
+    1e-12.
+    """
     lr, b1, b2, eps, theta, period, w, after, wd = 0.05, 0.8, 0.7, 1e-3, 30.0, 25, 8, 4, 0.1
     x, gradients = _spiky(120, {"w": (4, 5), "b": (6,)})
     o = refopt.optimizer(
@@ -62,8 +65,13 @@ def test_spam_written_out(density: float) -> None:
     assert clipped > 10
 
 
+@pytest.mark.identity("spam")
 def test_spam_without_spikes_is_adamw() -> None:
-    """theta and Delta T out of reach: AdamW whose decay multiplies the new point."""
+    """Without spikes and resets it is AdamW with eps beside the uncorrected root and decay behind the
+    step, to 1e-12.
+
+    theta and Delta T out of reach: AdamW whose decay multiplies the new point.
+    """
     x, gradients = stream(1, "random", steps=60)
     a = refopt.optimizer("spam", lr=0.05, threshold=1e30, clip_after=1000, weight_decay=0.1)
     b = refopt.optimizer("adam", lr=0.05, eps=1e-6, eps_corrected=False)
@@ -76,9 +84,12 @@ def test_spam_without_spikes_is_adamw() -> None:
         np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.identity("stable-spam")
 @pytest.mark.parametrize("total", [None, 150])
 def test_stable_spam_written_out(total: int | None) -> None:
-    """AdaClip, AdaGN, reset, Adam, in this order, tensor by tensor."""
+    """120 steps with spikes, resets, decay and annealing equal the algorithm written out tensor by
+    tensor, to 1e-12.
+    """
     lr, b1, b2, eps, g1, g2, g3, period, wd = 0.05, 0.8, 0.7, 1e-3, 0.6, 0.9, 0.95, 25, 0.1
     x, gradients = _spiky(120, {"w": (4, 5), "b": (6,)})
     o = refopt.optimizer(

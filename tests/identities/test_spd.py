@@ -16,9 +16,13 @@ from tests.identities.test_bures import spd
 from tests.identities.test_roots import on_eigenvalues, with_eigenvalues
 
 
+@pytest.mark.identity("spd-log")
 @pytest.mark.parametrize("complex_", [False, True])
 def test_log(complex_):
-    """SciPy's logm; exp(log A) = A; log det A = tr log A; congruence with a unitary."""
+    """scipy.linalg.logm, exp(log A) = A, log det A = tr log A, to 1e-12.
+
+    SciPy's logm; exp(log A) = A; log det A = tr log A; congruence with a unitary.
+    """
     rng = np.random.default_rng(0)
     A = spd(rng, 5, complex_=complex_)
     L = functions.spd_log(A)
@@ -28,9 +32,10 @@ def test_log(complex_):
     np.testing.assert_allclose(functions.spd_log(functions.spd_power(A, 0.3)), 0.3 * L, atol=1e-12)
 
 
+@pytest.mark.identity("spd-exp")
 @pytest.mark.parametrize("complex_", [False, True])
 def test_exp(complex_):
-    """SciPy's expm; the inverse is exp(-X); the derivative is SciPy's expm_frechet."""
+    """scipy.linalg.expm and expm_frechet, exp(X) exp(-X) = I, to 1e-12."""
     rng = np.random.default_rng(1)
     X = spd(rng, 4, complex_=complex_) - spd(rng, 4, complex_=complex_)
     E = spd(rng, 4, complex_=complex_)
@@ -43,9 +48,10 @@ def test_exp(complex_):
     assert np.all(np.isfinite(functions.spd_exp_jvp(large, np.ones((3, 3)))))
 
 
+@pytest.mark.identity("spd-power")
 @pytest.mark.parametrize("theta", [1.0, 0.5, -1.0, -0.25, 2.0, 0.37])
 def test_power(theta):
-    """SciPy's fractional power, and this library's own routes where there is one."""
+    """scipy.linalg.fractional_matrix_power; theta 1, 1/2, -1, -1/4, 2 by other routes, to 1e-11."""
     A, Q = with_eigenvalues(np.geomspace(3, 0.03, 5))
     P = functions.spd_power(A, theta)
     np.testing.assert_allclose(P, scipy.linalg.fractional_matrix_power(A, theta), atol=1e-11)
@@ -75,8 +81,12 @@ def test_derivatives():
         np.testing.assert_allclose(np.sum(vjp(A, G, *arguments) * E), np.sum(G * derivative), rtol=1e-11)
 
 
+@pytest.mark.identity("spd-distance")
 def test_distances():
-    """Closed forms, SciPy's generalised eigenvalues, and d^2 = g(Log, Log)."""
+    """Closed forms, SciPy's generalised eigenvalues, d^2 = g(Log, Log), to 1e-12.
+
+    Closed forms, SciPy's generalised eigenvalues, and d^2 = g(Log, Log).
+    """
     rng = np.random.default_rng(3)
     A, B, M = (spd(rng, 4) for _ in range(3))
     d = geometry.spd_distance

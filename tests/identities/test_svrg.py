@@ -11,17 +11,24 @@ from refopt.core.rng import generator
 from tests.claims.test_svrg import LeastSquares
 
 
+@pytest.mark.identity("svrg")
 def test_full_batch_is_gradient_descent() -> None:
-    """All examples at once: the correction cancels."""
+    """On full batches it is gradient descent, to 1e-13.
+
+    All examples at once: the correction cancels.
+    """
     p = LeastSquares()
     a = refopt.minimize(p, "svrg", np.ones(3), lr=0.3, steps=30)
     b = refopt.minimize(p, "sgd", np.ones(3), lr=0.3, steps=30)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-13)
 
 
+@pytest.mark.identity("svrg")
 @pytest.mark.parametrize("option", ["I", "II"])
 def test_procedure(option: str) -> None:
-    """The procedure of Figure 1 with the same indices and the same choice of snapshot."""
+    """Equals a literal transcription of the procedure (options I and II) with the same indices, to
+    1e-12.
+    """
     p, lr, m, seed = LeastSquares(), 0.1, 7, 5
     o = refopt.optimizer("svrg", lr=lr, inner_steps=m, option=option)
     x = np.ones(3)

@@ -9,8 +9,12 @@ from refopt.core.arrays import to_numpy
 from refopt.matrix.svt import svt, svt_jvp, svt_vjp
 
 
+@pytest.mark.identity("svt")
 def test_projection():
-    """Z V V^T / p over the kept right vectors; ties at tau are kept; thresholds follow their formulas."""
+    """The estimate is Z V V^T / p on the kept right vectors, to 1e-13.
+
+    Z V V^T / p over the kept right vectors; ties at tau are kept; thresholds follow their formulas.
+    """
     rng = np.random.default_rng(0)
     Z = rng.uniform(-1, 1, (2, 8, 12))
     mask = rng.random((2, 8, 12)) < 0.6

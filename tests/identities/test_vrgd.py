@@ -9,9 +9,13 @@ from refopt.core.errors import ArgumentError, CapabilityError
 from refopt.core.oracle import Sampler
 
 
+@pytest.mark.identity("vrgd")
 @pytest.mark.parametrize("base", ["sgd", "adam"])
 def test_gamma_one_is_the_base(base: str) -> None:
-    """r = 1 everywhere."""
+    """gamma = 1: the base on the mean gradient, with and without smoothing, to 1e-11.
+
+    r = 1 everywhere.
+    """
     p = refopt.problem("logistic")
     common = {"lr": 0.05, "steps": 20, "batch_size": 64, "seed": 3}
     a = refopt.minimize(p, "vrgd", base=base, gamma=1.0, groups=4, **common)
@@ -19,9 +23,12 @@ def test_gamma_one_is_the_base(base: str) -> None:
     np.testing.assert_allclose(a.x, b.x, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.identity("vrgd")
 @pytest.mark.parametrize("base", ["momentum", "adam"])
 def test_written_out(base: str) -> None:
-    """VR-Momentum and VR-Adam on softmax, leaf by leaf."""
+    """30 steps around Adam and momentum equal the algorithms written out, to 1e-8 (their variance is
+    a difference of squares).
+    """
     p, k, gamma, lr, seed = refopt.problem("softmax"), 4, 0.1, 0.05, 2
     r = refopt.minimize(p, "vrgd", base=base, groups=k, lr=lr, steps=30, batch_size=32, seed=seed)
     x, sampler = p.start(seed), Sampler(p.n_examples, 32, "shuffle", seed)

@@ -17,9 +17,14 @@ def _problem() -> object:
     return refopt.from_functions(lambda x: 0.0, grad, x0=START)
 
 
+@pytest.mark.identity("xgrad")
 @pytest.mark.parametrize("inside", [True, False])
 def test_limits(inside: bool) -> None:
-    """s = mu around momentum: Nesterov's look-ahead. s = 0: the base."""
+    """Around momentum with s = mu it is Nesterov's look-ahead, to 1e-13; s = 0 is the base, bit for
+    bit.
+
+    s = mu around momentum: Nesterov's look-ahead. s = 0: the base.
+    """
     common = {"lr": 0.03, "momentum": 0.75, "rate_inside": inside, "steps": 40, "schedule": schedule}
     a = refopt.minimize(_problem(), "xgrad", base="momentum", steps_ahead=0.75, **common)
     b = refopt.minimize(_problem(), "nesterov", **common)
@@ -29,8 +34,11 @@ def test_limits(inside: bool) -> None:
     np.testing.assert_array_equal(a.x, b.x)
 
 
+@pytest.mark.identity("xgrad")
 def test_adamw_written_out() -> None:
-    """Predict from the old moments, corrected by t - 1; then torch's AdamW at the restored weights."""
+    """Around AdamW, 40 steps on a nonlinear function equal the authors' algorithm written out, to
+    1e-12.
+    """
     lr, b1, b2, eps, wd, ahead = 0.05, 0.8, 0.7, 1e-2, 0.1, 2.0
     r = refopt.minimize(
         _problem(), "xgrad", base="adamw", steps_ahead=ahead, lr=lr, beta1=b1, beta2=b2, eps=eps, weight_decay=wd,

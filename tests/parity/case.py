@@ -42,6 +42,10 @@ class Case:
     rtol, atol : float
         Per array: ``|ours - theirs| <= atol + rtol * max|theirs|``. State what limits a bound
         above 1e-12 in `why`.
+    says : str
+        What was compared, over how many steps, and how closely: the sentence that `refopt show` prints.
+    shows : tuple of str
+        Further names that it is evidence for.
     """
 
     method: str
@@ -52,10 +56,14 @@ class Case:
     rtol: float = 1e-12
     atol: float = 0.0
     why: str = ""
+    says: str = ""
+    shows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rtol > 1e-12 and not self.why:
             raise ValueError(f"{self.id}: a tolerance above 1e-12 needs its reason in `why`")
+        if not self.says:
+            raise ValueError(f"{self.id}: wanted a sentence in `says`: what was compared, and how closely")
 
     @property
     def id(self) -> str:
