@@ -74,7 +74,7 @@ class Evidence:
     what : str
         One sentence with the figure.
     test : str
-        The pytest node id from the repository's root, ``tests/claims/test_adam.py::test_step_bound``.
+        The pytest node id from the repository's root, ``tests/methods/test_adam.py::test_step_bound``.
     """
 
     kind: str

@@ -30,7 +30,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
         "beta1",
         "[0, 1)",
         "keras",
-        "tests/claims/test_adam.py",
+        "tests/methods/test_adam.py",
         "grad",
     ):
         assert words in out
