@@ -9,11 +9,12 @@ from typing import Any
 
 from refopt.cli.console import console, table
 from refopt.core.index import index
-from refopt.core.registry import Entry, entry
+from refopt.core.registry import Entry, check_kind, entry
 
 
 def list_methods(kind: str | None, as_json: bool) -> int:
     """Print every registered name, or those of one kind."""
+    check_kind(kind)
     found = [row for row in index().values() if kind in (None, row.kind)]
     if as_json:
         print(json.dumps([{"name": r.name, "kind": r.kind, "summary": r.summary} for r in found], indent=1))

@@ -71,6 +71,19 @@ def norm(array: Array) -> float:
     return float(xp.sqrt(xp.sum(array * array)))
 
 
+_smallest: dict[Any, float] = {}
+
+
+def smallest(a: Array) -> float:
+    """Return a positive number that the dtype of `a` can just hold: its smallest normal one, in float16 subnormal."""
+    found = _smallest.get(a.dtype)
+    if found is None:
+        info = namespace(a).finfo(a.dtype)
+        found = float(info.smallest_normal)
+        found = _smallest[a.dtype] = found if found < 1e-30 else found * float(info.eps)
+    return found
+
+
 def all_finite(array: Array) -> bool:
     """Tell whether every entry of `array` is finite."""
     if type(array) is np.ndarray and array.dtype.kind == "f" and array.flags.c_contiguous:

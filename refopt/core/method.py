@@ -10,13 +10,14 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from refopt.core import engines
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, Namespace, namespace, smallest
 from refopt.core.errors import ArgumentError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
 
 State = Mapping[str, Any]
+SMALL_EPS = 1e-7  # float16 holds what is not below
 Rule = Callable[..., tuple[Array, ...]]
 
 
@@ -125,21 +126,22 @@ class LeafRule(GradientMethod):
         return {}
 
     def number(self, name: str, t: int) -> float:
-        """Return what a rule's parameter means that `scalars` does not name."""
+        """Return the number that a rule calls `name`, which neither `scalars` nor a hyperparameter is."""
         if name == "lr":
             return self.rate(t)
-        try:
-            return getattr(self, name)
-        except AttributeError:
-            raise AttributeError(
-                f"{type(self).__name__}.rule has a parameter {name!r}, which is neither a slot, nor a number of"
-                " scalars, nor a hyperparameter"
-            ) from None
+        raise AttributeError(
+            f"{type(self).__name__}.rule has a parameter {name!r}, which is neither a slot, nor a number of scalars,"
+            " nor a hyperparameter"
+        )
 
     def numbers(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
         """Return all numbers of step `t`, in the order of the rule's parameters."""
-        own = self.scalars(t, carried)
-        return {name: own[name] if name in own else self.number(name, t) for name in self._wanted()}
+        own, fields = self.scalars(t, carried), self.__dict__
+        return {
+            name: own[name] if name in own
+            else fields[name] if name in fields and name != "lr" else self.number(name, t)
+            for name in self._wanted()
+        }  # fmt: skip
 
     def _wanted(self) -> tuple[str, ...]:
         """Return the names of the rule's numbers: its parameters but for the arrays."""
@@ -201,7 +203,11 @@ class LeafRule(GradientMethod):
         """Apply the rule to every leaf, fed with `given` (each like x)."""
         t = s["t"] + 1
         carried = self.carry(t, s)
-        scalars = list(self.numbers(t, carried).values())
+        numbers = self.numbers(t, carried)
+        if 0.0 < numbers.get("eps", 1.0) < SMALL_EPS:
+            # An eps that the dtype cannot hold would be zero, and zero over zero not a number.
+            numbers["eps"] = max(numbers["eps"], smallest(x[next(iter(x))] if isinstance(x, dict) else x))
+        scalars = list(numbers.values())
         slots = self.active_slots()
         parts = (x, *given, *map(s.__getitem__, slots))
         if isinstance(x, dict):

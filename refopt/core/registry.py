@@ -177,8 +177,7 @@ def register(
     extra
         Facts that one kind of test or benchmark reads, such as ``state_copies=2``.
     """
-    if kind is not None and kind not in KINDS:
-        raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}")
+    check_kind(kind)
     every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
 
     def add(obj: T) -> T:
@@ -251,6 +250,14 @@ def _discover() -> None:
             importlib.import_module(module.name)
 
 
+def check_kind(kind: str | None) -> None:
+    """Raise unless `kind` is None or one of `KINDS`."""
+    if kind is not None and kind not in KINDS:
+        raise ArgumentError(
+            f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
+        )
+
+
 def methods(kind: str | None = None) -> list[Entry]:
     """Return everything registered, or everything of one kind, sorted by name.
 
@@ -275,10 +282,7 @@ def methods(kind: str | None = None) -> list[Entry]:
     >>> "adam" in [m.name for m in refopt.methods(kind="optimizer")]
     True
     """
-    if kind is not None and kind not in KINDS:
-        raise ArgumentError(
-            f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
-        )
+    check_kind(kind)
     _discover()
     return sorted((e for e in _entries.values() if kind in (None, e.kind)), key=lambda e: e.name)
 

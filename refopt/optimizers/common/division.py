@@ -7,12 +7,19 @@ from collections.abc import Callable
 from refopt.core.arrays import Array, Namespace
 
 
-def nonzero(xp: Namespace) -> Callable[[Array], Array]:
+def same(d):
+    """Return `d`."""
+    return d
+
+
+def nonzero(xp: Namespace, eps: float = 0.0) -> Callable[[Array], Array]:
     """Return a function that gives a nonnegative divisor back, with one in place of zero.
 
     What is divided is zero there too (an average of the same gradients), so that such a coordinate
-    stays where it is.
+    stays where it is. Where the divisor is at least `eps`, a positive number of the rule, it is left alone.
     """
+    if eps > 0.0:
+        return same
 
     def divisor(d):
         return xp.where(d > 0.0, d, 1.0)

@@ -77,13 +77,14 @@ class Adam(AdamFamily):
     }
 
     def rule(self, xp):
-        divisor = nonzero(xp)
+        divisor = nonzero(xp, self.eps)
 
         def adam(x, g, m, v, beta1, k1, beta2, k2, step, root, eps, inside, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
             v = ema(v, g * g, beta2, k2)
-            return keep * x - step * m / divisor(xp.sqrt(v + inside) * root + eps), m, v
+            below = divisor(xp.sqrt(v + inside) * root + eps)
+            return keep * x - step * m / below, m, v
 
         return adam
 
@@ -135,7 +136,8 @@ class AdaMax(ElementwiseDecay):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
             u = xp.maximum(beta2 * u, xp.abs(g) + inside)
-            return keep * x - step * m / divisor(u + outside), m, u
+            below = divisor(u + outside)
+            return keep * x - step * m / below, m, u
 
         return adamax
 

@@ -67,7 +67,7 @@ class SPAM(ElementwiseDecay):
     words = {"weight_decay": "λ: ``x ← (1 - η λ) x`` behind the step, on all entries."}
 
     def rule(self, xp):
-        divisor = nonzero(xp)
+        divisor = nonzero(xp, self.eps)
 
         def moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2):
             g = g + l2 * x
