@@ -28,6 +28,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("name")
     show.add_argument("--json", action="store_true", help="as JSON on standard output")
 
+    evidence = commands.add_parser(
+        "evidence", help="run a method's evidence under every small edit of its rule (in a checkout)"
+    )
+    evidence.add_argument("names", nargs="+", metavar="NAME")
+
     run = commands.add_parser(
         "run",
         help="run a method on a problem",
@@ -126,12 +131,14 @@ def _dispatch(options: Any, rest: list[str]) -> int:
     from refopt.cli import catalogue, runs, vectors
     from refopt.core.errors import ArgumentError
 
-    if options.command in ("list", "show", "vectors") and rest:
+    if options.command in ("list", "show", "evidence", "vectors") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
         return catalogue.list_methods(options.kind, options.json)
     if options.command == "show":
         return catalogue.show(options.name, options.json)
+    if options.command == "evidence":
+        return catalogue.evidence(options.names)
     if options.command == "vectors":
         return vectors.run(options)
     if options.command == "run":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
+import os
+import sys
 from typing import Any
 
 from refopt.cli.console import console, table
+from refopt.core.errors import MissingExtraError
 from refopt.core.index import index
 from refopt.core.registry import Entry, check_kind, entry
 
@@ -99,3 +103,19 @@ def show(name: str, as_json: bool) -> int:
     out.print("\nEvidence", style="bold")
     out.print(table(("kind", "what", "test"), [(e["kind"], e["what"], e["test"]) for e in facts["evidence"]]))
     return 0
+
+
+def evidence(names: list[str]) -> int:
+    """Run each name's evidence under every small edit of its text, and print what survives."""
+    for name in names:
+        entry(name)
+    # The tests are no part of the package: they are where the command is run.
+    sys.path.insert(0, os.getcwd())
+    try:
+        run = importlib.import_module("tests.evidence.hold").main
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"evidence: the tests are needed ({error.name} is missing); run this at the root of a checkout of refopt,"
+            " in the environment of `make test`"
+        ) from None
+    return int(run(names))

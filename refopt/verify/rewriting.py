@@ -42,7 +42,7 @@ class Recorder:
         self._remembered: dict[CodeType, bool] = {}
 
     def __enter__(self) -> Recorder:
-        self._outer = sys.gettrace()
+        self._outer, self._root = sys.gettrace(), sys._getframe(1)
         sys.settrace(self._call)
         return self
 
@@ -60,7 +60,7 @@ class Recorder:
     def _is_remembered(self, frame: FrameType) -> bool:
         """Tell whether what runs here is kept in a cache: edited, it would outlive the edit."""
         at: FrameType | None = frame
-        while at is not None:
+        while at is not None and at is not self._root:
             code = at.f_code
             if code not in self._remembered:
                 module = sys.modules.get(at.f_globals.get("__name__", ""))

@@ -64,6 +64,20 @@ def test_algorithm() -> None:
         np.testing.assert_allclose(x["w"], theta, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.identity("lion")
+def test_coupled_decay_is_part_of_the_gradient() -> None:
+    """Coupled decay of strength λ is Lion fed with g + λ x, bit for bit."""
+    x, gradients = stream(2, "random", steps=30, shapes={"w": (6,)})
+    coupled = refopt.optimizer("lion", lr=0.05, weight_decay=0.3, decay="coupled")
+    plain = refopt.optimizer("lion", lr=0.05)
+    y, s, r = x, coupled.init(x), plain.init(x)
+    for g in gradients:
+        y, r = plain.update(y, {"w": g["w"] + 0.3 * y["w"]}, r)
+        x, s = coupled.update(x, g, s)
+        np.testing.assert_array_equal(x["w"], y["w"])
+    assert np.all(np.isfinite(x["w"]))
+
+
 def test_equal_betas_are_sign_momentum() -> None:
     """beta1 = beta2: the step is -lr sign of the averaged gradient, the new average included."""
     x, gradients = stream(1, "random", steps=30, shapes={"w": (6,)})

@@ -74,6 +74,21 @@ def test_shampoo_scale() -> None:
     np.testing.assert_allclose(np.linalg.svd(new, compute_uv=False), 0.25 * np.sqrt(3.0), rtol=1e-13)
 
 
+@pytest.mark.identity("mars-adamw", "mars-lion", "mars-shampoo")
+@pytest.mark.parametrize("name", ["mars-adamw", "mars-lion", "mars-shampoo"])
+def test_coupled_decay_is_part_of_the_corrected_gradient(name: str) -> None:
+    """At gamma = 0, unclipped, coupled decay is the same method fed with g + λ x, to 1e-12."""
+    x, gradients = stream(2, "random", steps=20, shapes={"w": (4, 3)})
+    settings = {"lr": 0.05, "gamma": 0.0, "clip": "none"}
+    coupled = refopt.optimizer(name, weight_decay=0.3, decay="coupled", **settings)
+    plain = refopt.optimizer(name, weight_decay=0.0, **settings)
+    y, s, r = x, coupled.init(x), plain.init(x)
+    for g in gradients:
+        y, r = plain.update(y, {"w": g["w"] + 0.3 * y["w"]}, r)
+        x, s = coupled.update(x, g, s)
+        np.testing.assert_allclose(x["w"], y["w"], rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.identity("mars-adamw")
 def test_algorithm_2() -> None:
     """Equals Algorithm 2 transcribed with Python floats, clipped by the whole vector, to 1e-13."""
