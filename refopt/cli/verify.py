@@ -15,9 +15,10 @@ from typing import Any
 from refopt.cli.runs import _pairs
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import entry, methods
-from refopt.verify.comparison import FUNCTIONS, compare
-from refopt.verify.diagnosis import Diagnosis, diagnose
-from refopt.verify.report import Report
+from refopt.verify.comparison import compare
+from refopt.verify.diagnosis import diagnose
+from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.report import Diagnosis, Report
 
 
 def load(spec: str) -> Any:

@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.registry import entry
-from refopt.verify.candidates import Candidate, dialects
-from refopt.verify.comparison import FUNCTIONS
-from refopt.verify.distribution import draws
-from refopt.verify.drawn import diagnose_draws
-from refopt.verify.first_look import GLANCE
-from refopt.verify.observation import Observations, observe
-from refopt.verify.reference import machine_epsilon
-from refopt.verify.report import Finding
-from refopt.verify.rewriting import BROKEN
-from refopt.verify.search import Search, levels
+from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.report import Diagnosis, Finding
+from refopt.verify.runs.draws import draws
+from refopt.verify.runs.observe import observe
+from refopt.verify.runs.other import Observations
+from refopt.verify.runs.rounding import machine_epsilon
+from refopt.verify.search.draws import diagnose_draws
+from refopt.verify.search.functions import diagnose_function
+from refopt.verify.search.glance import GLANCE
+from refopt.verify.search.levels import levels
+from refopt.verify.search.trajectories import Search
+from refopt.verify.variants.candidate import Candidate, dialects
+from refopt.verify.variants.text_edit import BROKEN
 
 # Between these is what single precision does to a trajectory; what is nearer has another cause.
 SINGLE = (1e-10, 1e-5)
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """The answer of `diagnose`; ``str(diagnosis)`` is one sentence.
-
-    Parameters
-    ----------
-    explained_by : tuple of str
-        The dialect, switches (``"decay=coupled"``), numbers (``"eps=1e-07"``), deviations and edits of
-        the reference's text (``"old -> new"``) that together reproduce the trajectory to rounding; ``("paper",)`` if nothing needs to be changed;
-        empty if nothing that was tried does.
-    other, method : str
-    sentence : str
-    also : tuple of tuple of str
-        What explains it as well: these tapes cannot tell them apart.
-    seen : tuple of str
-        Releases known to have the fault.
-    nearest : tuple of str
-        The variant that comes nearest, explained or not.
-    error : float
-        The largest relative difference of the explanation, or of the nearest; of a method that draws, in
-        standard errors.
-    tried : int
-        Variants looked at.
-    """
-
-    explained_by: tuple[str, ...]
-    other: str
-    method: str
-    sentence: str
-    also: tuple[tuple[str, ...], ...]
-    seen: tuple[str, ...]
-    nearest: tuple[str, ...]
-    error: float
-    tried: int
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def diagnose(
@@ -114,8 +77,6 @@ def diagnose(
     ('gradient-negated',)
     """
     if entry(name).kind in FUNCTIONS:
-        from refopt.verify.function_search import diagnose_function
-
         return diagnose_function(other, name, seed=seed, patience=patience, **hyperparameters)  # type: ignore[return-value]
     if draws(name, "paper", hyperparameters) and not param_groups:
         return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)

@@ -21,8 +21,8 @@ import pytest
 import refopt
 from _pytest.runner import runtestprotocol
 from refopt.core.registry import Entry, entry
-from refopt.verify.edits import Edit
-from refopt.verify.rewriting import codes_of, small_edits, swapped
+from refopt.verify.variants.edits import Edit
+from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
 
 ROOT = Path(__file__).parents[2]
 # An edit may leave a loop without an end; evidence takes seconds. What this stops counts as failed.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, UnknownNameError
-from refopt.verify.reference import bound, follow, operations
-from refopt.verify.tapes import KINDS, SHAPES, make, recorded
+from refopt.verify.inputs.tapes import KINDS, SHAPES, make, recorded
+from refopt.verify.runs.reference import follow
+from refopt.verify.runs.rounding import bound, operations
 
 from tests.verify.adam import adam
 

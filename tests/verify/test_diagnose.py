@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify.deviations import known
-from refopt.verify.observation import Profile, schedule
+from refopt.verify.inputs.profiles import Profile, schedule
+from refopt.verify.variants.deviation import known
 
 from tests.verify.adam import FAULTS, adam
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify import distribution, drawn
-from refopt.verify.distribution import RUNS, scores, with_sum
+from refopt.verify.runs import draws
+from refopt.verify.runs.draws import RUNS, scores, with_sum
+from refopt.verify.search import draws as variants_of_draws
 from scipy.stats import norm
 
 from tests.verify.test_distribution import gravity
@@ -78,7 +79,7 @@ def law(name: str, rng: np.random.Generator, runs: int) -> np.ndarray:
     return rng.standard_normal((runs, 30)) if name == "normal" else rng.exponential(size=(runs, 30))
 
 
-@pytest.mark.parametrize("runs", [drawn.LOOKS[0], RUNS])
+@pytest.mark.parametrize("runs", [variants_of_draws.LOOKS[0], RUNS])
 @pytest.mark.parametrize("name", ["normal", "exponential", "products"])
 def test_the_rate_of_false_alarms(name: str, runs: int) -> None:
     """At a level of one in twenty for 60 tests, 400 right comparisons give about 20 alarms, whatever the law.
@@ -100,10 +101,10 @@ def test_all_variants_share_the_rate(monkeypatch: Any) -> None:
         limits.append((search.limit, tests))
         return []
 
-    monkeypatch.setattr(drawn, "_fits", spy)
+    monkeypatch.setattr(variants_of_draws, "_fits", spy)
     why = refopt.verify.diagnose(gravity("none"), "gravity")
     variants = int(str(why).split("the right one of ")[1].split()[0])
     limit, tests = limits[0]
-    level = 2 * norm.sf(limit) * tests * variants * len(drawn.LOOKS)
-    np.testing.assert_allclose(level, distribution.FALSE_ALARM, rtol=1e-6)
+    level = 2 * norm.sf(limit) * tests * variants * len(variants_of_draws.LOOKS)
+    np.testing.assert_allclose(level, draws.FALSE_ALARM, rtol=1e-6)
     assert variants > 100 and tests > 2 * 2 * 3 * 19

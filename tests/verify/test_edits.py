@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify import rewriting
-from refopt.verify.edits import Edit, Seen, edits
-from refopt.verify.replacements import NUMBER
-from refopt.verify.rewriting import codes_of, edited, small_edits, swapped
+from refopt.verify.variants import recorder
+from refopt.verify.variants.edits import Edit, Seen, edits
+from refopt.verify.variants.replacements import NUMBER
+from refopt.verify.variants.text_edit import codes_of, edited, small_edits, swapped
 
 
 def sample(a: Any, k: float, n: float) -> Any:
@@ -174,8 +174,8 @@ def beside(n: float) -> float:
 def test_what_a_cache_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions that run inside a cached one are not edited: the answer would outlive the edit."""
     here = Path(__file__)
-    monkeypatch.setattr(rewriting, "_HOME", here.parent.parent)
-    monkeypatch.setattr(rewriting, "ROOMS", (here.parent.name,))
+    monkeypatch.setattr(recorder, "_HOME", here.parent.parent)
+    monkeypatch.setattr(recorder, "ROOMS", (here.parent.name,))
     made = small_edits(lambda: beside(3.0))
     names = {e.text.function.__qualname__ for e in made}
     assert "beside" in names and not names & {"kept", "within"}

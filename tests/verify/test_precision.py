@@ -18,9 +18,9 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, MissingExtraErr
 from refopt.core.hyper import hyper
 from refopt.core.method import Elementwise
 from refopt.core.registry import Source, register
-from refopt.verify.exactness import BOUND, _exact, measure, precision, table, ulp
-from refopt.verify.lifted import context, lift
-from refopt.verify.tapes import make
+from refopt.precision.lift import context, lift
+from refopt.precision.rounding_errors import BOUND, _exact, measure, precision, table, ulp
+from refopt.verify.inputs.tapes import make
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "precision.md"
 ELEMENTWISE = [m.name for m in refopt.methods("optimizer") if issubclass(m.obj, Elementwise)]

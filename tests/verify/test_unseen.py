@@ -11,9 +11,10 @@ import refopt
 from refopt.core.errors import ArgumentTypeError
 from refopt.optimizers.first_order.muon import Muon
 from refopt.optimizers.first_order.rmsprop import RMSprop
-from refopt.verify import curvature, names
-from refopt.verify.deviations import known
-from refopt.verify.tapes import make
+from refopt.verify.inputs import hessians
+from refopt.verify.inputs.tapes import make
+from refopt.verify.sides import names
+from refopt.verify.variants.deviation import known
 
 
 def test_scikit_learn() -> None:
@@ -173,14 +174,14 @@ def test_a_generator_of_a_fixed_seed_is_no_biased_probe() -> None:
     draw = np.where(np.random.default_rng(0).random(4000) < 0.53, 1.0, -1.0)
 
     def probes(values: np.ndarray) -> Any:
-        p = curvature.Probes(1)
+        p = hessians.Probes(1)
         p.add(1, {"w": [values]})
         return p
 
     method = refopt.optimizer("adahessian")
-    assert abs(draw.mean()) * 4000**0.5 < curvature.SIGMAS < abs(draw.mean()) * 40_000**0.5
-    assert curvature.verdict([probes(draw[: 4000 - k]) for k in range(10)], method)[0] == ()
-    assert curvature.verdict([probes(np.roll(draw, k)) for k in range(10)], method)[0] == ("probe-biased",)
+    assert abs(draw.mean()) * 4000**0.5 < hessians.SIGMAS < abs(draw.mean()) * 40_000**0.5
+    assert hessians.verdict([probes(draw[: 4000 - k]) for k in range(10)], method)[0] == ()
+    assert hessians.verdict([probes(np.roll(draw, k)) for k in range(10)], method)[0] == ("probe-biased",)
 
 
 def test_a_gradient_written_into_is_noted() -> None:
