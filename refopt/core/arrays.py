@@ -78,6 +78,8 @@ def smallest(a: Array) -> float:
     """Return a positive number that the dtype of `a` can just hold: its smallest normal one, in float16 subnormal."""
     found = _smallest.get(a.dtype)
     if found is None:
+        if getattr(a.dtype, "kind", "") == "O":  # exact numbers: as small as any
+            return 0.0
         info = namespace(a).finfo(a.dtype)
         found = float(info.smallest_normal)
         found = _smallest[a.dtype] = found if found < 1e-30 else found * float(info.eps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +49,10 @@ class Source:
     doi: str | None = None
     url: str | None = None
     venue: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z]+-\d{4}-[a-z0-9]+", self.key):
+            raise ArgumentError(f"key: wanted firstauthor-year-word, got {self.key!r}")
 
     @property
     def year(self) -> int:

@@ -16,9 +16,9 @@ def nonzero(xp: Namespace, eps: float = 0.0) -> Callable[[Array], Array]:
     """Return a function that gives a nonnegative divisor back, with one in place of zero.
 
     What is divided is zero there too (an average of the same gradients), so that such a coordinate
-    stays where it is. Where the divisor is at least `eps`, a positive number of the rule, it is left alone.
+    stays where it is. A rule whose `eps` stands beside it needs none of this.
     """
-    if eps > 0.0:
+    if eps != 0.0:
         return same
 
     def divisor(d):
