@@ -64,12 +64,6 @@ class Logistic(Problem):
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
 
-    References
-    ----------
-    S. Boyd, L. Vandenberghe (2004). Convex Optimization. Cambridge University Press, section 7.1.1.
-    Data: W. N. Street, W. H. Wolberg, O. L. Mangasarian (1993), doi:10.1117/12.148698;
-    E. Alpaydin, C. Kaynak (1998), doi:10.24432/C50P49; both as bundled with scikit-learn.
-
     Examples
     --------
     >>> import numpy as np

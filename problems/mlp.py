@@ -78,12 +78,6 @@ class MLP(Network):
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
 
-    References
-    ----------
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams (1986). Learning representations by back-propagating
-    errors. Nature 323, 533-536. HVP: B. A. Pearlmutter (1994), doi:10.1162/neco.1994.6.1.147.
-    GELU: D. Hendrycks, K. Gimpel (2016), arXiv:1606.08415.
-
     Examples
     --------
     >>> from refopt.problems.mlp import MLP

@@ -66,10 +66,6 @@ class Quadratic(Problem):
     ArgumentError, ArgumentTypeError, ShapeError, NonFiniteError
         Bad sizes, an empty or non-finite spectrum, both spectrum and condition number.
 
-    References
-    ----------
-    S. Boyd, L. Vandenberghe (2004). Convex Optimization. Cambridge University Press, section 9.1.1.
-
     Examples
     --------
     >>> from refopt.problems.quadratic import Quadratic

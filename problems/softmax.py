@@ -58,11 +58,6 @@ class Softmax(Network):
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
 
-    References
-    ----------
-    D. Böhning (1992). Multinomial logistic regression algorithm. Annals of the Institute of
-    Statistical Mathematics 44, 197-200, doi:10.1007/BF00048682.
-
     Examples
     --------
     >>> from refopt.problems.softmax import Softmax

@@ -16,6 +16,7 @@ from typing import Any
 from refopt.core.hyper import is_rate
 
 WIDTH = 100
+_EXAMPLES = re.compile(r"^Examples\n-+$", re.MULTILINE)
 _SECTION = re.compile(r"^(Notes|References|Examples|See Also|Warnings)\n-+$", re.MULTILINE)
 
 
@@ -72,15 +73,18 @@ def references(sources: Iterable[Any], where: str) -> str:
     return "\n".join(lines)
 
 
-def completed(cls: type, sources: Iterable[Any], where: str) -> str:
-    """Return a method's docstring with the sections that are not written by hand."""
-    doc = inspect.cleandoc(cls.__doc__ or "")
-    if "Parameters\n----------" in doc:
-        return doc
-    found = _SECTION.search(doc)
-    head, tail = (doc[: found.start()], doc[found.start() :]) if found else (doc + "\n\n", "")
-    doc = f"{head.rstrip()}\n\n{parameters(cls)}\n\n{tail}"
-    cites = references(sources, where)
-    if "Examples\n--------" in doc:
-        return doc.replace("Examples\n--------", f"{cites}\n\nExamples\n--------", 1).rstrip() + "\n"
-    return f"{doc.rstrip()}\n\n{cites}\n"
+def completed(obj: Any, sources: Iterable[Any], where: str) -> str:
+    """Return a docstring with the sections that are not written by hand: a method's Parameters, References."""
+    doc = inspect.cleandoc(obj.__doc__ or "").rstrip()
+    if dataclasses.is_dataclass(obj) and "Parameters\n----------" not in doc:
+        doc = _inserted(doc, parameters(obj), before=_SECTION)  # type: ignore[arg-type]
+    if "References\n----------" not in doc:
+        doc = _inserted(doc, references(sources, where), before=_EXAMPLES)
+    return doc + "\n"
+
+
+def _inserted(doc: str, section: str, before: re.Pattern[str]) -> str:
+    """Return `doc` with a section before the first of `before`, or at the end."""
+    found = before.search(doc)
+    head, tail = (doc[: found.start()], doc[found.start() :]) if found else (doc, "")
+    return f"{head.rstrip()}\n\n{section}\n\n{tail}".rstrip()

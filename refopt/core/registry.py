@@ -204,7 +204,7 @@ def register(
             obj.registered_name = name  # type: ignore[attr-defined]
             if of_kind in ("optimizer", "wrapper"):
                 obj.own_needs = wanted  # type: ignore[attr-defined]
-                obj.__doc__ = completed(obj, (source, *also), where)
+        obj.__doc__ = completed(obj, (source, *also), where)
         return obj
 
     return add

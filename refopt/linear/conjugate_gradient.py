@@ -291,11 +291,6 @@ def pcg(
     -----
     SciPy's argument M is the inverse, MATLAB's is M itself; here `apply` is the inverse.
 
-    References
-    ----------
-    Meijerink, van der Vorst (1977), An Iterative Solution Method for Linear Systems of Which the
-    Coefficient Matrix is a Symmetric M-Matrix, doi:10.1090/S0025-5718-1977-0438681-4.
-
     Examples
     --------
     >>> import numpy as np

@@ -148,11 +148,6 @@ def iterative_sketching(
     The authors' code starts with the residual's sign reversed, so its first pass goes away from the
     solution; that is not followed here.
 
-    References
-    ----------
-    Hong, Na, Mahoney, Kolar (2023), arXiv:2305.18379. Gower, Richtárik (2015), Randomized Iterative
-    Methods for Linear Systems, arXiv:1506.03296.
-
     Examples
     --------
     >>> A = np.array([[1.0, 2.0], [2.0, -1.0]])

@@ -118,11 +118,6 @@ def sor(
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         As `refopt.linear.conjugate_gradient.cg`; also a diagonal entry that is not positive.
 
-    References
-    ----------
-    Young (1954), Iterative Methods for Solving Partial Difference Equations of Elliptic Type.
-    Khodak, Chow, Balcan, Talwalkar (2024), Learning to Relax, arXiv:2310.02246.
-
     Examples
     --------
     >>> from refopt.problems.linear_systems import poisson_2d

@@ -106,10 +106,6 @@ def thermodynamic(
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         As `refopt.linear.conjugate_gradient.cg`; A not positive definite; complex data.
 
-    References
-    ----------
-    Aifer et al. (2023), Thermodynamic Linear Algebra, arXiv:2308.05660.
-
     Examples
     --------
     >>> A, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([3.0, 4.0])

@@ -86,10 +86,6 @@ def bures_wasserstein_distance(A: Array, B: Array, *, squared: bool = False) -> 
     Defined for all positive semidefinite pairs; the gradient in A needs A definite. The Wasserstein-2
     distance of the centred Gaussians with these covariances.
 
-    References
-    ----------
-    P. Bréchet et al. (2023), ICML, arXiv:2303.03027. R. Bhatia, T. Jain, Y. Lim (2019), Expo. Math. 37(2).
-
     Examples
     --------
     >>> import numpy as np, refopt

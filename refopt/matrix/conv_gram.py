@@ -117,11 +117,6 @@ def conv_spectral_norm_gram(
     Converges for every kernel, from above: the circular bound to the exact norm, the zero-padding one to
     the supremum over image sizes. That supremum also bounds circular padding.
 
-    References
-    ----------
-    B. Delattre et al. (2023), ICML, arXiv:2305.16173, Algorithm 3. B. Delattre, Q. Barthélemy, A. Allauzen
-    (2024), arXiv:2402.00240 (zero padding).
-
     Examples
     --------
     >>> import numpy as np, refopt

@@ -235,10 +235,6 @@ def inverse_eim(
     reconstruction from the paper's abstract: the set of monomials, the maximum norm of the greedy, its ties
     (first node, then first monomial) and the bound are choices of this implementation.
 
-    References
-    ----------
-    F. Casenave, N. Akkari, A. Charles, C. Rey (2017), arXiv:1710.02488.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -326,10 +322,6 @@ def logdet_eim(
     Notes
     -----
     Converges as `inverse_eim` does, of which its notes hold too.
-
-    References
-    ----------
-    F. Casenave, N. Akkari, A. Charles, C. Rey (2017), arXiv:1710.02488.
 
     Examples
     --------

@@ -139,10 +139,6 @@ def spectral_norm_gram(A: Array, steps: int = 10) -> Array:
     ``2^-(N+1) (sigma_2 / sigma_1)^(2^(N+1))``; for one of multiplicity m about ``ln(m) 2^-(N+1)``.
     Deterministic: no random start.
 
-    References
-    ----------
-    B. Delattre, Q. Barthélemy, A. Araujo, A. Allauzen (2023), ICML, arXiv:2305.16173.
-
     Examples
     --------
     >>> import numpy as np, refopt

@@ -210,10 +210,6 @@ def hadamard_standardize(X: Array, *, fallback: str = "error", seed: int = 0) ->
     Not whitening: the covariance keeps its eigenvalues' ratios. Works for rank-deficient covariances.
     Eigenvectors are defined up to sign (and rotation at ties), and so is the result.
 
-    References
-    ----------
-    M. Ranzinger et al. (2024), arXiv:2410.01680.
-
     Examples
     --------
     >>> import numpy as np, refopt

@@ -119,10 +119,6 @@ def inverse_newton(
     with an error near eps times the condition number. On a rank-deficient matrix rounding in the null space
     doubles at every step past convergence: ``full_rank=False`` stops in time. A zero matrix then gives zero.
 
-    References
-    ----------
-    D. Fu, T. Chen, R. Jia, V. Sharan (2023), arXiv:2310.17086. A. Ben-Israel (1965), Math. Comp. 19.
-
     Examples
     --------
     >>> import numpy as np, refopt

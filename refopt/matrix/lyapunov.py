@@ -94,10 +94,6 @@ def lyapunov_sign(B: Array, C: Array, *, steps: int | None = None, scale: str | 
     solution in B's eigenbasis is wrong by the factor ``(f_K(b_i) + f_K(b_j)) / 2``, f_K the K-fold
     composition of ``b -> b (3 - b^2) / 2``: about ``ln(s / b_min) / ln 1.5 + 4`` steps are needed.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root. arXiv:2201.08663.
-
     Examples
     --------
     >>> import numpy as np, refopt

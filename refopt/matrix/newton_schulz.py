@@ -130,10 +130,6 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
     definite A. About ``ln(sqrt(c / lambda_min)) / ln 1.5 + 4`` steps; the attainable error of the root is
     near ``eps sqrt(kappa)``.
 
-    References
-    ----------
-    P. Li, J. Xie, Q. Wang, Z. Gao (2018), arXiv:1712.01034. N. J. Higham (1997), Numerical Algorithms 15.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -187,10 +183,6 @@ def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str =
     -----
     Converges for eigenvalues of ``A / c`` in (0, 3). At equal N its relative error is that of the root on
     the smallest eigenvalues, so ``kappa^{1/2}`` larger in norm.
-
-    References
-    ----------
-    N. J. Higham (1997). Stable iterations for the matrix square root. Numerical Algorithms 15, 227-242.
 
     Examples
     --------

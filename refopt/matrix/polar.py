@@ -116,11 +116,6 @@ def polar_newton_schulz(
     and by factors 3/2 and 15/8 a step while sigma is small. ``"jordan"`` never converges: its fixed points
     0.868026 and 1.263729 repel, and after 5 steps sigma in [0.01, 1] lies in [0.6818, 1.1344].
 
-    References
-    ----------
-    Jordan et al. (2024), Muon. Amsel et al. (2025), arXiv:2505.16932, Algorithm 1. Grishina et al. (2025),
-    arXiv:2506.10935.
-
     Examples
     --------
     >>> import numpy as np, refopt

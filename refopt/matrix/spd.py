@@ -63,10 +63,6 @@ def spd_log(A: Array) -> Array:
     number, absolute, along the smallest eigenvalue. Nothing is clamped: a layer that wants eigenvalues cut
     off from below cuts them before.
 
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -134,10 +130,6 @@ def spd_exp(X: Array) -> Array:
     -----
     No iteration. Normwise error a few eps times ``1 + ||X||_2``.
 
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -195,10 +187,6 @@ def spd_power(A: Array, theta: float = 0.5) -> Array:
     -----
     No iteration. Error near eps of the norm for ``theta > 0``, ``|theta|`` eps times the condition number
     for ``theta < 0``.
-
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
 
     Examples
     --------

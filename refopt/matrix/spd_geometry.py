@@ -130,10 +130,6 @@ def spd_distance(
     Defined for every pair. The affine-invariant distance is good to eps times the condition number, the
     Bures-Wasserstein one to eps of the norm.
 
-    References
-    ----------
-    R. Wang et al. (2025), arXiv:2504.00660. A. Han et al. (2021), NeurIPS. X. Pennec et al. (2006), IJCV 66.
-
     Examples
     --------
     >>> import numpy as np, refopt

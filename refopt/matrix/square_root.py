@@ -78,10 +78,6 @@ def sqrtm_eigh(A: Array) -> Array:
     No iteration. The error is a few eps of the norm at any condition number; the part along the smallest
     eigenvalue is good to eps times the condition number. A large NumPy stack is split over two threads.
 
-    References
-    ----------
-    The baseline of Y. Song, N. Sebe, W. Wang (2022), arXiv:2201.08663.
-
     Examples
     --------
     >>> import numpy as np, refopt

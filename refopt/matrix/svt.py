@@ -129,10 +129,6 @@ def svt(
     Hard thresholding, one SVD: not the soft thresholding (proximal map of the nuclear norm) that elsewhere
     goes by this name. Defined for every input; it jumps where a singular value crosses tau.
 
-    References
-    ----------
-    C. Y. Zhang, S. H. Cen, D. Shah (2023), ICML, arXiv:2302.02096. S. Chatterjee (2015), Ann. Statist. 43.
-
     Examples
     --------
     >>> import numpy as np, refopt

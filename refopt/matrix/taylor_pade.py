@@ -118,10 +118,6 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     Converges as K grows, slowly: K = 10 leaves 2e-2 of the norm at condition number 10 (n = 8). The
     result is never below the root. Do not use it as a reference for the root.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root. arXiv:2201.08663.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -173,10 +169,6 @@ def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     The relative error on an eigenvalue ``x = lambda / c`` is exactly ``2 rho^N / (1 - rho^N)``, N = 2 m + 1,
     ``rho = (1 - sqrt x) / (1 + sqrt x)``: above the root, 1e-3 of the norm at condition number 10 (n = 8,
     m = 5), 7e-2 at 1e3. At a zero eigenvalue it is ``sqrt(c) / N``.
-
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root. arXiv:2201.08663.
 
     Examples
     --------
@@ -232,11 +224,6 @@ def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Arra
     Converges as K grows, very slowly: K = 10 leaves 14 % of the norm at condition number 10 (n = 8); the
     result is never above the inverse root. The authors' repository holds no code for it.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root and Inverse Square Root.
-    arXiv:2201.12543.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -291,11 +278,6 @@ def invsqrtm_pade(A: Array, degree: int = 5) -> Array:
     The relative error on an eigenvalue ``x = lambda / c`` is exactly ``-2 rho^N / (1 + rho^N)``, N = 2 m + 1,
     ``rho = (1 - sqrt x) / (1 + sqrt x)``: below the inverse root, 0.3 % of the norm at condition number 10
     and 59 % at 1e3 (n = 8, m = 5).
-
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root and Inverse Square Root.
-    arXiv:2201.12543.
 
     Examples
     --------

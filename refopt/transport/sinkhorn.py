@@ -88,11 +88,6 @@ def sinkhorn(
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         Wrong shapes or dtypes, negative or unequal masses, reg not positive.
 
-    References
-    ----------
-    Cuturi (2013), Sinkhorn Distances: Lightspeed Computation of Optimal Transport, arXiv:1306.0895,
-    Algorithm 1.
-
     Examples
     --------
     >>> import numpy as np

@@ -136,11 +136,6 @@ def sinkhorn_newton_sparse(
     of other libraries visit the host. On smooth costs between point clouds many more entries matter
     than on random ones: raise `keep`.
 
-    References
-    ----------
-    Tang et al. (2024), Accelerating Sinkhorn Algorithm with Sparse Newton Iterations,
-    arXiv:2401.12253, Algorithm 1. Brauer et al. (2017), arXiv:1710.06635.
-
     Examples
     --------
     >>> C = np.random.default_rng(0).random((40, 40))

@@ -113,11 +113,6 @@ def sinkhorn_normalize(Q: Any, *, passes: int = 10, offset: float = 0.0) -> Arra
     ArgumentError, ShapeError, DtypeError, NonFiniteError
         A negative entry; a zero row or column without an offset; not square.
 
-    References
-    ----------
-    Santa Cruz, Fernando, Cherian, Gould (2017), DeepPermNet: Visual Permutation Learning,
-    arXiv:1704.02729.
-
     Examples
     --------
     >>> import numpy as np

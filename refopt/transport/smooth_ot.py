@@ -205,10 +205,6 @@ def quadratic_ot(
     -----
     L-BFGS is SciPy's and works in float64 on the host; the result has the dtype and library of C.
 
-    References
-    ----------
-    Blondel, Seguy, Rolet (2018), Smooth and Sparse Optimal Transport, arXiv:1710.06276.
-
     Examples
     --------
     >>> r = quadratic_ot(None, None, np.array([[0.0, 1.0], [1.0, 0.0]]), reg=1.0)
@@ -260,10 +256,6 @@ def sparse_ot(
     ------
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         As `refopt.transport.sinkhorn.sinkhorn`.
-
-    References
-    ----------
-    Liu, Puigcerver, Blondel (2023), Sparsity-Constrained Optimal Transport, arXiv:2209.15466.
 
     Examples
     --------
