@@ -93,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--steps", type=int, default=100)
     verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     verify.add_argument("--seed", type=int, default=0)
+    verify.add_argument("--effort", type=int, help="variants for the search (default: about a minute's)")
+    verify.add_argument("--patience", type=float, help="seconds after which the search stops (default: none)")
     verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")
     verify.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
 

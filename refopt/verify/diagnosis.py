@@ -13,6 +13,7 @@ from refopt.verify.runs.observe import observe
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.rounding import machine_epsilon
 from refopt.verify.search.draws import diagnose_draws
+from refopt.verify.search.effort import Effort, default_effort
 from refopt.verify.search.functions import diagnose_function
 from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.levels import levels
@@ -31,7 +32,8 @@ def diagnose(
     steps: int = 60,
     dtype: str = "float64",
     seed: int = 0,
-    patience: float = 20.0,
+    effort: int | None = None,
+    patience: float | None = None,
     param_groups: Any = (),
     **hyperparameters: Any,
 ) -> Diagnosis:
@@ -51,9 +53,13 @@ def diagnose(
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
     seed : int
-    patience : float
-        Seconds for fitted numbers, for pairs and for small edits, after everything that has a name; of a
-        method that draws, for everything beside its dialects.
+    effort : int, range [1, inf), optional
+        Variants for fitted numbers, for pairs and for small edits, after everything that has a name; of a
+        method that draws, for everything beside its dialects; of a function, for all. The answer is the
+        same on every machine, and says where a search was cut short. By default
+        `refopt.verify.search.effort.default_effort`.
+    patience : float, optional
+        Seconds after which the search stops wherever it is, and says so. None: it runs to its end.
     param_groups : list of (leaves, dict), optional
         As in `compare`; ways in which groups go wrong are tried too.
     hyperparameters
@@ -77,19 +83,21 @@ def diagnose(
     ('gradient-negated',)
     """
     if entry(name).kind in FUNCTIONS:
-        return diagnose_function(other, name, seed=seed, patience=patience, **hyperparameters)  # type: ignore[return-value]
+        return diagnose_function(other, name, seed=seed, effort=effort, patience=patience, **hyperparameters)  # type: ignore[return-value]
     if draws(name, "paper", hyperparameters) and not param_groups:
-        return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)
+        return diagnose_draws(other, name, dtype, seed, effort, patience, **hyperparameters)
     observed = observe(
         other, name, steps=steps, dtype=dtype, seed=seed, param_groups=param_groups, **hyperparameters
     )
-    search = Search(observed)
     found = observed.entry
+    search = Search(observed, Effort(effort or default_effort(observed), patience))
     told = set(hyperparameters) | set(observed.side.known)
     base = dialects(found)
-    for level in levels(search, base, found, told, patience):
+    for level in levels(search, base, found, told):
         explained: list[tuple[Candidate, list[Finding]]] = []
         for c in level:
+            if search.effort.late():
+                break
             findings = search.explains(c)
             if findings is not None and len(c.names) > 2 and (less := search.explains(c.plain())) is not None:
                 # A dialect that a pair was tried on, and that the pair does not need.
@@ -103,6 +111,8 @@ def diagnose(
             return _told(observed, search, explained)
         if level is base and (rough := _single_precision(search, base)) is not None:
             return rough
+        if search.effort.struck:
+            break
     return _unexplained(observed, search)
 
 
@@ -160,6 +170,6 @@ def _unexplained(seen: Observations, search: Search) -> Diagnosis:
     sentence = (
         f"Nothing that was tried ({search.tried} variants of {seen.entry.name}, alone and in pairs) explains"
         f" {seen.side.name}; the nearest is {seen.entry.name}{close}, off by {gap:.2g} (relative) within"
-        f" {GLANCE} steps."
+        f" {GLANCE} steps.{search.effort.note()}"
     )
     return Diagnosis((), seen.side.name, seen.entry.name, sentence, (), (), nearest, gap, search.tried)

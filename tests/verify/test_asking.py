@@ -85,7 +85,7 @@ def test_faults_are_told_and_named(name: str, fault: str) -> None:
 def test_a_right_port_is_recognised(name: str) -> None:
     """Nothing is said of a port that does what the paper says."""
     port, given, _ = CASES[name]
-    why = refopt.verify.diagnose(port(), name, patience=2, **given)
+    why = refopt.verify.diagnose(port(), name, **given)
     assert why.explained_by == ("paper",), str(why)
 
 

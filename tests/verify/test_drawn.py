@@ -43,7 +43,7 @@ GRAVITY = {"none": ("paper",), "wide start": ("alpha=0.015",), "no start": ("sta
 @pytest.mark.parametrize("fault", SCALED)
 def test_random_scaling(fault: str) -> None:
     """How the scale is drawn is told from its distribution, and that the answer is statistical is said."""
-    why = refopt.verify.diagnose(scaled_sgdm(fault), "randomly-scaled-sgdm", patience=60)
+    why = refopt.verify.diagnose(scaled_sgdm(fault), "randomly-scaled-sgdm")
     assert why.explained_by == SCALED[fault], str(why)
     assert "a statistical answer, from 400 runs" in str(why) and "missed once in 10000 diagnoses" in str(why)
 
@@ -51,14 +51,15 @@ def test_random_scaling(fault: str) -> None:
 @pytest.mark.parametrize("fault", GRAVITY)
 def test_gravity(fault: str) -> None:
     """The start's spread is told, as a number where it is one."""
-    why = refopt.verify.diagnose(gravity(fault), "gravity", patience=60)
+    why = refopt.verify.diagnose(gravity(fault), "gravity")
     assert why.explained_by == GRAVITY[fault], str(why)
 
 
 def test_what_nothing_explains() -> None:
-    """A scale of another law is no variant's; the nearest is named, and time is kept."""
-    why = refopt.verify.diagnose(scaled_sgdm("gamma"), "randomly-scaled-sgdm", patience=1)
+    """A scale of another law is no variant's; the nearest is named, and what was left out is said."""
+    why = refopt.verify.diagnose(scaled_sgdm("gamma"), "randomly-scaled-sgdm", effort=20)
     assert why.explained_by == () and why.nearest and "standard errors apart" in str(why)
+    assert "cut short by effort=20" in str(why)
 
 
 def test_draws_that_entries_should_not_share() -> None:
@@ -96,7 +97,7 @@ def test_all_variants_share_the_rate(monkeypatch: Any) -> None:
     """The limit is the level over tests, variants and looks."""
     limits = []
 
-    def spy(search: Any, level: Any, until: float) -> Any:
+    def spy(search: Any, level: Any) -> Any:
         tests = 2 * sum(v.shape[1] for v in search.theirs.values())
         limits.append((search.limit, tests))
         return []

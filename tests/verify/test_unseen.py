@@ -49,7 +49,7 @@ def test_numbers_that_nobody_tells() -> None:
         alpha = 0.0137 * np.sqrt(1 - 0.99**t) / (1 - 0.95**t)
         return x - alpha * m / (np.sqrt(v) + 1e-6), (m, v, t)
 
-    why = refopt.verify.diagnose(mine, "adam", steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, "adam", steps=20)
     assert set(why.explained_by) == {"keras", "beta1=0.95", "beta2=0.99", "eps=1e-06", "lr=0.0137"}, str(why)
 
 
@@ -77,7 +77,7 @@ def test_two_switches() -> None:
         )  # fmt: skip
         return o.update(x, g, o.init(x) if state is None else state)
 
-    why = refopt.verify.diagnose(mine, "lars", steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, "lars", steps=20)
     assert set(why.explained_by) == {"optax", "joint=False", "ratio_needs=gradient"}, str(why)
 
 
@@ -326,7 +326,7 @@ FOUND = {
 def test_kinds_of_faults(mine: Any) -> None:
     """Each is caught, and called by its name."""
     method, wanted = FOUND[mine]
-    why = refopt.verify.diagnose(mine, method, steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, method, steps=20)
     assert wanted in [set(n) for n in (why.explained_by, *why.also)], str(why)
 
 

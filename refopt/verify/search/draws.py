@@ -9,10 +9,8 @@ all variants that may be tried add up to ``FALSE_ALARM``.
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from refopt.verify.runs.draws import FALSE_ALARM, KINDS, RUNS, STEPS, scores, wi
 from refopt.verify.runs.observe import observe
 from refopt.verify.runs.other import run_side
 from refopt.verify.runs.reference import follow
+from refopt.verify.search.effort import Effort
 from refopt.verify.sides.side import Leaves, Side
 from refopt.verify.variants.candidate import COMMON, Candidate, dialects, faults, numbers, switches
 
@@ -71,6 +70,7 @@ class Search:
     theirs: Sample
     limit: float = 0.0
     tried: int = 0
+    effort: Effort = field(default_factory=lambda: Effort(1))
     nearest: Fit | None = None
 
     def ours(self, c: Candidate, runs: range) -> Sample:
@@ -85,6 +85,7 @@ class Search:
     def fit(self, c: Candidate) -> Fit | None:
         """Return how well a variant fits; None where a test tells it apart, or where it cannot run."""
         self.tried += 1
+        self.effort.spent += 1
         mine: Sample = {}
         for before, upto in zip((0, *LOOKS), LOOKS):
             try:
@@ -161,7 +162,13 @@ def levels(found: Entry, profile: Profile, spread: float) -> list[list[Candidate
 
 
 def diagnose_draws(
-    other: Any, name: str, dtype: str, seed: int, patience: float, **hyperparameters: Any
+    other: Any,
+    name: str,
+    dtype: str,
+    seed: int,
+    effort: int | None,
+    patience: float | None,
+    **hyperparameters: Any,
 ) -> Any:
     """Say what another implementation that draws computes, as far as distributions tell.
 
@@ -178,18 +185,18 @@ def diagnose_draws(
     variants = sum(len(level) for level in planned)
     tests = 2 * sum(v.shape[1] for v in search.theirs.values())
     search.limit = float(-ndtri(FALSE_ALARM / (2 * tests * variants * len(LOOKS))))
-    until = time.monotonic() + patience
+    search.effort = Effort(variants if effort is None else effort, patience)
     for level in planned:
-        fits = sorted(
-            _fits(search, level, math.inf if level is planned[0] else until), key=lambda f: f.square
-        )
+        # The dialects are tried whatever the effort.
+        tried = level if level is planned[0] else search.effort.rest(level)
+        fits = sorted(_fits(search, tried), key=lambda f: f.square)
         if fits:
             return _told(search, seen.entry, fits, variants)
     return _unexplained(search, seen.entry, variants)
 
 
-def _fits(search: Search, level: Iterable[Candidate], until: float) -> list[Fit]:
-    return [found for c in level if time.monotonic() < until and (found := search.fit(c)) is not None]
+def _fits(search: Search, level: Iterable[Candidate]) -> list[Fit]:
+    return [found for c in level if (found := search.fit(c)) is not None]
 
 
 def _how(search: Search, variants: int) -> str:
@@ -231,6 +238,6 @@ def _unexplained(search: Search, found: Entry, variants: int) -> Any:
     sentence = (
         f"None of the {search.tried} variants of {found.name} that were tried has the distribution of"
         f" {search.side.name}; the nearest is {found.name}{words}, {worst:.3g} standard errors apart in"
-        f" {LOOKS[0]} runs. {_how(search, variants)}."
+        f" {LOOKS[0]} runs. {_how(search, variants)}.{search.effort.note()}"
     )
     return Diagnosis((), search.side.name, found.name, sentence, (), (), names, worst, search.tried)

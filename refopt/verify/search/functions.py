@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from refopt.verify.runs.functions import (
     reference_of,
     spelled,
 )
+from refopt.verify.search.effort import FUNCTIONS, Effort
 from refopt.verify.sides.functions import label_of
 from refopt.verify.variants.text_edit import BROKEN, codes_of, small_edits, swapped, words
 
@@ -31,7 +31,13 @@ SMALL = (0.0, 1e-16, 1e-15, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5)
 
 
 def diagnose_function(
-    other: Any, name: str, *, seed: int = 0, patience: float = 20.0, **options: Any
+    other: Any,
+    name: str,
+    *,
+    seed: int = 0,
+    effort: int | None = None,
+    patience: float | None = None,
+    **options: Any,
 ) -> FunctionDiagnosis:
     """Say which dialect, option, known fault, small edit or pair reproduces a function's answers.
 
@@ -39,8 +45,8 @@ def diagnose_function(
     ----------
     other, name, seed, options
         As of `refopt.verify.runs.functions.compare_function`.
-    patience : float
-        Seconds after which nothing more is tried.
+    effort, patience
+        As of `refopt.verify.diagnose`; effort counts everything that is tried.
     """
     kind, reference, label = kind_of(name), reference_of(name), label_of(other)
     call, takes = callable_side(other)
@@ -53,13 +59,11 @@ def diagnose_function(
             own = fault.change(own)
         return _excess(own, kind, cases, theirs)
 
-    until = time.monotonic() + patience
+    spent = Effort(FUNCTIONS[entry(name).kind] if effort is None else effort, patience)
     best: tuple[float, tuple[Fault, ...]] = (math.inf, ())
-    count = 0
-    for change in _changes(name, kind, lambda: [own_answer(reference, kind, c, c.args) for c in cases]):
-        if time.monotonic() > until:
-            break
-        count += 1
+    changes = _changes(name, kind, lambda: [own_answer(reference, kind, c, c.args) for c in cases])
+    for change in spent.rest(changes):
+        spent.spent += 1
         excess = tried(change)
         if excess <= 1.0:
             names = tuple(f.name for f in change) or ("paper",)
@@ -72,8 +76,8 @@ def diagnose_function(
     off = f"{best[0]:.2g} times what rounding allows" if math.isfinite(best[0]) else "which fails on a case"
     return FunctionDiagnosis(
         (), label, name,
-        f"Nothing that was tried ({count} variants of {name}) explains {label}; the"
-        f" nearest is {nearest}, off by {off}.",
+        f"Nothing that was tried ({spent.spent} variants of {name}) explains {label}; the"
+        f" nearest is {nearest}, off by {off}.{spent.note()}",
         close, best[0],
     )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ MORE_ROOTS = 4
 
 
 def levels(
-    search: Search, base: list[Candidate], found: Any, told: set[str], patience: float
+    search: Search, base: list[Candidate], found: Any, told: set[str]
 ) -> Iterable[Iterable[Candidate]]:
     """Yield the candidates from the simplest on, level by level."""
     yield base
@@ -44,24 +43,24 @@ def levels(
     yield _combined(own, singles)
     roots = _by_nearness(search, base) or base[:1]
     run, together = search.seen.runs[0], search.seen.together
-    yield _for(
-        0.2 * patience, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
+    yield search.effort.share(
+        0.2, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
     )
     both = itertools.combinations(switches(found), 2)
-    yield _for(0.1 * patience, (_together(root, *pair) for pair in both for root in roots))
+    yield search.effort.share(0.1, (_together(root, *pair) for pair in both for root in roots))
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
     further = _by_nearness(search, list(_combined(base, switches(found))))
     small = _edits(search, base)
     less, *more = small or [[]]
-    yield _for(0.15 * patience, (root.with_(c) for root in (*roots, *further) for c in less))
+    yield search.effort.share(0.15, (root.with_(c) for root in (*roots, *further) for c in less))
     # Of named parts before those of edits: what has a name is likelier.
     # The nearest dialect need not be the one that both parts stand on.
-    yield _for(0.3 * patience, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
-    yield _for(0.2 * patience, (root.with_(c) for size in more for root in roots for c in size))
-    yield _for(
-        0.1 * patience, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
+    yield search.effort.share(0.3, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
+    yield search.effort.share(0.2, (root.with_(c) for size in more for root in roots for c in size))
+    yield search.effort.share(
+        0.1, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
     )
-    yield _for(0.1 * patience, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
+    yield search.effort.share(0.1, _pairs(search, roots[0], [*singles, *itertools.chain(*small)]))
 
 
 def _combined(base: list[Candidate], others: list[Candidate]) -> Iterator[Candidate]:
@@ -79,16 +78,6 @@ def _in_turn(sources: list[Iterator[Candidate | None]]) -> Iterator[Candidate | 
     """Yield from each in turn, as long as one has anything."""
     for row in itertools.zip_longest(*sources):
         yield from row
-
-
-def _for(seconds: float, candidates: Iterable[Candidate | None]) -> Iterator[Candidate]:
-    """Yield candidates as long as there is time."""
-    until = time.monotonic() + seconds
-    for c in candidates:
-        if time.monotonic() > until:
-            return
-        if c is not None:
-            yield c
 
 
 def _edits(search: Search, base: list[Candidate]) -> list[list[Candidate]]:
@@ -148,7 +137,7 @@ def _pairs(search: Search, root: Candidate, singles: list[Candidate]) -> Iterato
     scored = []
     base = _trace(search, root)
     for c in filter(None, (root.with_(c) for c in singles)):
-        # While it is scored too, time runs.
+        # While it is scored too, effort is spent.
         yield None
         own = _trace(search, c)
         # A part that changes nothing here cannot help.

@@ -13,6 +13,7 @@ from refopt.verify.runs.observe import hold
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.reference import follow
 from refopt.verify.runs.rounding import bound, factorises, machine_epsilon
+from refopt.verify.search.effort import Effort
 from refopt.verify.search.glance import far, glances
 from refopt.verify.variants.candidate import Candidate
 from refopt.verify.variants.text_edit import BROKEN
@@ -31,6 +32,7 @@ class Search:
     Parameters
     ----------
     seen : Observations
+    effort : Effort
 
     Attributes
     ----------
@@ -39,8 +41,8 @@ class Search:
         The smallest error in the first steps so far, and what has it.
     """
 
-    def __init__(self, seen: Observations) -> None:
-        self.seen = seen
+    def __init__(self, seen: Observations, effort: Effort) -> None:
+        self.seen, self.effort = seen, effort
         self.tried = 0
         self.best: tuple[float, Candidate | None] = (math.inf, None)
         first = seen.runs[0].profile
@@ -63,6 +65,7 @@ class Search:
 
         Stops, and returns fewer, where one is off by more than `enough`.
         """
+        self.effort.spent += 1
         out: list[float] = []
         for glance in self._glances:
             out.extend(glance.errors(self.build(c, glance.profile), self.seen.together, enough))
