@@ -71,18 +71,19 @@ def norm(array: Array) -> float:
     return float(xp.sqrt(xp.sum(array * array)))
 
 
-_smallest: dict[Any, float] = {}
+_smallest: dict[tuple[type, Any], float] = {}
 
 
 def smallest(a: Array) -> float:
     """Return a positive number that the dtype of `a` can just hold: its smallest normal one, in float16 subnormal."""
-    found = _smallest.get(a.dtype)
+    key = (type(a.dtype), a.dtype)  # dtypes of two libraries are not to be compared
+    found = _smallest.get(key)
     if found is None:
         if getattr(a.dtype, "kind", "") == "O":  # exact numbers: as small as any
             return 0.0
         info = namespace(a).finfo(a.dtype)
         found = float(info.smallest_normal)
-        found = _smallest[a.dtype] = found if found < 1e-30 else found * float(info.eps)
+        found = _smallest[key] = found if found < 1e-30 else found * float(info.eps)
     return found
 
 

@@ -216,7 +216,7 @@ def make_vectors(name: str, *, dialect: str = "paper") -> dict[str, Any]:
 
     Examples
     --------
-    >>> from refopt.verify.vectors import make_vectors
+    >>> from refopt.verify import make_vectors
     >>> v = make_vectors("adam")
     >>> v["shapes"]["matrix"], v["profiles"][0]["hyper"]["beta1"]
     ([3, 2], '0x1.ccccccccccccdp-1')
