@@ -136,3 +136,12 @@ def test_bad_input():
         hadamard.hadamard_standardize(rows(4), fallback="none")
     with pytest.raises(errors.NonFiniteError):
         hadamard.hadamard_standardize(np.full((4, 4), np.nan))
+
+
+def test_random_rotation_is_of_signs():
+    """The rotation is the orthogonal factor of a matrix of +1 and -1, whatever the seed."""
+    for seed in range(20):
+        Q = hadamard.random_rotation(3, seed).T
+        np.testing.assert_allclose(Q.T @ Q, np.eye(3), atol=1e-14)
+        # Its first column is a column of signs over the root of their number.
+        np.testing.assert_allclose(np.abs(Q[:, 0]), 3**-0.5, rtol=1e-14)

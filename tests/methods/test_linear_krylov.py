@@ -273,3 +273,11 @@ def test_bad_input() -> None:
     with pytest.raises(errors.ConvergenceError, match="pivot"):
         ic0(kershaw, shift=0.0)
     assert pcg(kershaw, np.ones(4), preconditioner="ic0", rtol=1e-12).success
+
+
+def test_default_maxiter() -> None:
+    """Ten passes an unknown, where nothing else stops it."""
+    n = 6
+    A = scipy.linalg.hilbert(n) + 1e-9 * np.eye(n)
+    r = cg(A, np.ones(n), rtol=0.0, atol=0.0)
+    assert (r.iterations, r.status) == (10 * n, "iterations")

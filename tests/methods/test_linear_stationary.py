@@ -324,6 +324,7 @@ def test_bad_input() -> None:
         (lambda: sor(singular, np.ones(2)), errors.ArgumentError),
         (lambda: sor(A, b, relative_to="r"), errors.ArgumentError),
         (lambda: sor_bandit([(A, b)], omegas=np.array([2.5])), errors.ArgumentError),
+        (lambda: sor_bandit([(A, b)], omegas=np.array([0.0, 1.0])), errors.ArgumentError),
         (lambda: sor_bandit([(A, b)], contexts=[0.1]), errors.ArgumentTypeError),
         (lambda: sor_bandit([(A, b)], contexts=[3.0], interval=(0.0, 1.0)), errors.ArgumentError),
         (lambda: iterative_sketching(A, b, sketch="fast"), errors.ArgumentError),

@@ -291,3 +291,14 @@ def test_bad_input():
         conv_gram.conv_spectral_norm_gram(np.ones((3, 3)))
     with pytest.raises(errors.ArgumentError, match="padding"):
         conv_gram.conv_spectral_norm_gram(K, padding="reflect")
+    for empty in ((0, 3), (3, 0), (2, 0, 3)):
+        with pytest.raises(errors.ShapeError, match="A: is empty"):
+            gram.spectral_norm_gram(np.zeros(empty))
+
+
+def test_no_matrices_at_all():
+    """An empty batch of matrices has no norms; a start serves a whole batch."""
+    assert gram.spectral_norm_gram(np.zeros((0, 2, 3))).shape == (0,)
+    A = np.random.default_rng(0).standard_normal((5, 3, 4))
+    each = [float(gram.spectral_norm_power(a, 30, start=np.ones(4))) for a in A]
+    np.testing.assert_allclose(gram.spectral_norm_power(A, 30, start=np.ones(4)), each, rtol=1e-12)

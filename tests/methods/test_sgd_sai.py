@@ -73,3 +73,16 @@ def test_algorithm_1(dialect: str) -> None:
         for k in y:
             y[k] = (1 - lr * 0.1) * y[k] - lr * gain[k] / top * m[k]
             np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-11)
+
+
+def test_gains_of_weak_blocks() -> None:
+    """The largest ratio is divided by even below 1; a block without signal keeps 0, one entry or many."""
+    o = refopt.optimizer("sgd-sai", eps=10.0)
+    x = {"a": np.zeros(2), "b": np.zeros(2), "one": np.zeros(1), "still": np.zeros(3)}
+    g = {"a": np.array([1.0, -1.0]), "b": np.array([0.5, -0.5]), "one": np.zeros(1), "still": np.zeros(3)}
+    _, s = o.update(x, g, o.init(x))
+    assert float(s["gain"]["a"]) == 1.0
+    assert 0.0 < float(s["gain"]["b"]) < 1.0
+    assert float(s["gain"]["one"]) == float(s["gain"]["still"]) == 0.0
+    _, s = o.update(x, {k: 0.0 * v for k, v in g.items()}, o.init(x))
+    assert all(float(v) == 0.0 for v in s["gain"].values())

@@ -238,3 +238,14 @@ def test_bad_input() -> None:
         sinkhorn(a, b, C, 1e-5)
     with pytest.raises(errors.ArgumentTypeError, match="PointCloud"):
         sinkhorn(a, b, PointCloud(np.ones((14, 1)), np.ones((11, 1))), 0.1)
+
+
+@pytest.mark.parametrize("solve", [sinkhorn, sinkhorn_log])
+def test_a_right_start_takes_one_pass(solve: Any) -> None:
+    """From the solution's own potentials one pass is made and found right."""
+    rng = np.random.default_rng(0)
+    a, b, C = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(5)), rng.random((4, 5))
+    first = solve(a, b, C, 0.2, tol=1e-12)
+    again = solve(a, b, C, 0.2, tol=1e-9, potentials=first.potentials)
+    assert first.iterations > 1
+    assert again.iterations == 1

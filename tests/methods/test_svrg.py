@@ -117,3 +117,10 @@ def test_procedure(option: str) -> None:
             w = w - lr * (p.grad(w, i) - p.grad(snapshot, i) + mu)
             np.testing.assert_allclose(x, w, rtol=1e-12)
         snapshot = w if option == "I" else visited[choice]
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 24), (4, 6), (5, 4), (12, 2)])
+def test_default_inner_loop(batch: int, steps: int) -> None:
+    """m = 2n / b by default: so many inner steps from one snapshot to the next."""
+    oracle = Oracle(LeastSquares(n=12)).on(np.arange(batch))
+    assert refopt.optimizer("svrg").inner_loop(oracle) == steps
