@@ -31,6 +31,11 @@ def map_leaves(fn: Callable[..., Array], x: Params, *others: Params) -> Params:
     return {k: fn(v, *(o[k] for o in others)) for k, v in x.items()}
 
 
+def copied(x: Params) -> Params:
+    """Return a copy: of what is kept while others may write into it."""
+    return map_leaves(lambda a: namespace(a).asarray(a, copy=True), x)
+
+
 def zeros_like(x: Params) -> Params:
     """Return zeros of the structure, shapes and dtypes of `x`."""
     return map_leaves(lambda a: namespace(a).zeros_like(a), x)

@@ -121,7 +121,7 @@ class VRGD(Wrapper):
             raise ArgumentError(
                 f"vrgd: groups: wanted a divisor of the batch size {batch.size}, got {self.groups}"
             )
-        return [oracle.on(part).grad(x) for part in np.split(batch, self.groups)]
+        return [params.copied(oracle.on(part).grad(x)) for part in np.split(batch, self.groups)]
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Step the base with the damped mean gradient."""

@@ -248,3 +248,67 @@ def test_resume_gives_the_same_bits(method: Entry, tmp_path: Any) -> None:
     rest = _run(method.name, problem, x0, steps=12, checkpoint=path, resume=True)
     np.testing.assert_array_equal(_flat(whole.x), _flat(rest.x))
     assert whole.calls == rest.calls
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    """All arrays inside a state."""
+    if isinstance(value, dict):
+        return [a for v in value.values() for a in _arrays(v)]
+    if isinstance(value, (tuple, list)):
+        return [a for v in value for a in _arrays(v)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+@pytest.mark.parametrize("name", GRADIENT_ONLY)
+def test_nothing_is_shared_with_what_was_given(name: str) -> None:
+    """Neither the state nor the new point has memory of the start, the point or the gradient."""
+    o = refopt.optimizer(name)
+    x, gradients = stream(5, "random", steps=3)
+    s = o.init(x)
+    assert not any(np.shares_memory(a, b) for a in _arrays(s) for b in _arrays(x))
+    for g in gradients:
+        y, s = o.update(x, g, s)
+        given = [*_arrays(x), *_arrays(g)]
+        assert not any(np.shares_memory(a, b) for a in [*_arrays(y), *_arrays(s)] for b in given)
+        x = y
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_start_is_not_kept(name: str) -> None:
+    """A state has no memory of the start: who writes into x later changes nothing."""
+    x, _ = stream(5, "random", steps=1)
+    assert not any(
+        np.shares_memory(a, b) for a in _arrays(refopt.optimizer(name).init(x)) for b in x.values()
+    )
+
+
+class OneBuffer:
+    """A problem whose gradient is written into one array, again and again, and whose start is that array's."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.buffer = inner, {k: np.empty_like(v) for k, v in leaves(inner.start(1)).items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def grad(self, x: Any, batch: Any = None) -> Any:
+        new = self.inner.grad(x) if batch is None else self.inner.grad(x, batch)
+        if not isinstance(new, dict):
+            (kept,) = self.buffer.values()
+            kept[...] = new
+            return kept
+        for k, v in new.items():
+            self.buffer[k][...] = v
+        return self.buffer
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_one_gradient_buffer_gives_the_same_bits(method: Entry) -> None:
+    """A problem that reuses its gradient's memory is minimised as one that does not."""
+    problem = _problem(method)
+    x0 = problem.start(1)
+    before = _flat(x0).copy()
+    want = _run(method.name, problem, x0, steps=8)
+    got = _run(method.name, OneBuffer(problem), x0, steps=8)
+    np.testing.assert_array_equal(_flat(got.x), _flat(want.x))
+    np.testing.assert_array_equal(_flat(x0), before)

@@ -97,15 +97,15 @@ class Spider(Method):
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
-        return {"t": 0, "v": params.zeros_like(x), "last": x}
+        return {"t": 0, "v": params.zeros_like(x), "last": params.copied(x)}
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Refresh or carry on the estimate; then one normalised step."""
         t = s["t"]
         if t % self.period == 0:
-            v = self._large(oracle).grad(x)
+            v = params.copied(self._large(oracle).grad(x))
         else:
-            here, there = oracle.grad(x), oracle.grad(s["last"])
+            here, there = params.copied(oracle.grad(x)), oracle.grad(s["last"])
             v = params.map_leaves(lambda e, a, b: e + (a - b), s["v"], here, there)
         return normalized_step(x, v, self.rate(t + 1), 1.0), {"t": t + 1, "v": v, "last": x}
 

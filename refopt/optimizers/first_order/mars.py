@@ -10,7 +10,7 @@ from refopt.core.errors import CapabilityError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, leaves, map_leaves, norm
+from refopt.core.params import Params, copied, leaves, map_leaves, norm
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
@@ -99,6 +99,7 @@ class MarsFamily(Grouped, VarianceReduced):
         g = oracle.grad(x)
         if not self.exact:
             return self.update(x, g, s)
+        g = copied(g)
         before = oracle.grad(s["previous"]) if s["t"] else g
         inner = {k: v for k, v in s.items() if k != "previous"}
         if "last" in inner:

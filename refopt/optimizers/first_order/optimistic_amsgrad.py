@@ -92,7 +92,15 @@ class OptimisticAMSGrad(GradientMethod):
         """Return the state at the start `x`."""
         x = check_start(x, "x")
         zero, eps = params.zeros_like(x), params.full_like(x, self.eps)
-        return {"t": 0, "auxiliary": x, "theta": zero, "v": eps, "v_max": eps, "prediction": zero, "past": ()}
+        return {
+            "t": 0,
+            "auxiliary": params.copied(x),
+            "theta": zero,
+            "v": eps,
+            "v_max": eps,
+            "prediction": zero,
+            "past": (),
+        }
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient at `x`."""
@@ -107,7 +115,7 @@ class OptimisticAMSGrad(GradientMethod):
             return map_leaves(lambda a, b, c: a - eta * b / namespace(c).sqrt(c), w, d, v_max)
 
         auxiliary = descend(s["auxiliary"], theta)
-        past = (*s["past"], grad)[-(self.history + 1) :]
+        past = (*s["past"], params.copied(grad))[-(self.history + 1) :]
         ready = self.history > 0 and len(past) == self.history + 1
         prediction = extrapolate(past, self.regularization) if ready else params.zeros_like(x)
         ahead = map_leaves(lambda a, m: ema(a, m, b1, 1.0 - b1), s["theta"], prediction)

@@ -6,7 +6,7 @@ from refopt.core.arrays import Array
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, map_leaves
+from refopt.core.params import Params, copied, map_leaves
 from refopt.core.registry import Source, register
 
 JOHNSON = Source("johnson-2013-accelerating", "R. Johnson, T. Zhang",
@@ -43,6 +43,7 @@ class SVRG(Method):
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
+        x = copied(x)
         return {"t": 0, "k": 0, "snapshot": x, "mean": x, "chosen": x, "choice": 0}
 
     def inner_loop(self, oracle: Oracle) -> int:
@@ -64,12 +65,12 @@ class SVRG(Method):
         if k == 0:
             if self.option == "II" and s["t"] > 0:
                 x = chosen
-            snapshot, mean = x, oracle.full.grad(x)
+            snapshot, mean = x, copied(oracle.full.grad(x))
             if self.option == "II":
                 choice = int(oracle.rng.integers(0, self.inner_loop(oracle)))
         if k == choice:
             chosen = x
-        here, there = oracle.grad(x), oracle.grad(snapshot)
+        here, there = copied(oracle.grad(x)), oracle.grad(snapshot)
         eta = self.rate(s["t"] + 1)
         v = map_leaves(self.direction, here, there, mean)
         x = map_leaves(lambda w, d: w - eta * d, x, v)
