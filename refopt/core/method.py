@@ -11,7 +11,7 @@ import numpy as np
 
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
-from refopt.core.errors import ArgumentError, CapabilityError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
@@ -93,6 +93,21 @@ class GradientMethod(Method):
         """Ask for the gradient at `x` and update."""
         return self.update(x, oracle.grad(x), s)
 
+    def active_slots(self) -> tuple[str, ...]:
+        """Return the names of the state arrays in use."""
+        return ()
+
+    def check_state(self, s: State) -> None:
+        """Raise unless `s` has what a state of this method has."""
+        t, slots = s.get("t") if isinstance(s, dict) else None, self.active_slots()
+        if type(t) is not int or t < 0 or not all(slot in s for slot in slots):
+            got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
+            wanted = ", ".join(("t, the steps made", *slots))
+            raise ArgumentTypeError(
+                f"s: wanted a state of {self.registered_name or type(self).__name__} ({wanted}), from init or the"
+                f" last update; got {got}" + (f", t = {t!r}" if t is not None else "")
+            )
+
 
 class LeafRule(GradientMethod):
     """Applies one rule to each named array separately.
@@ -108,6 +123,7 @@ class LeafRule(GradientMethod):
 
     slots: ClassVar[tuple[str, ...]] = ()
     given: ClassVar[tuple[str, ...]] = ("g",)
+    elementwise: ClassVar[bool] = False
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the slots in use; a subclass drops those that its switches leave idle."""
@@ -201,6 +217,8 @@ class LeafRule(GradientMethod):
         self, x: Params, given: tuple[Params, ...], s: State, *, donate: bool = False
     ) -> tuple[Params, State]:
         """Apply the rule to every leaf, fed with `given` (each like x)."""
+        slots = self.active_slots()
+        self.check_state(s)
         t = s["t"] + 1
         carried = self.carry(t, s)
         numbers = self.numbers(t, carried)
@@ -208,7 +226,6 @@ class LeafRule(GradientMethod):
             # An eps that the dtype cannot hold would be zero, and zero over zero not a number.
             numbers["eps"] = max(numbers["eps"], smallest(x[next(iter(x))] if isinstance(x, dict) else x))
         scalars = list(numbers.values())
-        slots = self.active_slots()
         parts = (x, *given, *map(s.__getitem__, slots))
         if isinstance(x, dict):
             n = len(x)
@@ -231,6 +248,7 @@ class Elementwise(LeafRule):
     step, since float32 would lose it.
     """
 
+    elementwise: ClassVar[bool] = True
     engine: str = hyper(
         "array", engines.ENGINES, "What runs the rule: numba takes NumPy arrays, cupy CuPy arrays."
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import warnings
 from typing import Any
 
 import numpy as np
@@ -271,6 +273,23 @@ def test_nothing_is_shared_with_what_was_given(name: str) -> None:
         given = [*_arrays(x), *_arrays(g)]
         assert not any(np.shares_memory(a, b) for a in [*_arrays(y), *_arrays(s)] for b in given)
         x = y
+
+
+@pytest.mark.parametrize("name", GRADIENT_ONLY)
+def test_a_state_of_something_else_is_refused(name: str) -> None:
+    """Another method's state, none, a broken counter, another dtype: a typed error, and never another answer."""
+    o = refopt.optimizer(name)
+    x = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    good = o.init(x)
+    wrong: list[Any] = [None, {}, [], 3, {**good, "t": -5}, {**good, "t": "0"}, {**good, "t": None}]
+    wrong += [{k: v for k, v in good.items() if k != slot} for slot in o.active_slots()]
+    for s in wrong:
+        with pytest.raises(refopt.errors.RefoptError, match="s: wanted a state of"):
+            o.update(x, x, s)
+    single = x.astype(np.float32)
+    with warnings.catch_warnings(), contextlib.suppress(refopt.errors.RefoptError):
+        warnings.simplefilter("error")
+        assert o.update(single, single, good)[0].dtype == np.float32
 
 
 @pytest.mark.parametrize("name", NAMES)

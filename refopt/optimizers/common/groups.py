@@ -94,6 +94,7 @@ class Grouped(LeafRule):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step: the rule on its leaves, the other method on the rest."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         return self._both(
             x, s, lambda names, state: super(Grouped, self).update(pick(x, names), pick(grad, names), state, donate=donate),

@@ -100,6 +100,7 @@ class Adan(Elementwise):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Clip the gradients' norm, if so wished, and make one step."""
+        self.check_state(s)
         if self.max_grad_norm is not None:
             check_like(grad, x, "grad")
             size = params.norm(grad) + self.eps

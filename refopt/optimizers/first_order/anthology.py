@@ -118,6 +118,7 @@ class SteepestDescent(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         xs = leaves(x)

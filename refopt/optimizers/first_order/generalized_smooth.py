@@ -49,6 +49,7 @@ class NormalizedGD(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         return normalized_step(x, grad, self.rate(t), self.beta, self.floor), {"t": t}
@@ -58,7 +59,7 @@ def normalized_step(x: Params, g: Params, lr: float, beta: float, floor: float =
     """Return ``x - lr g / max(||g||, floor)^beta``, or `x` where that is 0/0."""
     length = max(params.norm(g), floor)
     if length == 0.0:
-        return x
+        return params.copied(x)
     return params.axpy(-lr / length**beta, g, x)
 
 

@@ -88,6 +88,7 @@ class MarsFamily(Grouped, VarianceReduced):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step of the approximate form."""
+        self.check_state(s)
         if self.exact:
             raise CapabilityError(
                 f"{self.registered_name}: exact=True asks for a second gradient; use step(x, s, oracle)"

@@ -104,6 +104,7 @@ class OptimisticAMSGrad(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient at `x`."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         eta, b1, b2 = self.rate(t), self.beta1, self.beta2

@@ -84,6 +84,7 @@ class Prodigy(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step."""
+        self.check_state(s)
         g = check_like(grad, x, "grad")
         t, k, d = s["t"] + 1, s["k"] + 1, s["d"]
         beta3 = self.beta2**0.5 if self.beta3 is None else self.beta3

@@ -85,9 +85,11 @@ class SCALE(Decay):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         matrices, last, embeddings, rest = self._groups(x)
+        check_like(s["m"], pick(x, last), "s['m']")
         new_x, momenta = dict(leaves(x)), {}
         for k in matrices:
             w, m = leaves(x)[k], leaves(grad)[k] + self.coupled() * leaves(x)[k]

@@ -71,6 +71,7 @@ class SGDSaI(Decay):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Set the gains from the first gradient; then make one step."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         if s["t"] == 0:
             s = {**s, "gain": rebuild(x, self.gains(grad))}

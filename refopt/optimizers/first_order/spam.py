@@ -114,6 +114,7 @@ class SPAM(ElementwiseDecay):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Draw new masks where the moments are reset; then make one step."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         if self.density < 1.0 and t % self.reset_every == 0:
