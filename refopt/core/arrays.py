@@ -71,6 +71,11 @@ def norm(array: Array) -> float:
     return float(xp.sqrt(xp.sum(array * array)))
 
 
+def detached(a: Array) -> Array:
+    """Return a torch tensor without its graph: a step is no part of what is differentiated; others as they are."""
+    return a.detach() if getattr(a, "requires_grad", False) else a
+
+
 _smallest: dict[tuple[type, Any], float] = {}
 
 

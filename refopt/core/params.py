@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, is_array, like, namespace, to_numpy
+from refopt.core.arrays import Array, all_finite, check_array, detached, is_array, like, namespace, to_numpy
 from refopt.core.errors import ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
 
 Params = Any  # Array | dict[str, Array]
@@ -34,6 +34,11 @@ def map_leaves(fn: Callable[..., Array], x: Params, *others: Params) -> Params:
 def copied(x: Params) -> Params:
     """Return a copy: of what is kept while others may write into it."""
     return map_leaves(lambda a: namespace(a).asarray(a, copy=True), x)
+
+
+def without_graph(x: Params) -> Params:
+    """Return parameters without torch's graph of them (`refopt.core.arrays.detached`)."""
+    return map_leaves(detached, x)
 
 
 def zeros_like(x: Params) -> Params:
@@ -128,7 +133,7 @@ def check_start(x: Any, name: str = "x0") -> Params:
     for key, leaf in out.items():
         if math.prod(leaf.shape) == 0:
             raise ShapeError(f"{name}{f'[{key!r}]' if key else ''}: is empty, shape {tuple(leaf.shape)}")
-    return rebuild(x if isinstance(x, dict) else None, out)
+    return rebuild(x if isinstance(x, dict) else None, {k: detached(v) for k, v in out.items()})
 
 
 def _is_like(value: Any, leaf: np.ndarray) -> bool:

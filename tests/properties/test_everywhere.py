@@ -13,7 +13,7 @@ import pytest
 import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
-from refopt.core.method import Elementwise, LeafRule
+from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.params import leaves
 from refopt.core.registry import Entry
@@ -27,6 +27,11 @@ GRADIENT_ONLY = [
     m.name
     for m in METHODS
     if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)
+]
+UPDATING = [
+    m.name
+    for m in METHODS
+    if m.kind == "optimizer" and type(refopt.optimizer(m.name)).update is not Method.update
 ]
 STEPS = 100
 # Gravity draws a velocity before the first step.
@@ -299,6 +304,22 @@ def test_a_start_is_not_kept(name: str) -> None:
     assert not any(
         np.shares_memory(a, b) for a in _arrays(refopt.optimizer(name).init(x)) for b in x.values()
     )
+
+
+@pytest.mark.parametrize("name", UPDATING)
+def test_no_graph_is_kept(name: str) -> None:
+    """torch parameters that require grad, the natural thing to pass: steps keep no graph of them."""
+    torch = pytest.importorskip("torch", reason="torch is not installed; make parity runs this")
+    o = refopt.optimizer(name)
+    start, gradients = stream(5, "random", steps=2)
+    x = {k: torch.nn.Parameter(torch.asarray(v)) for k, v in start.items()}
+    s = o.init(x)
+    for g in gradients:
+        try:
+            x, s = o.update(x, {k: torch.asarray(v) for k, v in g.items()}, s)
+        except refopt.errors.CapabilityError:
+            pytest.skip("its step asks for more than a gradient")
+        assert not any(v.requires_grad for v in x.values())
 
 
 class OneBuffer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, detached, namespace
 from refopt.core.errors import DtypeError, ShapeError
 
 
@@ -12,7 +12,7 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
     """Apply the rule to each leaf as array code; see `refopt.core.engines.Engine`."""
     rows = []
     for k in range(leaves):
-        given = arrays[k::leaves]
+        given = [detached(a) for a in arrays[k::leaves]]
         x = given[0]
         xp = namespace(x)
         if method.elementwise and any(a.shape != x.shape for a in given):

@@ -10,7 +10,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
 from refopt.core.registry import Source, register
 from refopt.optimizers.common.lmo import (
     as_matrix,
@@ -119,6 +119,7 @@ class SteepestDescent(GradientMethod):
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
         self.check_state(s)
+        x = without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         xs = leaves(x)

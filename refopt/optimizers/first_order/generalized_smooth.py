@@ -50,6 +50,7 @@ class NormalizedGD(GradientMethod):
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
         self.check_state(s)
+        x = params.without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         return normalized_step(x, grad, self.rate(t), self.beta, self.floor), {"t": t}

@@ -7,7 +7,17 @@ import math
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, dot, leaves, map_leaves, subtract, zeros_like
+from refopt.core.params import (
+    Params,
+    check_like,
+    check_start,
+    dot,
+    leaves,
+    map_leaves,
+    subtract,
+    without_graph,
+    zeros_like,
+)
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 
@@ -85,6 +95,7 @@ class Prodigy(GradientMethod):
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step."""
         self.check_state(s)
+        x = without_graph(x)
         g = check_like(grad, x, "grad")
         t, k, d = s["t"] + 1, s["k"] + 1, s["d"]
         beta3 = self.beta2**0.5 if self.beta3 is None else self.beta3

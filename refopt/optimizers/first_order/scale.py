@@ -7,7 +7,7 @@ from typing import Any
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
@@ -86,6 +86,7 @@ class SCALE(Decay):
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
         self.check_state(s)
+        x = without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         matrices, last, embeddings, rest = self._groups(x)
