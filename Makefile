@@ -4,11 +4,12 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint parity museum mutants record vectors docs clean
+.PHONY: help demo test check lint parity museum mutants record vectors docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
 	@echo "make test    set up $(VENV); lint and tests"
+	@echo "make check   lint and unit tests; NAME=lion: what belongs to that name besides"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
@@ -50,6 +51,11 @@ lint: $(VENV)/.done
 
 test: $(VENV)/.done lint
 	$(BIN)/pytest -n 2
+
+# For a loop of seconds: the linters, the unit tests, and with NAME=lion what belongs to that name.
+check: $(VENV)/.done lint
+	$(BIN)/pytest -n 2 tests/unit tests/evidence/test_registry.py
+	$(if $(NAME),$(BIN)/pytest -n 2 tests/methods tests/parity/test_tapes.py tests/properties -k "$(NAME)")
 
 parity: $(PARITY)/.done
 	$(PARITY)/bin/pytest -n 2 tests/parity tests/properties
