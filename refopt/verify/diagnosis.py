@@ -105,7 +105,7 @@ def diagnose(
             if findings is not None:
                 explained.append((c, findings))
                 if len(c.names) > 1 or any(d.stage == "rule" for d in c.changes):
-                    # Of combinations and edits the first is told; their like are legion.
+                    # Report only the first combination or edit that fits: many are equivalent.
                     break
         if explained:
             return _told(observed, search, explained)

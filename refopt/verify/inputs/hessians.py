@@ -89,7 +89,7 @@ class _Tape:
         self._grad, self._hessian, self._leaf = grad, hessian, leaf
 
     def value(self, x: Any) -> float:
-        """There is none."""
+        """Return NaN: a tape has no value."""
         return math.nan
 
     def grad(self, x: Any) -> Any:

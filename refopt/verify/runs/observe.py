@@ -28,8 +28,8 @@ from refopt.verify.sides.side import Side, asks
 from refopt.verify.variants.candidate import wrong_groups
 
 KEEPS = (
-    "It keeps a gradient's memory without a copy: where gradients are written in place, as by"
-    " zero_grad(set_to_none=False), its steps are others."
+    "It stores the gradient array without copying it, so its steps change if the training loop reuses that memory,"
+    " as zero_grad(set_to_none=False) does."
 )
 
 

@@ -151,12 +151,12 @@ class MethodRun(Run):
         self.s = method.init(self.x)
 
     def step(self, g: Leaves, t: int) -> Leaves:
-        """Update."""
+        """Make one step from a gradient."""
         self.x, self.s = self.method.update(self.x, g, self.s)
         return {k: np.array(v) for k, v in self.x.items()}
 
     def asked_step(self, oracle: Oracle, t: int) -> Leaves:
-        """Step."""
+        """Make one step, asking an oracle."""
         self.x, self.s = self.method.step(self.x, self.s, oracle)
         return {k: np.array(v) for k, v in self.x.items()}
 

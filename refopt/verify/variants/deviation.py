@@ -24,10 +24,8 @@ from refopt.core.method import LeafRule, Method
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common.averages import ema
 
-# In the order in which they are applied, and in that in which a user would rather hear of them.
+# STAGES: the order in which changes are applied. PLAIN: the order in which they are reported.
 PLAIN = ("settings", "counter", "step", "text", "rule")
-
-
 STAGES = ("rule", "settings", "text", "counter", "step")
 
 
