@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, detached, is_array, like, namespace, to_numpy
+from refopt.core.arrays import (
+    Array,
+    all_finite,
+    check_array,
+    detached,
+    is_array,
+    like,
+    namespace,
+    safe_root,
+    to_numpy,
+)
 from refopt.core.errors import ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
 
 Params = Any  # Array | dict[str, Array]
@@ -74,7 +84,13 @@ def dot(x: Params, y: Params) -> float:
 
 def norm(x: Params) -> float:
     """Return the Euclidean norm over all leaves, as a Python float."""
-    return math.sqrt(dot(x, x))
+    first = next(iter(leaves(x).values()))
+
+    def squares(unit: float) -> float:
+        part = x if unit == 1.0 else map_leaves(lambda a: a / unit, x)
+        return dot(part, part)
+
+    return safe_root(squares, lambda: max_abs(x), first.dtype, namespace(first))
 
 
 def max_abs(x: Params) -> float:

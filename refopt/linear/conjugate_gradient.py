@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, all_finite, namespace
 from refopt.core.errors import NonFiniteError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.linear.compiled import advance
-from refopt.linear.operators import linear_system, numpy_only, vector_norm
+from refopt.linear.operators import linear_system, numpy_only, unit_of, vector_norm
 from refopt.linear.preconditioners import preconditioner_for
 from refopt.linear.vectors import CompiledVectors, Vectors
 
@@ -59,6 +60,14 @@ def _iterate(
     check_number(maxiter, "int [0, inf)", "maxiter")
     if recompute_every is not None:
         check_number(recompute_every, "int [1, inf)", "recompute_every")
+    unit = unit_of(b)
+    if unit != 1.0:
+        # Inner products of such numbers leave the dtype's range: the same system in other units.
+        scaled = _iterate(
+            A, b / unit, None if x0 is None else x / unit, preconditioner, options, rtol, atol / unit, maxiter,
+            None if callback is None else lambda v: callback(v * unit), recompute_every, flexible, engine,
+        )  # fmt: skip
+        return in_unit(scaled, unit)
     M = preconditioner_for(preconditioner, operator, options, b)
     vectors = CompiledVectors(operator, M) if numpy_only(engine, operator, b) else Vectors(operator, M)
     scale = vector_norm(b)
@@ -73,6 +82,17 @@ def _iterate(
     if norm <= stop:
         return _report("converged", x, [norm], stop)
     return _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
+
+
+def in_unit(result: LinearResult, unit: float) -> LinearResult:
+    """Return a result of the system whose right side was divided by `unit`."""
+    with np.errstate(over="ignore", under="ignore"):
+        x, residuals = result.x * unit, result.residuals * unit
+    message, status = f"{result.message} (in units of {unit:.3g})", result.status
+    if not all_finite(x):
+        status, message = "diverged", "the solution is too large for its dtype"
+        x = namespace(x).zeros_like(x)
+    return dataclasses.replace(result, x=x, residuals=residuals, status=status, message=message)
 
 
 def _loop(
