@@ -75,9 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--engine", help="only one: numpy, numba, torch, cupy")
     bench.add_argument("--seconds", type=float, default=0.3, help="how long each is timed (default 0.3)")
     bench.add_argument("--json", action="store_true", help="as JSON on standard output")
-    run.add_argument(
-        "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
-    )
+    run.add_argument("--checkpoint", metavar="FILE", help="write the run there")
+    run.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it exists")
 
     verify = commands.add_parser(
         "verify",

@@ -160,8 +160,9 @@ def sor(
     stop = max(rtol * (norms[0] if relative_to == "start" else vector_norm(b)), atol)
     status = "converged" if norms[0] <= stop else "iterations"
     while status == "iterations" and len(norms) <= maxiter:
-        trial = one_pass(x, r)
-        r = b - operator.apply(trial)
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run is told below
+            trial = one_pass(x, r)
+            r = b - operator.apply(trial)
         norm = vector_norm(r)
         if not (np.isfinite(norm) and all_finite(trial)):
             status = "diverged"

@@ -62,7 +62,11 @@ def test_run_json_and_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: p
     words = ["run", "sgd", "quadratic", "--lr=0.1", "--json", "--checkpoint", str(tmp_path / "c"), "--steps"]
     assert main([*words, "5"]) == 0
     assert json.loads(capsys.readouterr().out)["nit"] == 5
-    assert main([*words, "8"]) == 0
+    assert main([*words, "8"]) == 2
+    assert "exists; --resume goes on from it" in capsys.readouterr().err
+    assert main([*words, "8", "--resume", "--problem.seed", "2"]) == 2
+    assert "is of another run: its problem's answer at the start" in capsys.readouterr().err
+    assert main([*words, "8", "--resume"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["nit"], result["calls"]) == (8, {"grad": 8})
 
