@@ -90,7 +90,7 @@ def diagnose(
         other, name, steps=steps, dtype=dtype, seed=seed, param_groups=param_groups, **hyperparameters
     )
     found = observed.entry
-    search = Search(observed, Effort(effort or default_effort(observed), patience))
+    search = Search(observed, Effort(default_effort(observed) if effort is None else effort, patience))
     told = set(hyperparameters) | set(observed.side.known)
     base = dialects(found)
     for level in levels(search, base, found, told):
