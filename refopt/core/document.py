@@ -16,6 +16,7 @@ from typing import Any
 from refopt.core.hyper import is_rate
 
 WIDTH = 100
+LAST = ("group", "others", "weight_decay", "decay", "schedule", "engine")
 _EXAMPLES = re.compile(r"^Examples\n-+$", re.MULTILINE)
 _SECTION = re.compile(r"^(Notes|References|Examples|See Also|Warnings)\n-+$", re.MULTILINE)
 
@@ -53,10 +54,9 @@ def parameters(cls: type) -> str:
     for base in reversed(cls.__mro__):
         retold.update(base.__dict__.get("words", {}))
     fields: list[Any] = [f for f in dataclasses.fields(cls) if f.init]
-    # What is the method's own first; what every method has last.
-    general = [f for f in fields if f.name in ("weight_decay", "decay", "schedule", "engine")]
     lines = ["Parameters", "----------"]
-    for field in [*(f for f in fields if f not in general), *general]:
+    # What is the method's own first; what many methods have last.
+    for field in sorted(fields, key=lambda f: LAST.index(f.name) if f.name in LAST else -1):
         lines.append(f"{field.name} : {kind_of(field)}{default_of(field)}")
         words = retold.get(field.name, field.metadata.get("words", ""))
         if words:
