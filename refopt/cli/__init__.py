@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="formula, hyperparameters, source, needs, dialects, evidence")
     show.add_argument("name")
+    show.add_argument("--code", action="store_true", help="the rule's own text")
     show.add_argument("--json", action="store_true", help="as JSON on standard output")
 
     evidence = commands.add_parser(
@@ -137,7 +138,7 @@ def _dispatch(options: Any, rest: list[str]) -> int:
     if options.command == "list":
         return catalogue.list_methods(options.kind, options.json)
     if options.command == "show":
-        return catalogue.show(options.name, options.json)
+        return catalogue.show(options.name, options.json, options.code)
     if options.command == "evidence":
         return catalogue.evidence(options.names)
     if options.command == "vectors":

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 from typing import Any
 
 from refopt.cli.console import console, table
@@ -72,8 +73,18 @@ def _allowed(allowed: Any) -> str:
     return allowed if isinstance(allowed, str) else " | ".join(map(repr, allowed))
 
 
-def show(name: str, as_json: bool) -> int:
-    """Print all that is known of one name."""
+def code(obj: Any) -> str:
+    """Return the text of a method's rule and of its step's numbers, or of a function."""
+    parts = [getattr(obj, part, None) for part in ("rule", "scalars")] if isinstance(obj, type) else [obj]
+    own = [p for p in parts if p is not None and not p.__module__.startswith("refopt.core.")]
+    return "\n".join(textwrap.dedent(inspect.getsource(p)) for p in own or [obj])
+
+
+def show(name: str, as_json: bool, as_code: bool = False) -> int:
+    """Print all that is known of one name, or its code."""
+    if as_code:
+        print(code(entry(name).obj), end="")
+        return 0
     facts = describe(entry(name))
     if as_json:
         print(json.dumps(facts, indent=1))
@@ -81,15 +92,9 @@ def show(name: str, as_json: bool) -> int:
     out = console()
     out.print(f"{facts['name']} ({facts['kind']})", style="bold", highlight=False)
     out.print(facts["documentation"], markup=False, highlight=False)
-    out.print("\nSource", style="bold")
-    out.print(f"{facts['source']}\n{facts['where']}", markup=False, highlight=False)
-    for other in facts["also"]:
-        out.print(other, markup=False, highlight=False)
     if facts["needs"]:
         out.print("\nNeeds of a problem", style="bold")
         out.print(", ".join(facts["needs"]), highlight=False)
-    out.print("\nHyperparameters", style="bold")
-    out.print(table(("name", "default", "range"), [tuple(h.values()) for h in facts["hyperparameters"]]))
     out.print("\nDialects", style="bold")
     rows = [
         (

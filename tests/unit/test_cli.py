@@ -34,6 +34,13 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
         "grad",
     ):
         assert words in out
+    for name, line in (
+        ("adam", "return keep * x - step * m / below, m, v"),
+        ("kfac", "class KFAC"),
+        ("cg", "def cg("),
+    ):
+        assert main(["show", name, "--code"]) == 0
+        assert line in capsys.readouterr().out
     assert main(["show", "adam", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dialects"]["torch"]["settings"] == {"decay": "'coupled'"}
 
