@@ -129,6 +129,10 @@ class Entry:
         """What shows that it is right, parity first."""
         return evidence().get(self.name, ())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a name: it is looked up again where it is loaded."""
+        return entry, (self.name,)
+
     @property
     def summary(self) -> str:
         """The docstring's first line."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 import subprocess
 import sys
 
+import pytest
 import refopt
+from refopt.core.errors import HyperparameterError
 from refopt.core.index import index, scan
 
 
@@ -28,3 +33,18 @@ def test_a_look_up_imports_one_module() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "['refopt.optimizers.first_order', 'refopt.optimizers.first_order.lion']"
+
+
+def test_entries_pickle() -> None:
+    """What `methods` returns goes to other processes."""
+    for m in refopt.methods():
+        assert pickle.loads(pickle.dumps(m)) is m
+        assert copy.deepcopy(m) is m
+
+
+def test_a_wrappers_misspelt_hyperparameter_is_the_wrappers() -> None:
+    """The error names the wrapper, its base, and the nearest of both's hyperparameters."""
+    for m in refopt.methods("wrapper"):
+        own = next(f.name for f in dataclasses.fields(m.obj) if f.name not in ("base", "schedule"))
+        with pytest.raises(HyperparameterError, match=f"{m.name}, around .*{own + 'x'!r}.*{own!r}"):
+            refopt.optimizer(m.name, **{own + "x": 1})
