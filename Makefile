@@ -4,14 +4,16 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint parity museum record vectors docs clean
+.PHONY: help demo test check lint parity museum mutants record vectors docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
 	@echo "make test    set up $(VENV); lint and tests"
+	@echo "make check   lint and unit tests; NAME=lion: what belongs to that name besides"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
+	@echo "make mutants  does the evidence hold the rules? NAME=lion for one"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (4 minutes)"
@@ -50,12 +52,21 @@ lint: $(VENV)/.done
 test: $(VENV)/.done lint
 	$(BIN)/pytest -n 2
 
+# For a loop of seconds: the linters, the unit tests, and with NAME=lion what belongs to that name.
+check: $(VENV)/.done lint
+	$(BIN)/pytest -n 2 tests/unit tests/evidence/test_registry.py
+	$(if $(NAME),$(BIN)/pytest -n 2 tests/methods tests/parity/test_tapes.py tests/properties -k "$(NAME)")
+
 parity: $(PARITY)/.done
 	$(PARITY)/bin/pytest -n 2 tests/parity tests/properties
 
 # One environment a release, over the peers'; not part of `make test`, nor of the checks of a push.
 museum: $(PARITY)/.done
 	$(PARITY)/bin/python -W ignore -m tests.museum.releases
+
+# Every smallest edit of every rule against the method's own evidence: hours. NAME=lion: one.
+mutants: $(VENV)/.done
+	$(BIN)/python -m tests.evidence.hold $(NAME)
 
 record: $(PARITY)/.done
 	$(PARITY)/bin/python -m tests.parity.record

@@ -7,7 +7,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError, nearest
 from refopt.core.hyper import check_number
 from refopt.core.problem import Problem
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.problems.common import check_batch, check_point, frozen, rows
 
 # setting: slope of the spike, slope of the rest, period
@@ -18,7 +18,6 @@ THEOREMS = {"theorem-1": 3.0, "theorem-2": 204.0}  # with the default C
 REDDI = Source(
     key="reddi-2018-convergence",
     authors="Sashank J. Reddi, Satyen Kale, Sanjiv Kumar",
-    year=2018,
     title="On the Convergence of Adam and Beyond",
     arxiv="1904.09237",
     venue="International Conference on Learning Representations (ICLR)",
@@ -30,18 +29,6 @@ REDDI = Source(
     kind="problem",
     source=REDDI,
     where="Theorems 1, 2 and 3; the synthetic experiment of section 5",
-    evidence=(
-        Evidence(
-            "claim",
-            "Theorem 1: Adam is at 1 after every cycle, regret > (2C - 4) / 3 a step; AMSGrad ends < -0.99",
-            "tests/claims/test_adam_counterexample.py::test_theorem_1",
-        ),
-        Evidence(
-            "claim",
-            "the online experiment with 3 * 10^4 steps: Adam stays above 0.9, AMSGrad moves towards -1",
-            "tests/claims/test_adam_counterexample.py::test_online_experiment",
-        ),
-    ),
 )
 class AdamCounterexample(Problem):
     """Linear functions ``f_i(x) = slope_i x`` on [-1, 1]: one steep upwards, the others gently downwards.

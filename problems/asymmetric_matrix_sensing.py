@@ -8,7 +8,7 @@ import numpy as np
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.problems.common import check_batch, check_point, count, frozen, rows
 from refopt.problems.sensing import (
@@ -30,25 +30,12 @@ Params = dict[str, Array]
     source=Source(
         key="xiong-2023-overparameterization",
         authors="Nuoya Xiong, Lijun Ding, Simon S. Du",
-        year=2023,
         title="How Over-Parameterization Slows Down Gradient Descent in Matrix Sensing: "
         "The Curses of Symmetry and Initialization",
         arxiv="2310.01769",
     ),
     where="the asymmetric parameterisation F G^T",
     also=(SCALED_GD,),
-    evidence=(
-        Evidence(
-            "identity",
-            "value, Hessian and Gauss-Newton matrices equal loops over the measurements to 1e-12",
-            "tests/identities/test_matrix_sensing.py::test_asymmetric_matrices",
-        ),
-        Evidence(
-            "claim",
-            "gradient descent from a small start recovers the truth to 1e-6, overparameterised too",
-            "tests/identities/test_matrix_sensing.py::test_recovery",
-        ),
-    ),
 )
 class AsymmetricMatrixSensing(QuadraticResidual):
     """Asymmetric matrix sensing ``f(F, G) = ||A(F G^T) - y||^2 / 2`` with ``y = A(M*)`` plus noise.

@@ -21,7 +21,6 @@ from refopt.core.registry import Source
 BREAST_CANCER = Source(
     key="street-1993-nuclear",
     authors="W. Nick Street, William H. Wolberg, Olvi L. Mangasarian",
-    year=1993,
     title="Nuclear feature extraction for breast tumor diagnosis",
     venue="Proc. SPIE 1905, 861-870",
     doi="10.1117/12.148698",
@@ -29,7 +28,6 @@ BREAST_CANCER = Source(
 DIGITS = Source(
     key="alpaydin-1998-digits",
     authors="Ethem Alpaydin, Cenk Kaynak",
-    year=1998,
     title="Optical Recognition of Handwritten Digits",
     venue="UCI Machine Learning Repository",
     doi="10.24432/C50P49",

@@ -9,7 +9,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.problem import Problem
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.problems.common import check_batch, check_point, count, frozen, rows, square
 from refopt.problems.data import BREAST_CANCER, DIGITS, class_indices, load, top_eigenvalue
 from refopt.problems.losses import Logistic as Loss
@@ -22,18 +22,6 @@ from refopt.problems.quadratic import CONVEX_OPTIMIZATION
     source=CONVEX_OPTIMIZATION,
     where="Section 7.1.1, logistic regression",
     also=(BREAST_CANCER, DIGITS),
-    evidence=(
-        Evidence(
-            "identity",
-            "Hessian, Gauss-Newton and empirical Fisher matrices equal brute-force ones to 1e-12",
-            "tests/identities/test_logistic.py::test_matrices",
-        ),
-        Evidence(
-            "parity",
-            "scikit-learn's minimiser is stationary: its gradient is below 1e-6 of the start's",
-            "tests/identities/test_logistic.py::test_scikit_learn_minimiser",
-        ),
-    ),
 )
 class Logistic(Problem):
     """Binary logistic regression ``f(x) = mean_i log(1 + exp(-y_i a_i^T x)) + l2 ||x||^2 / 2``.
@@ -75,12 +63,6 @@ class Logistic(Problem):
         Bad data, not two classes, negative weights.
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
-
-    References
-    ----------
-    S. Boyd, L. Vandenberghe (2004). Convex Optimization. Cambridge University Press, section 7.1.1.
-    Data: W. N. Street, W. H. Wolberg, O. L. Mangasarian (1993), doi:10.1117/12.148698;
-    E. Alpaydin, C. Kaynak (1998), doi:10.24432/C50P49; both as bundled with scikit-learn.
 
     Examples
     --------

@@ -8,7 +8,7 @@ import numpy as np
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.core.rng import generator
 from refopt.problems.common import check_batch, check_point, count, frozen, rows
 from refopt.problems.sensing import (
@@ -29,18 +29,6 @@ Params = dict[str, Array]
     kind="problem",
     source=SCALED_GD,
     where="the matrix completion experiment, loss ||P_Omega(L R^T - M*)||^2 / (2 p)",
-    evidence=(
-        Evidence(
-            "identity",
-            "value, Hessian and Gauss-Newton matrices equal loops over the observed entries to 1e-12",
-            "tests/identities/test_matrix_sensing.py::test_completion_matrices",
-        ),
-        Evidence(
-            "claim",
-            "f = 0 at the truth, and gradient descent from the spectral start recovers it to 1e-6",
-            "tests/identities/test_matrix_sensing.py::test_completion_recovery",
-        ),
-    ),
 )
 class MatrixCompletion(QuadraticResidual):
     """Matrix completion ``f(L, R) = ||P_Omega(L R^T - M*)||_F^2 / (2 p)`` from a random set Omega of entries.

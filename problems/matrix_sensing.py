@@ -8,7 +8,7 @@ import numpy as np
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.core.rng import generator
 from refopt.problems.common import check_batch, check_point, count, frozen, rows
 from refopt.problems.sensing import (
@@ -29,18 +29,6 @@ from refopt.problems.sensing import (
     source=OVERPARAMETERISED,
     where="the loss ||A(X X^T) - y||^2 / 4 with Gaussian measurements",
     also=(SCALED_GD,),
-    evidence=(
-        Evidence(
-            "identity",
-            "value, Hessian and Gauss-Newton matrices equal loops over measurements to 1e-12; f(X O) = f(X)",
-            "tests/identities/test_matrix_sensing.py::test_matrices",
-        ),
-        Evidence(
-            "claim",
-            "gradient descent from a small start recovers the truth to 1e-6, overparameterised too",
-            "tests/identities/test_matrix_sensing.py::test_recovery",
-        ),
-    ),
 )
 class MatrixSensing(QuadraticResidual):
     """Symmetric matrix sensing ``f(X) = ||A(X X^T) - y||^2 / 4`` with ``y = A(M*)`` plus noise.

@@ -9,7 +9,7 @@ import numpy as np
 from refopt.core.arrays import Array
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError, nearest
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.problems.data import DIGITS, class_indices, load, one_hot
 from refopt.problems.network import ACTIVATIONS, GELU, HESSIAN_PRODUCT, LOSSES, Network
@@ -28,25 +28,12 @@ def _choice(value: Any, allowed: dict[str, Any], name: str) -> None:
     source=Source(
         key="rumelhart-1986-learning",
         authors="David E. Rumelhart, Geoffrey E. Hinton, Ronald J. Williams",
-        year=1986,
         title="Learning representations by back-propagating errors",
         venue="Nature 323, 533-536",
         doi="10.1038/323533a0",
     ),
     where="the layered network and its backward pass",
     also=(HESSIAN_PRODUCT, GELU, DIGITS),
-    evidence=(
-        Evidence(
-            "identity",
-            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-12",
-            "tests/identities/test_mlp.py::test_matrices",
-        ),
-        Evidence(
-            "identity",
-            "complex steps match grad, hvp, jvp, vjp and the loss's derivatives to 1e-12",
-            "tests/properties/test_problems.py::test_derivatives",
-        ),
-    ),
 )
 class MLP(Network):
     """A multilayer perceptron with the parameters ``{"W1", "b1", "W2", "b2", ...}``, W (out, in).
@@ -90,12 +77,6 @@ class MLP(Network):
         Bad data, widths, names or weights.
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
-
-    References
-    ----------
-    D. E. Rumelhart, G. E. Hinton, R. J. Williams (1986). Learning representations by back-propagating
-    errors. Nature 323, 533-536. HVP: B. A. Pearlmutter (1994), doi:10.1162/neco.1994.6.1.147.
-    GELU: D. Hendrycks, K. Gimpel (2016), arXiv:1606.08415.
 
     Examples
     --------

@@ -24,7 +24,6 @@ Params = dict[str, Array]
 HESSIAN_PRODUCT = Source(
     key="pearlmutter-1994-hessian",
     authors="Barak A. Pearlmutter",
-    year=1994,
     title="Fast Exact Multiplication by the Hessian",
     venue="Neural Computation 6(1), 147-160",
     doi="10.1162/neco.1994.6.1.147",
@@ -32,7 +31,6 @@ HESSIAN_PRODUCT = Source(
 GELU = Source(
     key="hendrycks-2016-gelu",
     authors="Dan Hendrycks, Kevin Gimpel",
-    year=2016,
     title="Gaussian Error Linear Units (GELUs)",
     arxiv="1606.08415",
 )

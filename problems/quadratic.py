@@ -9,14 +9,13 @@ from refopt.core.arrays import Array, check_array, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
 from refopt.core.problem import Problem
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.problems.common import check_batch, check_point, frozen
 
 CONVEX_OPTIMIZATION = Source(
     key="boyd-2004-convex",
     authors="Stephen Boyd, Lieven Vandenberghe",
-    year=2004,
     title="Convex Optimization",
     venue="Cambridge University Press",
     url="https://web.stanford.edu/~boyd/cvxbook/",
@@ -28,18 +27,6 @@ CONVEX_OPTIMIZATION = Source(
     kind="problem",
     source=CONVEX_OPTIMIZATION,
     where="Section 9.1.1, quadratic minimization",
-    evidence=(
-        Evidence(
-            "identity",
-            "the Hessian built from hvp columns has the asked spectrum to 1e-13; f, grad, L, mu agree",
-            "tests/identities/test_quadratic.py::test_spectrum",
-        ),
-        Evidence(
-            "identity",
-            "complex steps match grad, hvp, jvp, vjp and the loss's derivatives to 1e-12",
-            "tests/properties/test_problems.py::test_derivatives",
-        ),
-    ),
 )
 class Quadratic(Problem):
     """A quadratic ``f(x) = (x - x*)^T H (x - x*) / 2 + f*`` whose Hessian has any spectrum.
@@ -78,10 +65,6 @@ class Quadratic(Problem):
     ------
     ArgumentError, ArgumentTypeError, ShapeError, NonFiniteError
         Bad sizes, an empty or non-finite spectrum, both spectrum and condition number.
-
-    References
-    ----------
-    S. Boyd, L. Vandenberghe (2004). Convex Optimization. Cambridge University Press, section 9.1.1.
 
     Examples
     --------

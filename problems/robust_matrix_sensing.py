@@ -8,7 +8,7 @@ import numpy as np
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import check_number
 from refopt.core.problem import Problem
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.problems.common import check_batch, check_point, count, frozen, real_part, rows
 from refopt.problems.sensing import SCALED_GD, check_sizes, incoherence, orthonormal, padded, spectrum
@@ -20,26 +20,12 @@ from refopt.problems.sensing import SCALED_GD, check_sizes, incoherence, orthono
     source=Source(
         key="ma-2022-robust",
         authors="Jianhao Ma, Salar Fattahi",
-        year=2022,
         title="Global Convergence of Sub-gradient Method for Robust Matrix Recovery: Small Initialization, "
         "Noisy Measurements, and Over-parameterization",
         arxiv="2202.08788",
     ),
     where="the l1 loss of the measurements",
     also=(SCALED_GD,),
-    evidence=(
-        Evidence(
-            "identity",
-            "value and subgradient equal loops over the measurements to 1e-12",
-            "tests/identities/test_matrix_sensing.py::test_robust_loops",
-        ),
-        Evidence(
-            "claim",
-            "the subgradient's matrix averages to sqrt(2/pi) Delta / ||Delta||, and to (1 - p) of it with a "
-            "fraction p of gross errors, within 0.02",
-            "tests/identities/test_matrix_sensing.py::test_sign_rip",
-        ),
-    ),
 )
 class RobustMatrixSensing(Problem):
     """Robust symmetric matrix sensing ``f(U) = (1/m) sum_i |y_i - <A_i, U U^T>|``, y = A(M*) + s.

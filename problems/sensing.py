@@ -18,14 +18,12 @@ SEED = "int [0, 18446744073709551616)"
 OVERPARAMETERISED = Source(
     key="xu-2023-power",
     authors="Xingyu Xu, Yandi Shen, Yuejie Chi, Cong Ma",
-    year=2023,
     title="The Power of Preconditioning in Overparameterized Low-Rank Matrix Sensing",
     arxiv="2302.01186",
 )
 SCALED_GD = Source(
     key="tong-2021-accelerating",
     authors="Tian Tong, Cong Ma, Yuejie Chi",
-    year=2021,
     title="Accelerating Ill-Conditioned Low-Rank Matrix Estimation via Scaled Gradient Descent",
     arxiv="2005.08898",
 )

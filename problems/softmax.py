@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from refopt.core.arrays import Array
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.problems.data import BREAST_CANCER, DIGITS, class_indices, load, one_hot, top_eigenvalue
 from refopt.problems.network import Network
 
@@ -18,25 +18,12 @@ from refopt.problems.network import Network
     source=Source(
         key="bohning-1992-multinomial",
         authors="Dankmar Böhning",
-        year=1992,
         title="Multinomial logistic regression algorithm",
         venue="Annals of the Institute of Statistical Mathematics 44(1), 197-200",
         doi="10.1007/BF00048682",
     ),
     where="the multinomial log-likelihood and the bound on its Hessian, which gives L",
     also=(DIGITS, BREAST_CANCER),
-    evidence=(
-        Evidence(
-            "identity",
-            "Hessian, Gauss-Newton, Fisher and empirical Fisher matrices equal brute-force ones to 1e-12",
-            "tests/identities/test_softmax.py::test_matrices",
-        ),
-        Evidence(
-            "claim",
-            "the Hessian's eigenvalues stay below L at random points and reach it with two classes",
-            "tests/identities/test_softmax.py::test_lipschitz_bound",
-        ),
-    ),
 )
 class Softmax(Network):
     """Multiclass logistic regression with the parameters ``{"W": (C, d), "b": (C,)}``.
@@ -70,11 +57,6 @@ class Softmax(Network):
         Bad data, fewer than two classes, a negative weight.
     MissingExtraError
         The data comes from scikit-learn and the extra ``data`` is not installed.
-
-    References
-    ----------
-    D. Böhning (1992). Multinomial logistic regression algorithm. Annals of the Institute of
-    Statistical Mathematics 44, 197-200, doi:10.1007/BF00048682.
 
     Examples
     --------

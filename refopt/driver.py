@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import os
@@ -13,7 +14,7 @@ import numpy as np
 
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
-from refopt.core.arguments import Intermediate, describe, non_negative, takes_intermediate_result, whole
+from refopt.core.arguments import Intermediate, non_negative, takes_intermediate_result, whole
 from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
@@ -24,6 +25,7 @@ from refopt.core.errors import (
     missing_extra,
 )
 from refopt.core.hyper import check_number
+from refopt.core.identity import identity
 from refopt.core.method import Method, State
 from refopt.core.oracle import SAMPLING, NonFiniteGradient, Oracle, Sampler, objective
 from refopt.core.params import Params, check_start, leaves
@@ -349,15 +351,10 @@ class _Run:
             state=s,
         )
 
-    def _identity(self) -> dict[str, Any]:
-        sampler = self.sampler
-        return {
-            "method": describe(self.method),
-            "problem": type(self.problem).__qualname__,
-            "seed": self.seed,
-            "batches": [sampler.n, sampler.size, sampler.sampling] if sampler else None,
-            "shapes": [[k, list(v.shape), str(v.dtype)] for k, v in leaves(self.x0).items()],
-        }
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """Whose run this is."""
+        return identity(self.method, self.problem, self.x0, self.sampler, self.seed)
 
     def _save(self, x: Params, s: State, k: int) -> None:
         assert self.checkpoint is not None
@@ -365,7 +362,7 @@ class _Run:
         ckpt.save(
             self.checkpoint,
             {
-                "run": self._identity(), "x": x, "state": dict(s), "step": k, "calls": counts.calls,
+                "run": self.identity, "x": x, "state": dict(s), "step": k, "calls": counts.calls,
                 "equivalents": counts.equivalents, "rows": self.rows, "seconds": self.seconds,
             },
         )  # fmt: skip
@@ -373,12 +370,11 @@ class _Run:
     def _load(self) -> tuple[Params, State, int]:
         assert self.checkpoint is not None
         content = ckpt.load(self.checkpoint, next(iter(leaves(self.x0).values())))
-        mine = self._identity()
-        for key, value in mine.items():
+        for key, value in self.identity.items():
             stored = content.get("run", {}).get(key)
             if stored != value:
                 raise CheckpointError(
-                    f"checkpoint: {self.checkpoint} is of another run: its {key} is {stored}, this run's {value}"
+                    f"checkpoint: {self.checkpoint} is of another run: its {key}: {stored}; this run's: {value}"
                 )
         self.rows = [list(r) for r in content["rows"]]
         self.seconds = content["seconds"]

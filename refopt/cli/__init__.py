@@ -26,7 +26,13 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="formula, hyperparameters, source, needs, dialects, evidence")
     show.add_argument("name")
+    show.add_argument("--code", action="store_true", help="the rule's own text")
     show.add_argument("--json", action="store_true", help="as JSON on standard output")
+
+    evidence = commands.add_parser(
+        "evidence", help="run a method's evidence under every small edit of its rule (in a checkout)"
+    )
+    evidence.add_argument("names", nargs="+", metavar="NAME")
 
     run = commands.add_parser(
         "run",
@@ -70,9 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--engine", help="only one: numpy, numba, torch, cupy")
     bench.add_argument("--seconds", type=float, default=0.3, help="how long each is timed (default 0.3)")
     bench.add_argument("--json", action="store_true", help="as JSON on standard output")
-    run.add_argument(
-        "--checkpoint", metavar="FILE", help="write the run there, and go on from it if it exists"
-    )
+    run.add_argument("--checkpoint", metavar="FILE", help="write the run there")
+    run.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it exists")
 
     verify = commands.add_parser(
         "verify",
@@ -88,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--steps", type=int, default=100)
     verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     verify.add_argument("--seed", type=int, default=0)
+    verify.add_argument("--effort", type=int, help="variants for the search (default: about a minute's)")
+    verify.add_argument("--patience", type=float, help="seconds after which the search stops (default: none)")
     verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")
     verify.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
 
@@ -126,12 +133,14 @@ def _dispatch(options: Any, rest: list[str]) -> int:
     from refopt.cli import catalogue, runs, vectors
     from refopt.core.errors import ArgumentError
 
-    if options.command in ("list", "show", "vectors") and rest:
+    if options.command in ("list", "show", "evidence", "vectors") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
         return catalogue.list_methods(options.kind, options.json)
     if options.command == "show":
-        return catalogue.show(options.name, options.json)
+        return catalogue.show(options.name, options.json, options.code)
+    if options.command == "evidence":
+        return catalogue.evidence(options.names)
     if options.command == "vectors":
         return vectors.run(options)
     if options.command == "run":

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
+import os
+import sys
+import textwrap
 from typing import Any
 
 from refopt.cli.console import console, table
-from refopt.core.registry import Entry, entry, methods
+from refopt.core.errors import MissingExtraError
+from refopt.core.index import index
+from refopt.core.registry import Entry, check_kind, entry
 
 
 def list_methods(kind: str | None, as_json: bool) -> int:
     """Print every registered name, or those of one kind."""
-    found = methods(kind)
+    check_kind(kind)
+    found = [row for row in index().values() if kind in (None, row.kind)]
     if as_json:
-        print(json.dumps([{"name": m.name, "kind": m.kind, "summary": m.summary} for m in found], indent=1))
+        print(json.dumps([{"name": r.name, "kind": r.kind, "summary": r.summary} for r in found], indent=1))
         return 0
-    rows = [(m.name, m.kind, f"{m.source.authors.split(',')[0]} {m.source.year}", m.summary) for m in found]
+    rows = [(r.name, r.kind, r.paper, r.summary) for r in found]
     console().print(table(("name", "kind", "source", "what it is"), rows))
     return 0
 
@@ -66,8 +73,18 @@ def _allowed(allowed: Any) -> str:
     return allowed if isinstance(allowed, str) else " | ".join(map(repr, allowed))
 
 
-def show(name: str, as_json: bool) -> int:
-    """Print all that is known of one name."""
+def code(obj: Any) -> str:
+    """Return the text of a method's rule and of its step's numbers, or of a function."""
+    parts = [getattr(obj, part, None) for part in ("rule", "scalars")] if isinstance(obj, type) else [obj]
+    own = [p for p in parts if p is not None and not p.__module__.startswith("refopt.core.")]
+    return "\n".join(textwrap.dedent(inspect.getsource(p)) for p in own or [obj])
+
+
+def show(name: str, as_json: bool, as_code: bool = False) -> int:
+    """Print all that is known of one name, or its code."""
+    if as_code:
+        print(code(entry(name).obj), end="")
+        return 0
     facts = describe(entry(name))
     if as_json:
         print(json.dumps(facts, indent=1))
@@ -75,15 +92,9 @@ def show(name: str, as_json: bool) -> int:
     out = console()
     out.print(f"{facts['name']} ({facts['kind']})", style="bold", highlight=False)
     out.print(facts["documentation"], markup=False, highlight=False)
-    out.print("\nSource", style="bold")
-    out.print(f"{facts['source']}\n{facts['where']}", markup=False, highlight=False)
-    for other in facts["also"]:
-        out.print(other, markup=False, highlight=False)
     if facts["needs"]:
         out.print("\nNeeds of a problem", style="bold")
         out.print(", ".join(facts["needs"]), highlight=False)
-    out.print("\nHyperparameters", style="bold")
-    out.print(table(("name", "default", "range"), [tuple(h.values()) for h in facts["hyperparameters"]]))
     out.print("\nDialects", style="bold")
     rows = [
         (
@@ -97,3 +108,19 @@ def show(name: str, as_json: bool) -> int:
     out.print("\nEvidence", style="bold")
     out.print(table(("kind", "what", "test"), [(e["kind"], e["what"], e["test"]) for e in facts["evidence"]]))
     return 0
+
+
+def evidence(names: list[str]) -> int:
+    """Run each name's evidence under every small edit of its text, and print what survives."""
+    for name in names:
+        entry(name)
+    # The tests are no part of the package: they are where the command is run.
+    sys.path.insert(0, os.getcwd())
+    try:
+        run = importlib.import_module("tests.evidence.hold").main
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"evidence: the tests are needed ({error.name} is missing); run this at the root of a checkout of refopt,"
+            " in the environment of `make test`"
+        ) from None
+    return int(run(names))

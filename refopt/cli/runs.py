@@ -15,7 +15,7 @@ from refopt.cli.console import console, table
 from refopt.core.arrays import to_numpy
 from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import ArgumentError, CheckpointError
 from refopt.core.params import leaves, map_leaves
 from refopt.core.result import Result
 from refopt.driver import minimize
@@ -131,7 +131,13 @@ def run(options: Any, rest: list[str]) -> int:
     optimizer(options.method, **own[options.method])  # bad hyperparameters are told before any work
     further = {}
     if options.checkpoint:
-        further = {"checkpoint": options.checkpoint, "resume": os.path.exists(options.checkpoint)}
+        if os.path.exists(options.checkpoint) and not options.resume:
+            raise CheckpointError(
+                f"checkpoint: {options.checkpoint} exists; --resume goes on from it, or remove it"
+            )
+        further = {"checkpoint": options.checkpoint, "resume": options.resume}
+    elif options.resume:
+        raise ArgumentError("resume: needs the checkpoint's path, --checkpoint FILE")
     r = _minimize(problem, options.method, options, own[options.method], **further)
     if options.plot:
         _plot({options.method: r}, problem, options)

@@ -34,8 +34,8 @@ def run(options: Any) -> int:
 
 
 def _write(options: Any) -> int:
-    from refopt.verify.vectors import make_vectors, write_vectors
-    from refopt.verify.vectors_format import to_text
+    from refopt.vectors.exact_runs import make_vectors, write_vectors
+    from refopt.vectors.format import to_text
 
     if options.all:
         if options.method or options.dialect:
@@ -52,7 +52,7 @@ def _write(options: Any) -> int:
 
 
 def _write_all(folder: str | None) -> int:
-    from refopt.verify.vectors import released, write_vectors
+    from refopt.vectors.exact_runs import released, write_vectors
 
     if folder is None:
         raise ArgumentError("-o: wanted the folder to write to")
@@ -72,7 +72,7 @@ def _write_all(folder: str | None) -> int:
 
 
 def _check(files: list[str]) -> int:
-    from refopt.verify.vectors import check_vectors
+    from refopt.vectors.exact_runs import check_vectors
 
     status = 0
     for path in files:

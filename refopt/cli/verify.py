@@ -15,9 +15,10 @@ from typing import Any
 from refopt.cli.runs import _pairs
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import entry, methods
-from refopt.verify.comparison import FUNCTIONS, compare
-from refopt.verify.diagnosis import Diagnosis, diagnose
-from refopt.verify.report import Report
+from refopt.verify.comparison import compare
+from refopt.verify.diagnosis import diagnose
+from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.report import Diagnosis, Report
 
 
 def load(spec: str) -> Any:
@@ -63,19 +64,20 @@ def verify(options: Any, rest: list[str]) -> int:
     other = load(options.other)
     if own:
         other = functools.partial(other, **own)
+    search = {"effort": options.effort, "patience": options.patience}
     common = {"dtype": options.dtype, "seed": options.seed, **hyper}
     if entry(options.name).kind in FUNCTIONS:
         held = compare(other, options.name, seed=options.seed, **hyper)
-        print(diagnose(other, options.name, seed=options.seed, **hyper))
+        print(diagnose(other, options.name, seed=options.seed, **search, **hyper))
         print(held)
         return 0 if held.agrees else 1
     name, dialect, answer = options.name, options.dialect, None
     if dialect is None:
-        answer = diagnose(other, name, steps=min(options.steps, 30), **common)
+        answer = diagnose(other, name, steps=min(options.steps, 30), **search, **common)
         name, dialect = _reference(answer)
     report = compare(other, name, dialect=dialect, steps=options.steps, **common)
     if answer is None and not report.agrees:
-        answer = diagnose(other, options.name, steps=min(options.steps, 30), **common)
+        answer = diagnose(other, options.name, steps=min(options.steps, 30), **search, **common)
     if options.plot:
         report.plot(options.plot)
     if options.json:

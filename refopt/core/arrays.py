@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
@@ -66,9 +67,67 @@ def like(values: Any, reference: Array, *, dtype: Any = None) -> Array:
 
 
 def norm(array: Array) -> float:
-    """Return the Euclidean (Frobenius) norm of `array` as a Python float."""
+    """Return the Euclidean norm of all entries as a Python float; no square over- or underflows on the way."""
     xp = namespace(array)
-    return float(xp.sqrt(xp.sum(array * array)))
+
+    def squares(unit: float) -> float:
+        part = array if unit == 1.0 else array / unit
+        part = xp.abs(part) if xp.isdtype(part.dtype, "complex floating") else part
+        return float(xp.sum(part * part))
+
+    return safe_root(squares, lambda: float(xp.max(xp.abs(array))), array.dtype, xp)
+
+
+def safe_root(
+    squares: Callable[[float], float], largest: Callable[[], float], dtype: Any, xp: Namespace
+) -> float:
+    """Return the root of a sum of squares in `dtype`, in other units where squares leave its range.
+
+    Parameters
+    ----------
+    squares : callable
+        ``squares(unit)``: the sum of squares of the entries over `unit`.
+    largest : callable
+        Returns the largest absolute value.
+    dtype
+        Of the entries.
+    xp : namespace
+    """
+    if getattr(dtype, "kind", "") == "O":  # exact numbers have no range
+        return math.sqrt(squares(1.0))
+    info = xp.finfo(dtype)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        total = squares(1.0)
+        # Squares below the smallest normal number lose digits; with enough above them that is nothing.
+        if float(info.smallest_normal) / float(info.eps) ** 2 <= total < math.inf:
+            return math.sqrt(total)
+        top = largest()
+        if top == 0.0 or not math.isfinite(top):
+            return top
+        # A power of two, so that nothing is rounded, and one that the dtype holds.
+        unit = 2.0 ** (math.frexp(top)[1] - 1)
+        return unit * math.sqrt(squares(unit))
+
+
+def detached(a: Array) -> Array:
+    """Return a torch tensor without its graph: a step is no part of what is differentiated; others as they are."""
+    return a.detach() if getattr(a, "requires_grad", False) else a
+
+
+_smallest: dict[tuple[type, Any], float] = {}
+
+
+def smallest(a: Array) -> float:
+    """Return a positive number that the dtype of `a` can just hold: its smallest normal one, in float16 subnormal."""
+    key = (type(a.dtype), a.dtype)  # dtypes of two libraries are not to be compared
+    found = _smallest.get(key)
+    if found is None:
+        if getattr(a.dtype, "kind", "") == "O":  # exact numbers: as small as any
+            return 0.0
+        info = namespace(a).finfo(a.dtype)
+        found = float(info.smallest_normal)
+        found = _smallest[key] = found if found < 1e-30 else found * float(info.eps)
+    return found
 
 
 def all_finite(array: Array) -> bool:
@@ -76,8 +135,9 @@ def all_finite(array: Array) -> bool:
     if type(array) is np.ndarray and array.dtype.kind == "f" and array.flags.c_contiguous:
         flat = array.reshape(-1)
         # One pass of BLAS; a sum of squares may overflow though all is finite, so only True is final.
-        if math.isfinite(np.dot(flat, flat)):
-            return True
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(np.dot(flat, flat)):
+                return True
     xp = namespace(array)
     # Of torch's, a sum likewise: its `isfinite` makes four arrays.
     if array_api_compat.is_torch_array(array) and bool(xp.isfinite(xp.sum(array))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from refopt.core.errors import ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
 from refopt.core.hyper import check_known
 from refopt.core.method import Method
 from refopt.core.registry import entry, methods
@@ -61,6 +61,13 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
         passed_on = {k: v for k, v in given.items() if k not in own}
         if isinstance(base, str):
+            theirs = {f.name for f in dataclasses.fields(entry(base, ("optimizer", "wrapper")).obj)}
+            for key in passed_on:
+                if key not in theirs and entry(base).kind != "wrapper":
+                    raise HyperparameterError(
+                        f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
+                        f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"
+                    )
             base = optimizer(base, **passed_on)
         elif passed_on:
             raise ArgumentTypeError(

@@ -14,7 +14,12 @@ Rate = float | Callable[[int], float]
 
 
 def hyper(
-    default: Any = dataclasses.MISSING, allowed: str | tuple[Any, ...] | None = None, *, rate: bool = False
+    default: Any = dataclasses.MISSING,
+    allowed: str | tuple[Any, ...] | None = None,
+    words: str = "",
+    *,
+    rate: bool = False,
+    kind: str = "",
 ) -> Any:
     """Declare a hyperparameter.
 
@@ -24,11 +29,26 @@ def hyper(
         Its default; left out, the hyperparameter must be given.
     allowed : str or tuple, optional
         An interval such as ``"[0, 1)"`` (``"int [1, inf)"`` for whole numbers), or the tuple of
-        values to choose from. ``None`` may always be given where it is the default.
+        values to choose from; a flag needs none. ``None`` may always be given where it is the default.
+    words : str
+        What it is: the symbol in the formula, units, meaning. The documentation's Parameters are made
+        from default, range and words (`refopt.core.document`).
     rate : bool
-        Also take a function of the step ``t = 1, 2, ...`` that returns the rate.
+        Also take a function of the step ``t = 1, 2, ...`` that returns the rate. So does whatever is
+        annotated as a `Rate`.
+    kind : str
+        The type in words, where the range does not say it: ``"str, sequence of str, or callable"``.
     """
-    return dataclasses.field(default=default, metadata={"allowed": allowed, "rate": rate})
+    if isinstance(default, bool) and allowed is None:
+        allowed = (True, False)
+    return dataclasses.field(
+        default=default, metadata={"allowed": allowed, "rate": rate, "words": words, "kind": kind}
+    )
+
+
+def is_rate(field: dataclasses.Field[Any]) -> bool:
+    """Tell whether a hyperparameter may be a function of the step."""
+    return field.metadata.get("rate", False) or field.type in (Rate, "Rate")
 
 
 def _interval(text: str) -> tuple[bool, float, float, bool, bool]:
@@ -61,7 +81,7 @@ def check_hyperparameters(method: Any) -> None:
         if allowed is None or (value is None and field.default is None):
             continue
         label = f"{owner}: {field.name}"
-        if field.metadata.get("rate") and callable(value):
+        if is_rate(field) and callable(value):
             continue
         if isinstance(allowed, str):
             check_number(value, allowed, label)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
 
 from refopt.core import engines
-from refopt.core.arrays import Array, Namespace, namespace
-from refopt.core.errors import ArgumentError, CapabilityError
+from refopt.core.arrays import Array, Namespace, namespace, smallest
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
 
 State = Mapping[str, Any]
+SMALL_EPS = 1e-7  # float16 holds what is not below
 Rule = Callable[..., tuple[Array, ...]]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Base of all optimizers and wrappers.
+    """Base of all optimizers and wrappers. A subclass is a frozen, keyword-only dataclass without more words.
 
     A state is a dict: ``"t"``, the number of steps made, and the method's own entries (parameters-
     like arrays, arrays, numbers, nested dicts). `init` and `step` never change what they are given.
@@ -32,7 +37,15 @@ class Method:
 
     registered_name: ClassVar[str] = ""
     own_needs: ClassVar[tuple[str, ...]] = ("grad",)
-    schedule: Callable[[int], float] | None = None
+    schedule: Callable[[int], float] | None = hyper(
+        None, words="Multiplier of the rate: a function of the step t = 1, 2, ..."
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A subclass without fields of its own (the oracle makes thousands) has its base's; a copy, its own.
+        if inspect.get_annotations(cls) and "__dataclass_fields__" not in cls.__dict__:
+            dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
         check_hyperparameters(self)
@@ -73,7 +86,6 @@ class Method:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class GradientMethod(Method):
     """A method that needs one gradient a step, at the current point."""
 
@@ -81,18 +93,37 @@ class GradientMethod(Method):
         """Ask for the gradient at `x` and update."""
         return self.update(x, oracle.grad(x), s)
 
+    def active_slots(self) -> tuple[str, ...]:
+        """Return the names of the state arrays in use."""
+        return ()
 
-@dataclass(frozen=True, kw_only=True)
+    def check_state(self, s: State) -> None:
+        """Raise unless `s` has what a state of this method has."""
+        t, slots = s.get("t") if isinstance(s, dict) else None, self.active_slots()
+        if type(t) is not int or t < 0 or not all(slot in s for slot in slots):
+            got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
+            wanted = ", ".join(("t, the steps made", *slots))
+            raise ArgumentTypeError(
+                f"s: wanted a state of {self.registered_name or type(self).__name__} ({wanted}), from init or the"
+                f" last update; got {got}" + (f", t = {t!r}" if t is not None else "")
+            )
+
+
 class LeafRule(GradientMethod):
-    """A method that treats every named array alike and apart, by one rule.
+    """Applies one rule to each named array separately.
 
-    A subclass names its `slots` (state arrays), gives the step's numbers in `scalars` and the formula
-    in `rule`. Here the rule sees whole arrays, so that it may use norms and products. `given` names
-    what the step is fed with: the gradient, and whatever else `advance` is called with.
+    A subclass names its `slots` (state arrays) and gives the formula in `rule`. Here the rule sees whole
+    arrays, so that it may use norms and products. `given` names what the step is fed with: the gradient,
+    and whatever else `advance` is called with.
+
+    The rule's first parameters are x, what is given, and the slots in use. The others are numbers, filled
+    by name (`numbers`): from `scalars`, which holds only what is no hyperparameter (corrected rates,
+    ``1 - beta``), or else from the method: its hyperparameters, and `lr`, the rate of the step.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
     given: ClassVar[tuple[str, ...]] = ("g",)
+    elementwise: ClassVar[bool] = False
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the slots in use; a subclass drops those that its switches leave idle."""
@@ -107,11 +138,40 @@ class LeafRule(GradientMethod):
         return {}
 
     def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
-        """Return the step's numbers, in the order of the rule's last arguments."""
-        raise NotImplementedError
+        """Return the numbers of step `t` that are no hyperparameters, by the names that the rule has for them."""
+        return {}
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the formula: ``(x, *given, *slots, *scalars) -> (x, *slots)``."""
+    def number(self, name: str, t: int) -> float:
+        """Return the number that a rule calls `name`, which neither `scalars` nor a hyperparameter is."""
+        if name == "lr":
+            return self.rate(t)
+        raise AttributeError(
+            f"{type(self).__name__}.rule has a parameter {name!r}, which is neither a slot, nor a number of scalars,"
+            " nor a hyperparameter"
+        )
+
+    def numbers(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
+        """Return all numbers of step `t`, in the order of the rule's parameters."""
+        own, fields = self.scalars(t, carried), self.__dict__
+        return {
+            name: own[name] if name in own
+            else fields[name] if name in fields and name != "lr" else self.number(name, t)
+            for name in self._wanted()
+        }  # fmt: skip
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Return the names of the rule's numbers: its parameters but for the arrays."""
+        # Kept beside the class that it was read from: the oracle changes the class of copies.
+        kept = self.__dict__.get("_names")
+        if kept is None or kept[0] is not type(self):
+            code = self.rule(np).__code__
+            arrays = 1 + len(self.given) + len(self.active_slots())
+            kept = type(self), code.co_varnames[arrays : code.co_argcount]
+            object.__setattr__(self, "_names", kept)
+        return kept[1]
+
+    def rule(self, xp: Namespace) -> Any:
+        """Return the formula: ``(x, *given, *slots, *numbers) -> (x, *slots)``."""
         raise NotImplementedError
 
     def init(self, x: Params) -> State:
@@ -157,10 +217,15 @@ class LeafRule(GradientMethod):
         self, x: Params, given: tuple[Params, ...], s: State, *, donate: bool = False
     ) -> tuple[Params, State]:
         """Apply the rule to every leaf, fed with `given` (each like x)."""
+        slots = self.active_slots()
+        self.check_state(s)
         t = s["t"] + 1
         carried = self.carry(t, s)
-        scalars = list(self.scalars(t, carried).values())
-        slots = self.active_slots()
+        numbers = self.numbers(t, carried)
+        if 0.0 < numbers.get("eps", 1.0) < SMALL_EPS:
+            # An eps that the dtype cannot hold would be zero, and zero over zero not a number.
+            numbers["eps"] = max(numbers["eps"], smallest(x[next(iter(x))] if isinstance(x, dict) else x))
+        scalars = list(numbers.values())
         parts = (x, *given, *map(s.__getitem__, slots))
         if isinstance(x, dict):
             n = len(x)
@@ -174,21 +239,19 @@ class LeafRule(GradientMethod):
         return engines.engine("array")(self, arrays, leaves, scalars, donate)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Elementwise(LeafRule):
     """A leaf rule in which no element looks at another: it runs on every engine.
 
     The rule may use arithmetic, comparisons, ``xp.sqrt``, ``xp.abs``, ``xp.maximum``, ``xp.minimum``,
-    ``xp.where``, ``xp.sign``, ``xp.exp`` … and helper functions of its arguments; no numeric literals
-    (they would widen float32 in a compiled loop): numbers come from `scalars`.
-
-    Parameters
-    ----------
-    engine : {"array", "numba", "cupy"}
-        What runs the rule. ``numba`` takes NumPy arrays, ``cupy`` CuPy arrays.
+    ``xp.where``, ``xp.sign``, ``xp.exp`` … and helper functions of its arguments. Literals are written as
+    floats (``2.0 * x``): the compiled engines give them the array's dtype. ``1 - beta`` is a number of the
+    step, since float32 would lose it.
     """
 
-    engine: str = hyper("array", engines.ENGINES)
+    elementwise: ClassVar[bool] = True
+    engine: str = hyper(
+        "array", engines.ENGINES, "What runs the rule: numba takes NumPy arrays, cupy CuPy arrays."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -245,7 +245,7 @@ class Oracle:
 
 
 class GradientsAt(Oracle):
-    """An oracle whose gradient is another function's, for wrappers; all else is the inner oracle's.
+    """An oracle for wrappers: `grad` calls the wrapper's function; everything else goes to the inner oracle.
 
     Parameters
     ----------

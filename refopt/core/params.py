@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, is_array, like, namespace, to_numpy
+from refopt.core.arrays import (
+    Array,
+    all_finite,
+    check_array,
+    detached,
+    is_array,
+    like,
+    namespace,
+    safe_root,
+    to_numpy,
+)
 from refopt.core.errors import ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
 
 Params = Any  # Array | dict[str, Array]
@@ -29,6 +39,16 @@ def map_leaves(fn: Callable[..., Array], x: Params, *others: Params) -> Params:
     if not isinstance(x, dict):
         return fn(x, *others)
     return {k: fn(v, *(o[k] for o in others)) for k, v in x.items()}
+
+
+def copied(x: Params) -> Params:
+    """Return a copy: of what is kept while others may write into it."""
+    return map_leaves(lambda a: namespace(a).asarray(a, copy=True), x)
+
+
+def without_graph(x: Params) -> Params:
+    """Return parameters without torch's graph of them (`refopt.core.arrays.detached`)."""
+    return map_leaves(detached, x)
 
 
 def zeros_like(x: Params) -> Params:
@@ -64,7 +84,13 @@ def dot(x: Params, y: Params) -> float:
 
 def norm(x: Params) -> float:
     """Return the Euclidean norm over all leaves, as a Python float."""
-    return math.sqrt(dot(x, x))
+    first = next(iter(leaves(x).values()))
+
+    def squares(unit: float) -> float:
+        part = x if unit == 1.0 else map_leaves(lambda a: a / unit, x)
+        return dot(part, part)
+
+    return safe_root(squares, lambda: max_abs(x), first.dtype, namespace(first))
 
 
 def max_abs(x: Params) -> float:
@@ -123,7 +149,7 @@ def check_start(x: Any, name: str = "x0") -> Params:
     for key, leaf in out.items():
         if math.prod(leaf.shape) == 0:
             raise ShapeError(f"{name}{f'[{key!r}]' if key else ''}: is empty, shape {tuple(leaf.shape)}")
-    return rebuild(x if isinstance(x, dict) else None, out)
+    return rebuild(x if isinstance(x, dict) else None, {k: detached(v) for k, v in out.items()})
 
 
 def _is_like(value: Any, leaf: np.ndarray) -> bool:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.hyper import check_known
+from refopt.core.index import ROOMS, default_kind, index
 
 KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
 EVIDENCE_KINDS = ("parity", "claim", "identity")
-
-# The rooms that hold methods; everything registered lives in a module below one of them.
-ROOMS = (
-    "optimizers", "wrappers", "schedules", "curvature", "matrix", "linear", "transport", "bilevel",
-    "estimators", "aggregators", "diagnostics", "problems",
-)  # fmt: skip
+# Collected from the tests that give it: `python -m tests.evidence`.
+EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,6 @@ class Source:
         Stable citation key, ``firstauthor-year-word``.
     authors, title : str
         As printed on the paper.
-    year : int
     arxiv, doi, url : str, optional
         At least one way to find it, unless `venue` names a place in print.
     venue : str, optional
@@ -43,12 +44,20 @@ class Source:
 
     key: str
     authors: str
-    year: int
     title: str
     arxiv: str | None = None
     doi: str | None = None
     url: str | None = None
     venue: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z]+-\d{4}-[a-z0-9]+", self.key):
+            raise ArgumentError(f"key: wanted firstauthor-year-word, got {self.key!r}")
+
+    @property
+    def year(self) -> int:
+        """The year in the key."""
+        return int(self.key.split("-")[1])
 
     def __str__(self) -> str:
         places = [
@@ -70,7 +79,7 @@ class Evidence:
     what : str
         One sentence with the figure.
     test : str
-        The pytest node id from the repository's root, ``tests/claims/test_adam.py::test_step_bound``.
+        The pytest node id from the repository's root, ``tests/methods/test_adam.py::test_step_bound``.
     """
 
     kind: str
@@ -112,14 +121,32 @@ class Entry:
     where: str
     needs: tuple[str, ...]
     dialects: Mapping[str, Dialect]
-    evidence: tuple[Evidence, ...]
     also: tuple[Source, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What shows that it is right, parity first."""
+        return evidence().get(self.name, ())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a name: it is looked up again where it is loaded."""
+        return entry, (self.name,)
 
     @property
     def summary(self) -> str:
         """The docstring's first line."""
         return (self.obj.__doc__ or "").strip().split("\n", 1)[0]
+
+
+@functools.cache
+def evidence() -> dict[str, tuple[Evidence, ...]]:
+    """Return all evidence by name, in the order of `EVIDENCE_KINDS`."""
+    found: dict[str, list[Evidence]] = {}
+    for line in EVIDENCE.read_text(encoding="utf-8").splitlines() if EVIDENCE.is_file() else ():
+        name, kind, test, what = line.split("\t")
+        found.setdefault(name, []).append(Evidence(kind, what, test))
+    return {k: tuple(sorted(v, key=lambda e: EVIDENCE_KINDS.index(e.kind))) for k, v in found.items()}
 
 
 _entries: dict[str, Entry] = {}
@@ -130,12 +157,11 @@ T = TypeVar("T")
 def register(
     name: str,
     *,
-    kind: str,
+    kind: str | None = None,
     source: Source,
     where: str,
     needs: tuple[str, ...] | None = None,
     dialects: Mapping[str, Dialect] | None = None,
-    evidence: tuple[Evidence, ...] = (),
     also: tuple[Source, ...] = (),
     **extra: Any,
 ) -> Callable[[T], T]:
@@ -145,8 +171,8 @@ def register(
     ----------
     name : str
         The catalogue's name, lower case with hyphens.
-    kind : str
-        One of `KINDS`.
+    kind : str, optional
+        One of `KINDS`. A method class of the wrappers' room is a wrapper, any other an optimizer.
     source : Source
         The paper.
     where : str
@@ -154,20 +180,20 @@ def register(
     needs : tuple of str
         Capabilities of a problem that it asks for; an optimizer's default is ``("grad",)``.
     dialects : dict of str to Dialect
-        Named settings; ``"paper"`` (no settings) is always there.
-    evidence : tuple of Evidence
+        Named settings; ``"paper"`` (no settings) is always there. Below a method's rule, `dialect` adds one.
     also : tuple of Source
         Further papers the text leans on.
     extra
         Facts that one kind of test or benchmark reads, such as ``state_copies=2``.
     """
-    if kind not in KINDS:
-        raise ArgumentError(f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}")
-    if needs is None:
-        needs = ("grad",) if kind in ("optimizer", "wrapper") else ()
+    check_kind(kind)
     every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
 
     def add(obj: T) -> T:
+        of_kind = kind or default_kind(obj.__module__)
+        wanted = needs
+        if wanted is None:
+            wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
         old = _entries.get(name)
         place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
         if old is not None and place != (old.obj.__module__, old.obj.__qualname__):
@@ -175,20 +201,49 @@ def register(
                 f"name: {name!r} is registered already, by {old.obj.__module__}.{old.obj.__qualname__}"
             )
         _entries[name] = Entry(
-            name, kind, obj, source, where, needs, MappingProxyType(every), evidence, also,
+            name, of_kind, obj, source, where, wanted, MappingProxyType(every), also,
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):
             obj.registered_name = name  # type: ignore[attr-defined]
-            if kind in ("optimizer", "wrapper"):
-                obj.own_needs = needs  # type: ignore[attr-defined]
+            if of_kind in ("optimizer", "wrapper"):
+                obj.own_needs = wanted  # type: ignore[attr-defined]
+        obj.__doc__ = completed(obj, (source, *also), where)
         return obj
 
     return add
 
 
+def dialect(method: type, name: str, library: str, note: str = "", /, **settings: Any) -> None:
+    """Add a dialect to a registered method: what an implementation chose otherwise than the paper.
+
+    Parameters
+    ----------
+    method : type
+        The registered class.
+    name : str
+        ``"torch"``, ``"optax"``, ``"official"``, …
+    library : str
+        Whose choice it is, with the version it was read in.
+    note : str
+        What differs, in words.
+    **settings
+        The hyperparameters that differ from the paper's defaults.
+
+    Raises
+    ------
+    HyperparameterError
+        A setting that the method does not have.
+    """
+    registered = method.registered_name  # type: ignore[attr-defined]
+    check_known(method, settings, f"{registered}, dialect {name!r},")
+    old = _entries[registered]
+    dialects = MappingProxyType({**old.dialects, name: Dialect(settings, library, note)})
+    _entries[registered] = replace(old, dialects=dialects)
+
+
 def _discover() -> None:
-    """Import every module of the rooms once, so that their decorators run."""
+    """Import every module of the rooms once: for what looks at all names."""
     global _discovered
     if _discovered:
         return
@@ -202,6 +257,14 @@ def _discover() -> None:
             continue
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
+
+
+def check_kind(kind: str | None) -> None:
+    """Raise unless `kind` is None or one of `KINDS`."""
+    if kind is not None and kind not in KINDS:
+        raise ArgumentError(
+            f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
+        )
 
 
 def methods(kind: str | None = None) -> list[Entry]:
@@ -228,10 +291,7 @@ def methods(kind: str | None = None) -> list[Entry]:
     >>> "adam" in [m.name for m in refopt.methods(kind="optimizer")]
     True
     """
-    if kind is not None and kind not in KINDS:
-        raise ArgumentError(
-            f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
-        )
+    check_kind(kind)
     _discover()
     return sorted((e for e in _entries.values() if kind in (None, e.kind)), key=lambda e: e.name)
 
@@ -245,7 +305,12 @@ def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"name: wanted a str, got {type(name).__qualname__}")
-    _discover()
+    row = index().get(name)
+    if name not in _entries and row is not None:
+        importlib.import_module(row.module)
+    if name not in _entries:
+        # Not in the index, or no longer where it says: a file that was just written.
+        _discover()
     found = _entries.get(name)
     if found is None:
         known = [e.name for e in _entries.values() if kinds is None or e.kind in kinds]

@@ -11,7 +11,7 @@ from refopt.core.arrays import Array, like, namespace, to_numpy
 from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.core.rng import generator
 from refopt.linear.operators import inner, is_complex, linear_system, vector_norm
@@ -19,14 +19,12 @@ from refopt.linear.operators import inner, is_complex, linear_system, vector_nor
 HONG = Source(
     "hong-2023-constrained",
     "I. Hong, S. Na, M. W. Mahoney, M. Kolar",
-    2023,
     "Constrained Optimization via Exact Augmented Lagrangian and Randomized Iterative Sketching",
     arxiv="2305.18379",
 )
 GOWER = Source(
     "gower-2015-randomized",
     "R. M. Gower, P. Richtárik",
-    2015,
     "Randomized Iterative Methods for Linear Systems",
     arxiv="1506.03296",
 )
@@ -94,19 +92,6 @@ def _twenty_passes(n: int, size: int) -> Callable[[], LinearResult]:
             "unverified by a run (Julia): rows drawn uniformly",
         )
     },
-    evidence=(
-        Evidence(
-            "identity",
-            "each pass is the projection onto {y: S^T K y = S^T b} to 1e-12; exact in one pass for a full"
-            " sketch; cyclic rows are Kaczmarz's method",
-            "tests/identities/test_linear_stationary.py::test_sketch_projection",
-        ),
-        Evidence(
-            "claim",
-            "mean squared error over 300 runs within (1 - s_min^2 / |K|_F^2)^t for rows drawn by their norms",
-            "tests/claims/test_linear_stationary.py::test_sketch_rate",
-        ),
-    ),
 )
 def iterative_sketching(
     A: Any,
@@ -162,11 +147,6 @@ def iterative_sketching(
     -----
     The authors' code starts with the residual's sign reversed, so its first pass goes away from the
     solution; that is not followed here.
-
-    References
-    ----------
-    Hong, Na, Mahoney, Kolar (2023), arXiv:2305.18379. Gower, Richtárik (2015), Randomized Iterative
-    Methods for Linear Systems, arXiv:1506.03296.
 
     Examples
     --------

@@ -11,7 +11,15 @@ import array_api_compat
 import numpy as np
 import scipy.sparse
 
-from refopt.core.arrays import Array, check_array, check_square, check_symmetric, is_array, namespace
+from refopt.core.arrays import (
+    Array,
+    check_array,
+    check_square,
+    check_symmetric,
+    is_array,
+    namespace,
+    safe_root,
+)  # fmt: skip
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
 from refopt.core.rng import generator
 
@@ -49,8 +57,22 @@ def real_part(value: Array) -> float:
 
 
 def vector_norm(x: Array) -> float:
-    """Return the Euclidean norm of a real or complex vector as a Python float."""
-    return math.sqrt(real_part(inner(x, x)))
+    """Return the Euclidean norm of a real or complex vector as a Python float, free of over- and underflow."""
+    return safe_root(
+        lambda unit: real_part(inner(x, x) if unit == 1.0 else inner(x / unit, x / unit)),
+        lambda: float(namespace(x).max(namespace(x).abs(x))),
+        x.dtype,
+        namespace(x),
+    )
+
+
+def unit_of(b: Array) -> float:
+    """Return the power of two in which a right side's squares keep to its dtype: 1 unless b is extreme."""
+    xp = namespace(b)
+    top = float(xp.max(xp.abs(b)))
+    reach = math.frexp(float(xp.finfo(b.dtype).max))[1] // 4
+    power = math.frexp(top)[1] if top > 0.0 else 0
+    return 1.0 if abs(power) <= reach else 2.0 ** (power - 1)
 
 
 def is_complex(x: Any) -> bool:

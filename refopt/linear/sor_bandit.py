@@ -10,14 +10,13 @@ import numpy as np
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.rng import generator
 from refopt.linear.sor import KHODAK, sor
 
 ZIMMERT = Source(
     "zimmert-2021-tsallis",
     "J. Zimmert, Y. Seldin",
-    2021,
     "Tsallis-INF: An Optimal Algorithm for Stochastic and Adversarial Bandits",
     arxiv="1807.07623",
 )
@@ -230,19 +229,6 @@ class BanditResult:
             "unverified by a run (MATLAB): 20 Newton steps from -1, which miss the normalisation later on",
         )
     },
-    evidence=(
-        Evidence(
-            "claim",
-            "sublinear regret: over 3000 rounds less than 0.6 of the rate of the first 375",
-            "tests/claims/test_linear_stationary.py::test_bandit_regret",
-        ),
-        Evidence(
-            "identity",
-            "the Tsallis distribution sums to 1 to 1e-12 and meets its optimality conditions to 1e-9;"
-            " the official normaliser's does not",
-            "tests/identities/test_linear_stationary.py::test_tsallis_optimality",
-        ),
-    ),
 )
 def sor_bandit(
     systems: Iterable[tuple[Any, Any]],

@@ -11,7 +11,7 @@ import numpy as np
 from refopt.core.arrays import Array, like, namespace, to_numpy
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
 from refopt.core.rng import generator
 from refopt.linear.operators import Operator, linear_system, vector_norm
@@ -19,7 +19,6 @@ from refopt.linear.operators import Operator, linear_system, vector_norm
 AIFER = Source(
     "aifer-2023-thermodynamic",
     "M. Aifer, K. Donatella, M. H. Gordon, S. Duffield, T. Ahle, D. Simpson, G. E. Crooks, P. J. Coles",
-    2023,
     "Thermodynamic Linear Algebra",
     arxiv="2308.05660",
 )
@@ -27,7 +26,6 @@ AIFER = Source(
 DONATELLA = Source(
     "donatella-2024-thermodynamic",
     "K. Donatella, S. Duffield, M. Aifer, D. Melanson, G. Crooks, P. J. Coles",
-    2024,
     "Thermodynamic Natural Gradient Descent",
     arxiv="2405.13817",
 )
@@ -46,24 +44,6 @@ DONATELLA = Source(
             "unit noise covariance a time, and the start is part of the average",
         )
     },
-    evidence=(
-        Evidence(
-            "parity",
-            "thermox's solve with the same normal numbers, a diagonal A, 200 samples, both starts, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[thermodynamic-thermox]",
-        ),
-        Evidence(
-            "claim",
-            "mean squared error of the average within 15 % of 2 tr(A^-2) / (beta T) over 300 runs",
-            "tests/claims/test_linear_stationary.py::test_thermal_error",
-        ),
-        Evidence(
-            "identity",
-            "Euler's stationary covariance is [A (I - h A / 2)]^-1 / beta, the exact step's A^-1 / beta"
-            " (40000 states, within 6 %); without noise it is Richardson's iteration to 1e-13",
-            "tests/identities/test_linear_stationary.py::test_thermal_covariance",
-        ),
-    ),
 )
 def thermodynamic(
     A: Any,
@@ -125,10 +105,6 @@ def thermodynamic(
         ``method="euler"`` with ``dt >= 2 / lambda_max``, where the process has no stationary law.
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         As `refopt.linear.conjugate_gradient.cg`; A not positive definite; complex data.
-
-    References
-    ----------
-    Aifer et al. (2023), Thermodynamic Linear Algebra, arXiv:2308.05660.
 
     Examples
     --------

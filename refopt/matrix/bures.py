@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, check_array, namespace
 from refopt.core.errors import ShapeError
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.matrix.common import (
     adjoint,
     check_like,
@@ -23,7 +23,6 @@ from refopt.matrix.square_root import psd_eigh, sqrtm_eigh
 BRECHET_2023 = Source(
     key="brechet-2023-critical",
     authors="P. Bréchet, K. Papagiannouli, J. An, G. Montúfar",
-    year=2023,
     title="Critical Points and Convergence Analysis of Generative Deep Linear Networks Trained with"
     " Bures-Wasserstein Loss",
     arxiv="2303.03027",
@@ -32,7 +31,6 @@ BRECHET_2023 = Source(
 BHATIA_2019 = Source(
     key="bhatia-2019-bures",
     authors="R. Bhatia, T. Jain, Y. Lim",
-    year=2019,
     title="On the Bures-Wasserstein distance between positive definite matrices",
     venue="Expositiones Mathematicae 37(2), 165-191",
 )
@@ -51,14 +49,6 @@ def two_roots(A: Array, name: str = "A") -> tuple[Array, Array]:
     source=BRECHET_2023,
     where="the Bures-Wasserstein loss",
     also=(BHATIA_2019,),
-    evidence=(
-        Evidence("parity", "POT's bures_distance, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[bures-wasserstein-distance-pot]"),
-        Evidence("identity", "its square is tr A + tr B - 2 tr (A^{1/2} B A^{1/2})^{1/2}, to 1e-12",
-                 "tests/identities/test_bures.py::test_distance_formulas"),
-        Evidence("claim", "rank-r minimisers leave sum_{i>r} (sqrt(l_i) - sqrt(tau))^2, to 1e-12",
-                 "tests/claims/test_bures.py::test_low_rank_minimisers"),
-    ),
 )  # fmt: skip
 def bures_wasserstein_distance(A: Array, B: Array, *, squared: bool = False) -> Array:
     """Return the Bures-Wasserstein distance of positive semidefinite `A` and `B`.
@@ -95,10 +85,6 @@ def bures_wasserstein_distance(A: Array, B: Array, *, squared: bool = False) -> 
     -----
     Defined for all positive semidefinite pairs; the gradient in A needs A definite. The Wasserstein-2
     distance of the centred Gaussians with these covariances.
-
-    References
-    ----------
-    P. Bréchet et al. (2023), ICML, arXiv:2303.03027. R. Bhatia, T. Jain, Y. Lim (2019), Expo. Math. 37(2).
 
     Examples
     --------

@@ -9,13 +9,12 @@ import numpy as np
 
 from refopt.core.arrays import Array, check_array, check_square, like, namespace, to_numpy
 from refopt.core.errors import ArgumentError, ConvergenceError, DtypeError, ShapeError
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.matrix.common import check_count, check_number, epsilon
 
 CASENAVE_2017 = Source(
     key="casenave-2017-nonintrusive",
     authors="F. Casenave, N. Akkari, A. Charles, C. Rey",
-    year=2017,
     title="Nonintrusive approximation of parametrized limits of matrix power algorithms - application to"
     " matrix inverses and log-determinants",
     arxiv="1710.02488",
@@ -188,12 +187,6 @@ def _combine(weights: Array, matrices: Array) -> Array:
     kind="matfun",
     source=CASENAVE_2017,
     where="the abstract's approximation of inverses; the paper's text was not at hand",
-    evidence=(
-        Evidence("identity", "exact at the nodes; weights sum to 1; all monomials make powers to K exact: to 1e-12",
-                 "tests/identities/test_eim.py::test_powers_are_exact"),
-        Evidence("claim", "the error stays within the a-posteriori bound at 20 queries and falls as degree and rank rise together, in two families",
-                 "tests/claims/test_eim.py::test_error_within_bound"),
-    ),
 )  # fmt: skip
 def inverse_eim(
     terms: Array, training: Array, query: Array, *, degree: int = 8, rank: int = 40, tol: float = 0.0
@@ -242,10 +235,6 @@ def inverse_eim(
     reconstruction from the paper's abstract: the set of monomials, the maximum norm of the greedy, its ties
     (first node, then first monomial) and the bound are choices of this implementation.
 
-    References
-    ----------
-    F. Casenave, N. Akkari, A. Charles, C. Rey (2017), arXiv:1710.02488.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -290,12 +279,6 @@ def inverse_eim_vjp(
     kind="matfun",
     source=CASENAVE_2017,
     where="the abstract's approximation of log-determinants; the paper's text was not at hand",
-    evidence=(
-        Evidence("identity", "exact at the nodes (to 1e-12); c A shifts it by n ln c, and diagonals have a closed form (to 1e-11)",
-                 "tests/identities/test_eim.py::test_logdet"),
-        Evidence("claim", "the error stays within the a-posteriori bound at 20 queries and falls as degree and rank rise together, in two families",
-                 "tests/claims/test_eim.py::test_error_within_bound"),
-    ),
 )  # fmt: skip
 def logdet_eim(
     terms: Array, training: Array, query: Array, *, degree: int = 8, rank: int = 40, tol: float = 0.0
@@ -339,10 +322,6 @@ def logdet_eim(
     Notes
     -----
     Converges as `inverse_eim` does, of which its notes hold too.
-
-    References
-    ----------
-    F. Casenave, N. Akkari, A. Charles, C. Rey (2017), arXiv:1710.02488.
 
     Examples
     --------

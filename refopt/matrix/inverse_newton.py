@@ -7,7 +7,7 @@ from typing import Any
 
 from refopt.core.arrays import Array, check_array, like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     adjoint,
     check_choice,
@@ -20,7 +20,6 @@ from refopt.matrix.common import (
 FU_2023 = Source(
     key="fu-2023-transformers",
     authors="D. Fu, T. Chen, R. Jia, V. Sharan",
-    year=2023,
     title="Transformers Learn Higher-Order Optimization Methods for In-Context Learning: A Study with"
     " Linear Models",
     arxiv="2310.17086",
@@ -28,7 +27,6 @@ FU_2023 = Source(
 BEN_ISRAEL_1965 = Source(
     key="benisrael-1965-iterative",
     authors="A. Ben-Israel",
-    year=1965,
     title="An iterative method for computing the generalized inverse of an arbitrary matrix",
     venue="Mathematics of Computation 19",
 )
@@ -72,16 +70,6 @@ def _start(A: Array, alpha: Any) -> Array:
             "the paper states alpha = 2 / ||S S^T||_2, an endpoint at which the leading direction is lost",
         )
     },
-    evidence=(
-        Evidence("parity", "the authors' newton_inv after 1, 3, 6 and 12 steps, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[inverse-newton-official]"),
-        Evidence("identity", "I - A X_k = (I - A X_0)^(2^k) (order 3: R_{k+1} = R_k^3 (3 I + R_k) / 4), to 1e-12",
-                 "tests/identities/test_inverse.py::test_residual_powers"),
-        Evidence("identity", "converged, it is scipy.linalg.pinv's inverse, rank deficient or not, to 1e-10",
-                 "tests/identities/test_inverse.py::test_pinv"),
-        Evidence("claim", "steps to a residual of 1e-9 sqrt(kappa), n = 20: 14, 20, 33, 46, 59 or one less for kappa = 10, 1e2, 1e4, 1e6, 1e8",
-                 "tests/claims/test_inverse.py::test_newton_inverse_step_counts"),
-    ),
 )  # fmt: skip
 def inverse_newton(
     A: Array,
@@ -130,10 +118,6 @@ def inverse_newton(
     Converges to the pseudo-inverse iff ``0 < alpha < 2 / ||A||_2^2``, in about ``2 log2(kappa) + 6`` steps,
     with an error near eps times the condition number. On a rank-deficient matrix rounding in the null space
     doubles at every step past convergence: ``full_rank=False`` stops in time. A zero matrix then gives zero.
-
-    References
-    ----------
-    D. Fu, T. Chen, R. Jia, V. Sharan (2023), arXiv:2310.17086. A. Ben-Israel (1965), Math. Comp. 19.
 
     Examples
     --------

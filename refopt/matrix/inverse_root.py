@@ -6,7 +6,7 @@ import numpy as np
 
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.errors import ArgumentError, ConvergenceError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     check_choice,
     check_count,
@@ -27,14 +27,12 @@ from refopt.matrix.square_root import psd_eigh
 ANIL_2020 = Source(
     key="anil-2020-scalable",
     authors="R. Anil, V. Gupta, T. Koren, K. Regan, Y. Singer",
-    year=2020,
     title="Scalable Second Order Optimization for Deep Learning",
     arxiv="2002.09018",
 )
 GUO_2006 = Source(
     key="guo-2006-schur",
     authors="C.-H. Guo, N. J. Higham",
-    year=2006,
     title="A Schur-Newton Method for the Matrix pth Root and its Inverse",
     venue="SIAM Journal on Matrix Analysis and Applications 28(3), 788-804",
 )
@@ -132,24 +130,6 @@ def _check(A: Array, p: int, ridge: float, rule: str, floor: float) -> Array:
             "the ridge is the optimizer's epsilon; without its shift of negative eigenvalues",
         ),
     },
-    evidence=(
-        Evidence("parity", "pytorch_optimizer's compute_power_schur_newton in float64, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-pytorch-optimizer]"),
-        Evidence("parity", "google-research's Shampoo with its own ridge, to 1e-9",
-                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-official]"),
-        Evidence("parity", "Meta's coupled Newton root, p = 1, 2, 4, 6, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-meta-newton]"),
-        Evidence("parity", "Meta's root by eigendecomposition, p = 1, 2, 4, 6, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-meta-eigen]"),
-        Evidence("parity", "google-research/precondition's own root, its ridge included, to 1e-9",
-                 "tests/parity/test_tapes.py::test_tape[inverse-pth-root-precondition]"),
-        Evidence("identity", "H^p D = I to 1e-9 for p = 1, 2, 3, 4, 6, 8 at condition number 1e3",
-                 "tests/identities/test_inverse.py::test_inverse_root_power"),
-        Evidence("identity", "p = 1 is the Newton inverse from the same start, step by step, to 1e-13 of its largest entry",
-                 "tests/identities/test_inverse.py::test_first_root_is_newton_inverse"),
-        Evidence("claim", "from condition number 1e2 to 1e6 it needs ln(1e4) / (p ln((p + 1) / p)) more steps, within one, for p = 1, 2, 4, 8",
-                 "tests/claims/test_inverse.py::test_root_step_counts"),
-    ),
 )  # fmt: skip
 def inverse_pth_root(
     A: Array,

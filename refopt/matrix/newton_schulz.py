@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ConvergenceError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     check_choice,
     check_count,
@@ -22,14 +22,12 @@ MOST_STEPS = 100
 HIGHAM_1997 = Source(
     key="higham-1997-stable",
     authors="N. J. Higham",
-    year=1997,
     title="Stable iterations for the matrix square root",
     venue="Numerical Algorithms 15, 227-242",
 )
 ISQRT = Source(
     key="li-2018-isqrt",
     authors="P. Li, J. Xie, Q. Wang, Z. Gao",
-    year=2018,
     title="Towards Faster Training of Global Covariance Pooling Networks by Iterative Matrix Square Root"
     " Normalization",
     arxiv="1712.01034",
@@ -93,16 +91,6 @@ def coupled_iteration(Y: Array, steps: int | None) -> tuple[Array, Array]:
             "the iSQRT-COV layer in KingJamesSong/FastDifferentiableMatSqrt",
         )
     },
-    evidence=(
-        Evidence("parity", "the authors' layer, 2, 3, 5 and 7 steps, its backward pass too, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-newton-schulz-official]"),
-        Evidence("identity", "after N steps it is sqrt(lambda) h_N on the eigenvalues, to 1e-12",
-                 "tests/identities/test_roots.py::test_newton_schulz_scalar"),
-        Evidence("identity", "converged, it is scipy.linalg.sqrtm's root, to 1e-12 at condition number 1e4",
-                 "tests/identities/test_roots.py::test_square_and_scipy"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
-                 "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
-    ),
 )  # fmt: skip
 def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "frobenius") -> Array:
     """Return the square root of `A` by the coupled Newton-Schulz iteration: matrix products only.
@@ -142,10 +130,6 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
     definite A. About ``ln(sqrt(c / lambda_min)) / ln 1.5 + 4`` steps; the attainable error of the root is
     near ``eps sqrt(kappa)``.
 
-    References
-    ----------
-    P. Li, J. Xie, Q. Wang, Z. Gao (2018), arXiv:1712.01034. N. J. Higham (1997), Numerical Algorithms 15.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -164,14 +148,6 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
     source=HIGHAM_1997,
     where="the coupled Newton-Schulz iteration, sequence Z",
     also=(ISQRT,),
-    evidence=(
-        Evidence("identity", "after N steps it is h_N / lambda^{1/2} on the eigenvalues, to 1e-12",
-                 "tests/identities/test_roots.py::test_newton_schulz_scalar"),
-        Evidence("identity", "converged, Z A Z = I to 1e-10 at condition number 1e4",
-                 "tests/identities/test_roots.py::test_inverse_roots_converged"),
-        Evidence("claim", "the residual squares at every step (e <- e^2 (3 + e) / 4, to 1e-13)",
-                 "tests/claims/test_roots.py::test_newton_schulz_quadratic"),
-    ),
 )  # fmt: skip
 def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "frobenius") -> Array:
     """Return the inverse square root of `A` by the coupled Newton-Schulz iteration.
@@ -207,10 +183,6 @@ def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str =
     -----
     Converges for eigenvalues of ``A / c`` in (0, 3). At equal N its relative error is that of the root on
     the smallest eigenvalues, so ``kappa^{1/2}`` larger in norm.
-
-    References
-    ----------
-    N. J. Higham (1997). Stable iterations for the matrix square root. Numerical Algorithms 15, 227-242.
 
     Examples
     --------

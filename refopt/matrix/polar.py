@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from refopt.core.arrays import Array, all_finite, check_array, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     adjoint,
     check_choice,
@@ -25,21 +25,18 @@ from refopt.matrix.products import gram, product, squared
 JORDAN = Source(
     key="jordan-2024-muon",
     authors="K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, J. Bernstein",
-    year=2024,
     title="Muon: An optimizer for hidden layers in neural networks",
     url="https://kellerjordan.github.io/posts/muon/",
 )
 POLAR_EXPRESS = Source(
     key="amsel-2025-polar",
     authors="N. Amsel, D. Persson, C. Musco, R. M. Gower",
-    year=2025,
     title="The Polar Express: Optimal matrix sign methods and their application to the Muon algorithm",
     arxiv="2505.16932",
 )
 CANS = Source(
     key="grishina-2025-cans",
     authors="E. Grishina, M. Smirnov, M. Rakhuba",
-    year=2025,
     title="Accelerating Newton-Schulz iteration for orthogonalization via Chebyshev-type polynomials",
     arxiv="2506.10935",
 )
@@ -63,22 +60,6 @@ def _divisor(A: Array, factor: float, eps: float, eps_rule: str) -> Array:
         "torch": Dialect({"eps_rule": "clamp"}, "torch 2.13", "the norm is clamped at eps, nothing is added"),
         "optax": Dialect({"eps": 1e-8}, "optax 0.2.8"),
     },
-    evidence=(
-        Evidence("parity", "optax's orthogonalization in float64, five steps, to 1e-12 of the largest entry",
-                 "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-optax]"),
-        Evidence("parity", "torch's function without its cast to bfloat16, matrices below eps too, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-torch]"),
-        Evidence("parity", "pytorch_optimizer's two schedules with the clamped norm in float64, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[polar-newton-schulz-pytorch-optimizer]"),
-        Evidence("claim", "singular values in [0.01, 1] land in [0.6818, 1.1344] after five steps",
-                 "tests/claims/test_polar.py::test_jordan_interval"),
-        Evidence("claim", "the published list of Polar Express is regenerated to 1e-10",
-                 "tests/claims/test_polar.py::test_polar_express_list"),
-        Evidence("identity", "on singular values it is the composed scalar polynomial, to 1e-11 after six steps of every schedule",
-                 "tests/identities/test_polar.py::test_scalar_polynomial"),
-        Evidence("identity", "the cubic converges to scipy.linalg.polar's factor, to 1e-13",
-                 "tests/identities/test_polar.py::test_converges_to_polar_factor"),
-    ),
 )  # fmt: skip
 def polar_newton_schulz(
     A: Array,
@@ -134,11 +115,6 @@ def polar_newton_schulz(
     ``"cubic"`` and ``"quintic"`` converge for every ``sigma > 0``, quadratically and cubically at the end
     and by factors 3/2 and 15/8 a step while sigma is small. ``"jordan"`` never converges: its fixed points
     0.868026 and 1.263729 repel, and after 5 steps sigma in [0.01, 1] lies in [0.6818, 1.1344].
-
-    References
-    ----------
-    Jordan et al. (2024), Muon. Amsel et al. (2025), arXiv:2505.16932, Algorithm 1. Grishina et al. (2025),
-    arXiv:2506.10935.
 
     Examples
     --------

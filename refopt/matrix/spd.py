@@ -6,7 +6,7 @@ import math
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.matrix.common import (
     check_hermitian,
     check_like,
@@ -22,7 +22,6 @@ from refopt.matrix.square_root import psd_eigh
 WANG_2025 = Source(
     key="wang-2025-normalize",
     authors="R. Wang, S. Jin, Z. Chen, X. Luo, X.-J. Wu",
-    year=2025,
     title="Learning to Normalize on the SPD Manifold under Bures-Wasserstein Geometry",
     arxiv="2504.00660",
     venue="CVPR 2025",
@@ -34,12 +33,6 @@ WANG_2025 = Source(
     kind="matfun",
     source=WANG_2025,
     where="the LogEig layer",
-    evidence=(
-        Evidence("identity", "scipy.linalg.logm, exp(log A) = A, log det A = tr log A, to 1e-12",
-                 "tests/identities/test_spd.py::test_log"),
-        Evidence("claim", "the derivative at I is E, off the diagonal too; finite at repeated eigenvalues",
-                 "tests/claims/test_spd.py::test_derivatives_at_repeated_eigenvalues"),
-    ),
 )  # fmt: skip
 def spd_log(A: Array) -> Array:
     """Return the principal logarithm of `A`: ``Q diag(ln lambda) Q*``.
@@ -69,10 +62,6 @@ def spd_log(A: Array) -> Array:
     No iteration: defined for every positive definite matrix; the error is about eps times the condition
     number, absolute, along the smallest eigenvalue. Nothing is clamped: a layer that wants eigenvalues cut
     off from below cuts them before.
-
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
 
     Examples
     --------
@@ -114,14 +103,6 @@ def _symmetric_eigh(X: Array) -> tuple[Array, Array]:
     kind="matfun",
     source=WANG_2025,
     where="the exponential of a symmetric matrix (ExpEig)",
-    evidence=(
-        Evidence("parity", "torch.matrix_exp, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[spd-exp-torch]"),
-        Evidence("identity", "scipy.linalg.expm and expm_frechet, exp(X) exp(-X) = I, to 1e-12",
-                 "tests/identities/test_spd.py::test_exp"),
-        Evidence("claim", "the derivative at 0 is E, off the diagonal too; finite at repeated eigenvalues",
-                 "tests/claims/test_spd.py::test_derivatives_at_repeated_eigenvalues"),
-    ),
 )  # fmt: skip
 def spd_exp(X: Array) -> Array:
     """Return the exponential of a symmetric (Hermitian) matrix: ``Q diag(e^lambda) Q*``.
@@ -148,10 +129,6 @@ def spd_exp(X: Array) -> Array:
     Notes
     -----
     No iteration. Normwise error a few eps times ``1 + ||X||_2``.
-
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
 
     Examples
     --------
@@ -180,14 +157,6 @@ def spd_exp_vjp(X: Array, cotangent: Array) -> Array:
     kind="matfun",
     source=WANG_2025,
     where="the power deformation (PowerEig)",
-    evidence=(
-        Evidence("parity", "the authors' batch normalisation, built on it, training and evaluation, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[spd-power-gbwbn]"),
-        Evidence("identity", "scipy.linalg.fractional_matrix_power; theta 1, 1/2, -1, -1/4, 2 by other routes, to 1e-11",
-                 "tests/identities/test_spd.py::test_power"),
-        Evidence("claim", "d_BW(A^theta, B^theta) / theta tends to half the log-Euclidean distance: the gap falls at least 6-fold with a tenth of theta",
-                 "tests/claims/test_spd.py::test_power_deformation_limit"),
-    ),
 )  # fmt: skip
 def spd_power(A: Array, theta: float = 0.5) -> Array:
     """Return the power ``A^theta = Q diag(lambda^theta) Q*`` of a positive definite matrix.
@@ -218,10 +187,6 @@ def spd_power(A: Array, theta: float = 0.5) -> Array:
     -----
     No iteration. Error near eps of the norm for ``theta > 0``, ``|theta|`` eps times the condition number
     for ``theta < 0``.
-
-    References
-    ----------
-    R. Wang et al. (2025), CVPR, arXiv:2504.00660.
 
     Examples
     --------

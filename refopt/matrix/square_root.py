@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ConvergenceError
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.matrix.common import (
     check_choice,
     check_hermitian,
@@ -46,16 +46,6 @@ def psd_eigh(A: Array, name: str = "A", *, strict: bool = False) -> tuple[Array,
     source=SONG_2022,
     where="the eigendecomposition that the paper's methods are compared with",
     also=(SONG_2022_INVERSE,),
-    evidence=(
-        Evidence("parity", "POT's nx.sqrtm on NumPy, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-eigh-pot]"),
-        Evidence("identity", "its square is the matrix and it is scipy.linalg.sqrtm's root, to 1e-13",
-                 "tests/identities/test_roots.py::test_square_and_scipy"),
-        Evidence("claim", "against mpmath at 50 digits: error below 1e-14 max(1, sqrt(kappa) / 100)",
-                 "tests/claims/test_roots.py::test_eigh_accuracy"),
-        Evidence("identity", "the derivative solves S X + X S = E, and is E / 2 at the identity, to 1e-14",
-                 "tests/identities/test_roots.py::test_eigh_derivatives"),
-    ),
 )  # fmt: skip
 def sqrtm_eigh(A: Array) -> Array:
     """Return the positive semidefinite square root of `A` by eigendecomposition.
@@ -87,10 +77,6 @@ def sqrtm_eigh(A: Array) -> Array:
     -----
     No iteration. The error is a few eps of the norm at any condition number; the part along the smallest
     eigenvalue is good to eps times the condition number. A large NumPy stack is split over two threads.
-
-    References
-    ----------
-    The baseline of Y. Song, N. Sebe, W. Wang (2022), arXiv:2201.08663.
 
     Examples
     --------

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from refopt.core.arrays import Array, check_array, is_array, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import check_choice, check_like, check_number, pairs, singular_map, thin_svd
 
 ZHANG_2023 = Source(
     key="zhang-2023-matrix",
     authors="C. Y. Zhang, S. H. Cen, D. Shah",
-    year=2023,
     title="Matrix Estimation for Individual Fairness",
     arxiv="2302.02096",
     venue="ICML 2023",
@@ -18,7 +17,6 @@ ZHANG_2023 = Source(
 CHATTERJEE_2015 = Source(
     key="chatterjee-2015-usvt",
     authors="S. Chatterjee",
-    year=2015,
     title="Matrix estimation by Universal Singular Value Thresholding",
     arxiv="1212.1247",
     venue="Annals of Statistics 43(1), 177-214",
@@ -79,16 +77,6 @@ def _prepare(
             "the threshold is 0 where everything was observed, so that nothing is removed then",
         )
     },
-    evidence=(
-        Evidence("parity", "the authors' USVT on a masked 12 x 9 matrix, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[svt-official]"),
-        Evidence("identity", "the estimate is Z V V^T / p on the kept right vectors, to 1e-13",
-                 "tests/identities/test_svt.py::test_projection"),
-        Evidence("claim", "rows come no further apart than 1 / p times those observed",
-                 "tests/claims/test_svt.py::test_individual_fairness"),
-        Evidence("claim", "rank 3, 200 x 300, noise 0.3: mean squared error 0.0021, official 0.088",
-                 "tests/claims/test_svt.py::test_denoising"),
-    ),
 )  # fmt: skip
 def svt(
     Z: Array,
@@ -140,10 +128,6 @@ def svt(
     -----
     Hard thresholding, one SVD: not the soft thresholding (proximal map of the nuclear norm) that elsewhere
     goes by this name. Defined for every input; it jumps where a singular value crosses tau.
-
-    References
-    ----------
-    C. Y. Zhang, S. H. Cen, D. Shah (2023), ICML, arXiv:2302.02096. S. Chatterjee (2015), Ann. Statist. 43.
 
     Examples
     --------

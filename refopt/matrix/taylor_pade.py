@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from refopt.core.arrays import Array, namespace
-from refopt.core.registry import Evidence, register
+from refopt.core.registry import register
 from refopt.matrix.common import check_choice, check_count, check_like, check_psd, eye_like, frobenius
 from refopt.matrix.lyapunov import (
     SONG_2022,
@@ -85,14 +85,6 @@ def _polynomials(P: Array, *coefficients: tuple[float, ...]) -> list[Array]:
     source=SONG_2022,
     where="Matrix Taylor Polynomial (MTP)",
     also=(SONG_2022_INVERSE,),
-    evidence=(
-        Evidence("parity", "the authors' matrix_taylor_polynomial, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-taylor-official]"),
-        Evidence("identity", "on eigenvalues it is mpmath's Taylor polynomial, to 1e-13",
-                 "tests/identities/test_roots.py::test_taylor_scalar"),
-        Evidence("claim", "always above the root, and falling with the degree; MPA is nearer at equal degree",
-                 "tests/claims/test_roots.py::test_pade_beats_taylor"),
-    ),
 )  # fmt: skip
 def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     """Return the square root of `A` by the truncated Taylor series of ``(1 - z)^{1/2}`` (MTP).
@@ -126,10 +118,6 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     Converges as K grows, slowly: K = 10 leaves 2e-2 of the norm at condition number 10 (n = 8). The
     result is never below the root. Do not use it as a reference for the root.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root. arXiv:2201.08663.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -147,14 +135,6 @@ def sqrtm_taylor(A: Array, degree: int = 10) -> Array:
     source=SONG_2022,
     where="Matrix Pade Approximant (MPA)",
     also=(SONG_2022_INVERSE,),
-    evidence=(
-        Evidence("parity", "the authors' MPA_Lya, forward and (dialect official, 8 steps) backward, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[sqrtm-pade-official]"),
-        Evidence("identity", "sqrt(x) (1 + rho^N) / (1 - rho^N) on the eigenvalues, N = 2 m + 1, to 1e-11 up to m = 8",
-                 "tests/identities/test_roots.py::test_pade_scalar"),
-        Evidence("claim", "MPA of degree m is nearer than MTP of degrees m, 2 m and 2 m + 1",
-                 "tests/claims/test_roots.py::test_pade_beats_taylor"),
-    ),
 )  # fmt: skip
 def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     """Return the square root of `A` by the diagonal Pade approximant of ``(1 - z)^{1/2}`` (MPA).
@@ -190,10 +170,6 @@ def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     ``rho = (1 - sqrt x) / (1 + sqrt x)``: above the root, 1e-3 of the norm at condition number 10 (n = 8,
     m = 5), 7e-2 at 1e3. At a zero eigenvalue it is ``sqrt(c) / N``.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root. arXiv:2201.08663.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -213,14 +189,6 @@ def sqrtm_pade(A: Array, degree: int = 5) -> Array:
     source=SONG_2022_INVERSE,
     where="Matrix Taylor Polynomial for the inverse square root",
     also=(SONG_2022,),
-    evidence=(
-        Evidence("identity", "on eigenvalues it is mpmath's Taylor polynomial, to 1e-13",
-                 "tests/identities/test_roots.py::test_taylor_scalar"),
-        Evidence("claim", "always below the inverse root and rising with the degree",
-                 "tests/claims/test_roots.py::test_inverse_taylor_from_below"),
-        Evidence("identity", "the form inverse-root times the MTP root is the identity, to 1e-12",
-                 "tests/identities/test_roots.py::test_inverse_roots_times_roots"),
-    ),
 )  # fmt: skip
 def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Array:
     """Return the inverse square root of `A` by the truncated Taylor series of ``(1 - z)^{-1/2}``.
@@ -256,11 +224,6 @@ def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Arra
     Converges as K grows, very slowly: K = 10 leaves 14 % of the norm at condition number 10 (n = 8); the
     result is never above the inverse root. The authors' repository holds no code for it.
 
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root and Inverse Square Root.
-    arXiv:2201.12543.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -282,14 +245,6 @@ def invsqrtm_taylor(A: Array, degree: int = 10, *, form: str = "series") -> Arra
     source=SONG_2022_INVERSE,
     where="Matrix Pade Approximant for the inverse square root",
     also=(SONG_2022,),
-    evidence=(
-        Evidence("parity", "the authors' MPA_Lya_Inv, forward and (whole-batch scale) backward, to 1e-12",
-                 "tests/parity/test_tapes.py::test_tape[invsqrtm-pade-official]"),
-        Evidence("identity", "(1 - rho^N) / (1 + rho^N) / sqrt(x) on the eigenvalues, to 1e-11 up to m = 8",
-                 "tests/identities/test_roots.py::test_pade_scalar"),
-        Evidence("identity", "times the MPA root it is the identity, to 1e-12",
-                 "tests/identities/test_roots.py::test_inverse_roots_times_roots"),
-    ),
 )  # fmt: skip
 def invsqrtm_pade(A: Array, degree: int = 5) -> Array:
     """Return the inverse square root of `A` by its diagonal Pade approximant.
@@ -323,11 +278,6 @@ def invsqrtm_pade(A: Array, degree: int = 5) -> Array:
     The relative error on an eigenvalue ``x = lambda / c`` is exactly ``-2 rho^N / (1 + rho^N)``, N = 2 m + 1,
     ``rho = (1 - sqrt x) / (1 + sqrt x)``: below the inverse root, 0.3 % of the norm at condition number 10
     and 59 % at 1e3 (n = 8, m = 5).
-
-    References
-    ----------
-    Y. Song, N. Sebe, W. Wang (2022). Fast Differentiable Matrix Square Root and Inverse Square Root.
-    arXiv:2201.12543.
 
     Examples
     --------

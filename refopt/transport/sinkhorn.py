@@ -7,7 +7,7 @@ from typing import Any
 
 from refopt.core.arrays import Array
 from refopt.core.errors import ConvergenceError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
 from refopt.transport.problem import (
     Transport,
@@ -21,7 +21,6 @@ from refopt.transport.scaling import columns_first, log_safe, scaling_class, tra
 CUTURI = Source(
     "cuturi-2013-sinkhorn",
     "M. Cuturi",
-    2013,
     "Sinkhorn Distances: Lightspeed Computation of Optimal Transport",
     arxiv="1306.0895",
 )
@@ -34,28 +33,6 @@ POT = Dialect({"first": "columns"}, "POT 0.9.7", "columns first and rows last, s
     source=CUTURI,
     where="Algorithm 1",
     dialects={"pot": POT},
-    evidence=(
-        Evidence(
-            "parity",
-            "plan and scalings of POT's sinkhorn_knopp after 25 passes to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-pot]",
-        ),
-        Evidence(
-            "parity",
-            "OTT's Sinkhorn at convergence: plan, potentials and cost, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-ott]",
-        ),
-        Evidence(
-            "claim",
-            "contracts in Hilbert's metric by at least ((sqrt(t) - 1) / (sqrt(t) + 1))^2 a pass",
-            "tests/claims/test_sinkhorn.py::test_hilbert_contraction",
-        ),
-        Evidence(
-            "identity",
-            "the plan is exp((f + g - C) / reg) and meets both marginals, to 1e-12; 20 moves that keep them cost more",
-            "tests/identities/test_sinkhorn.py::test_optimality",
-        ),
-    ),
 )
 def sinkhorn(
     a: Any,
@@ -110,11 +87,6 @@ def sinkhorn(
         K underflowed so that a positive mass has nothing to go to.
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         Wrong shapes or dtypes, negative or unequal masses, reg not positive.
-
-    References
-    ----------
-    Cuturi (2013), Sinkhorn Distances: Lightspeed Computation of Optimal Transport, arXiv:1306.0895,
-    Algorithm 1.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from typing import Any
 
 from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
 from refopt.transport.problem import PointCloud, Transport, check_regularisation, report, transport_problem
 from refopt.transport.scaling import gibbs, log_safe, row_potential
@@ -17,14 +17,12 @@ from refopt.transport.sinkhorn_log import sinkhorn_log
 FEYDY = Source(
     "feydy-2019-interpolating",
     "J. Feydy, T. Séjourné, F.-X. Vialard, S. Amari, A. Trouvé, G. Peyré",
-    2019,
     "Interpolating between Optimal Transport and MMD using Sinkhorn Divergences",
     arxiv="1810.08278",
 )
 GENEVAY = Source(
     "genevay-2018-learning",
     "A. Genevay, G. Peyré, M. Cuturi",
-    2018,
     "Learning Generative Models with Sinkhorn Divergences",
     arxiv="1706.00292",
 )
@@ -114,28 +112,6 @@ def _pull(
     dialects={
         "pot": Dialect({"form": "sharp"}, "POT 0.9.7 empirical_sinkhorn_divergence", "clipped at 0 there")
     },
-    evidence=(
-        Evidence(
-            "parity",
-            "POT's empirical_sinkhorn_divergence (sharp form) to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-pot]",
-        ),
-        Evidence(
-            "parity",
-            "OTT's sinkhorn_divergence with unequal masses, value and gradient, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-divergence-ott]",
-        ),
-        Evidence(
-            "identity",
-            "gradients of both forms by central differences to 1e-6; 0 for equal clouds, to 1e-9",
-            "tests/identities/test_sinkhorn_layers.py::test_divergence_gradients",
-        ),
-        Evidence(
-            "claim",
-            "nonnegative; tends to |mean x - mean y|^2 for large reg (1e-4 at 1e5), to the linear program for small (1e-3 at 2e-3)",
-            "tests/claims/test_sinkhorn_layers.py::test_divergence_limits",
-        ),
-    ),
 )
 def sinkhorn_divergence(
     x: Any,

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from refopt.core.arrays import Array
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.result import TransportResult
 from refopt.transport.problem import (
     BlockedPlan,
@@ -32,7 +32,6 @@ from refopt.transport.sinkhorn import CUTURI, POT
 PEYRE = Source(
     "peyre-2019-computational",
     "G. Peyré, M. Cuturi",
-    2019,
     "Computational Optimal Transport",
     arxiv="1803.00567",
 )
@@ -45,29 +44,6 @@ PEYRE = Source(
     where="section 4.4",
     also=(CUTURI,),
     dialects={"pot": POT},
-    evidence=(
-        Evidence(
-            "parity",
-            "plan of POT's sinkhorn_log after 25 passes at reg 1e-3 of the largest cost to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-log-pot]",
-        ),
-        Evidence(
-            "parity",
-            "OTT's Sinkhorn at convergence, reg 0.005 of the largest cost: plan, potentials and cost, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-log-ott]",
-        ),
-        Evidence(
-            "identity",
-            "equals the plain log-sum-exp iteration and, where that is finite, sinkhorn, pass by pass"
-            " to rounding over reg; finite at reg 1e-4 of the largest cost",
-            "tests/identities/test_sinkhorn.py::test_absorption",
-        ),
-        Evidence(
-            "claim",
-            "the dual value never falls from one pass to the next",
-            "tests/claims/test_sinkhorn.py::test_dual_ascent",
-        ),
-    ),
 )
 def sinkhorn_log(
     a: Any,

@@ -13,7 +13,7 @@ from refopt.core.arrays import like, to_numpy
 from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.result import TransportResult
 from refopt.linear.conjugate_gradient import pcg
 from refopt.transport.problem import check_regularisation, report, start_potentials, transport_problem
@@ -22,7 +22,6 @@ from refopt.transport.scaling import column_potential, row_potential
 TANG = Source(
     "tang-2024-accelerating",
     "X. Tang, M. Shavlovsky, H. Rahmanian, E. Tardini, K. K. Thekumparampil, T. Xiao, L. Ying",
-    2024,
     "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations",
     arxiv="2401.12253",
     venue="ICLR 2024",
@@ -30,7 +29,6 @@ TANG = Source(
 BRAUER = Source(
     "brauer-2017-sinkhorn",
     "C. Brauer, C. Clason, D. Lorenz, B. Wirth",
-    2017,
     "A Sinkhorn-Newton method for entropic optimal transport",
     arxiv="1710.06635",
 )
@@ -74,25 +72,6 @@ def _ten_newton_steps(n: int) -> Callable[[], Any]:
     where="Algorithm 1",
     costs=(Cost("n", 2.0, "abstract: O(n^2) an iteration", _ten_newton_steps, (250, 500, 1000, 2000)),),
     also=(BRAUER,),
-    evidence=(
-        Evidence(
-            "parity",
-            "plan of POT's sinkhorn_log at convergence (eta = 100) to 1e-10, the limit of POT's own stop",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-newton-sparse-pot]",
-        ),
-        Evidence(
-            "claim",
-            "random assignment n = 500, eta = 1200: 20 Sinkhorn and at most 15 Newton passes to 1e-12, where"
-            " Sinkhorn is above 1e-5 after 300",
-            "tests/claims/test_transport_newton.py::test_fewer_iterations",
-        ),
-        Evidence(
-            "identity",
-            "the potential's gradient is the marginals' gap and minus the full Hessian the Newton matrix, by"
-            " differences to 1e-6; keeping everything, errors fall as their power 1.8 or faster",
-            "tests/identities/test_transport_newton.py::test_derivatives",
-        ),
-    ),
 )
 def sinkhorn_newton_sparse(
     a: Any,
@@ -156,11 +135,6 @@ def sinkhorn_newton_sparse(
     gradients with its diagonal as preconditioner apply. The sparse algebra is SciPy's, so that arrays
     of other libraries visit the host. On smooth costs between point clouds many more entries matter
     than on random ones: raise `keep`.
-
-    References
-    ----------
-    Tang et al. (2024), Accelerating Sinkhorn Algorithm with Sparse Newton Iterations,
-    arXiv:2401.12253, Algorithm 1. Brauer et al. (2017), arXiv:1710.06635.
 
     Examples
     --------

@@ -8,12 +8,11 @@ from typing import Any
 from refopt.core.arrays import Array, Namespace, check_square, namespace
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 
 SANTA_CRUZ = Source(
     "santacruz-2017-deeppermnet",
     "R. Santa Cruz, B. Fernando, A. Cherian, S. Gould",
-    2017,
     "DeepPermNet: Visual Permutation Learning",
     arxiv="1704.02729",
 )
@@ -86,23 +85,6 @@ def sinkhorn_normalize_vjp(
             " each",
         )
     },
-    evidence=(
-        Evidence(
-            "parity",
-            "POT's sinkhorn_knopp with K = Q and unit masses, transposed, after 15 passes to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sinkhorn-normalize-pot]",
-        ),
-        Evidence(
-            "identity",
-            "the vjp matches central differences to 1e-8; columns sum to 1 to 5e-15, rows in the limit",
-            "tests/identities/test_sinkhorn_layers.py::test_normalize",
-        ),
-        Evidence(
-            "claim",
-            "with an offset o the passes end at 1 / n, the gap falling by (1 + n o)^-2 a pass, to 1e-4",
-            "tests/claims/test_sinkhorn_layers.py::test_offset_contracts",
-        ),
-    ),
 )
 def sinkhorn_normalize(Q: Any, *, passes: int = 10, offset: float = 0.0) -> Array:
     r"""Normalise rows, then columns, a number of times: a layer whose output nears double stochasticity.
@@ -130,11 +112,6 @@ def sinkhorn_normalize(Q: Any, *, passes: int = 10, offset: float = 0.0) -> Arra
     ------
     ArgumentError, ShapeError, DtypeError, NonFiniteError
         A negative entry; a zero row or column without an offset; not square.
-
-    References
-    ----------
-    Santa Cruz, Fernando, Cherian, Gould (2017), DeepPermNet: Visual Permutation Learning,
-    arXiv:1704.02729.
 
     Examples
     --------

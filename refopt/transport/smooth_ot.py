@@ -9,21 +9,19 @@ import numpy as np
 from refopt.core.arrays import like, to_numpy
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
 from refopt.transport.problem import check_regularisation, report, transport_problem
 
 BLONDEL = Source(
     "blondel-2018-smooth",
     "M. Blondel, V. Seguy, A. Rolet",
-    2018,
     "Smooth and Sparse Optimal Transport",
     arxiv="1710.06276",
 )
 LIU = Source(
     "liu-2023-sparsity",
     "T. Liu, J. Puigcerver, M. Blondel",
-    2023,
     "Sparsity-Constrained Optimal Transport",
     arxiv="2209.15466",
 )
@@ -159,25 +157,6 @@ def _solve(
     source=BLONDEL,
     where="dual and semi-dual with the squared 2-norm",
     dialects={"pot": DUAL},
-    evidence=(
-        Evidence(
-            "parity",
-            "plan of POT's smooth_ot_semi_dual and smooth_ot_dual (l2) to 1e-5, POT's own stop",
-            "tests/parity/test_tapes.py::test_tape[quadratic-ot-pot]",
-        ),
-        Evidence(
-            "identity",
-            "optimality of the primal: T = [alpha + beta - C]_+ / reg with both marginals to 1e-6; dual and"
-            " semi-dual agree; gradients by differences to 1e-6",
-            "tests/identities/test_smooth_ot.py::test_quadratic_optimality",
-        ),
-        Evidence(
-            "claim",
-            "tends to unregularised transport (linear program, to 1e-6) and, for large reg, to"
-            " a / m + b / n - 1 / (n m)",
-            "tests/claims/test_smooth_ot.py::test_limits",
-        ),
-    ),
 )
 def quadratic_ot(
     a: Any,
@@ -226,10 +205,6 @@ def quadratic_ot(
     -----
     L-BFGS is SciPy's and works in float64 on the host; the result has the dtype and library of C.
 
-    References
-    ----------
-    Blondel, Seguy, Rolet (2018), Smooth and Sparse Optimal Transport, arXiv:1710.06276.
-
     Examples
     --------
     >>> r = quadratic_ot(None, None, np.array([[0.0, 1.0], [1.0, 0.0]]), reg=1.0)
@@ -246,24 +221,6 @@ def quadratic_ot(
     where="dual and semi-dual with the squared k-support norm",
     also=(BLONDEL,),
     dialects={"pot": DUAL},
-    evidence=(
-        Evidence(
-            "parity",
-            "plan of POT's smooth_ot_semi_dual with max_nz = 6 to 1e-5, POT's own stop",
-            "tests/parity/test_tapes.py::test_tape[sparse-ot-pot]",
-        ),
-        Evidence(
-            "claim",
-            "at most k nonzeros a column; k = 1 is the unregularised semi-dual plus a constant to 1e-13;"
-            " the optimal value rises as k falls",
-            "tests/claims/test_smooth_ot.py::test_sparsity",
-        ),
-        Evidence(
-            "identity",
-            "k = n is quadratic-ot; columns solve the k-sparse problem, by enumeration of supports to 1e-12",
-            "tests/identities/test_smooth_ot.py::test_sparse_columns",
-        ),
-    ),
 )
 def sparse_ot(
     a: Any,
@@ -299,10 +256,6 @@ def sparse_ot(
     ------
     ShapeError, DtypeError, NonFiniteError, ArgumentError, ArgumentTypeError
         As `refopt.transport.sinkhorn.sinkhorn`.
-
-    References
-    ----------
-    Liu, Puigcerver, Blondel (2023), Sparsity-Constrained Optimal Transport, arXiv:2209.15466.
 
     Examples
     --------

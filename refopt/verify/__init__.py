@@ -10,14 +10,20 @@ _HOMES = {
     "compare": "refopt.verify.comparison",
     "Report": "refopt.verify.report",
     "diagnose": "refopt.verify.diagnosis",
-    "Diagnosis": "refopt.verify.diagnosis",
-    "deviations": "refopt.verify.deviations",
-    "Tape": "refopt.verify.tapes",
-    "check_vectors": "refopt.verify.vectors",
-    "make_vectors": "refopt.verify.vectors",
-    "precision": "refopt.verify.exactness",
-    "program_side": "refopt.verify.program",
-    "write_vectors": "refopt.verify.vectors",
+    "Diagnosis": "refopt.verify.report",
+    "Tape": "refopt.verify.inputs.tapes",
+    "check_vectors": "refopt.vectors.exact_runs",
+    "make_vectors": "refopt.vectors.exact_runs",
+    "precision": "refopt.precision.rounding_errors",
+    "program_side": "refopt.verify.sides.program",
+    "write_vectors": "refopt.vectors.exact_runs",
+}
+
+# Modules that documentation named by these paths before they had rooms.
+_MODULES = {
+    "deviations": "refopt.verify.variants.deviation",
+    "tapes": "refopt.verify.inputs.tapes",
+    "courses": "refopt.verify.inputs.problems",
 }
 
 __all__ = [
@@ -26,20 +32,22 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from refopt.verify import deviations as deviations
+    from refopt.precision.rounding_errors import precision
+    from refopt.vectors.exact_runs import check_vectors, make_vectors, write_vectors
     from refopt.verify.comparison import compare
-    from refopt.verify.diagnosis import Diagnosis, diagnose
-    from refopt.verify.exactness import precision
-    from refopt.verify.program import program_side
-    from refopt.verify.report import Report
-    from refopt.verify.tapes import Tape
-    from refopt.verify.vectors import check_vectors, make_vectors, write_vectors
+    from refopt.verify.diagnosis import diagnose
+    from refopt.verify.inputs.tapes import Tape
+    from refopt.verify.report import Diagnosis, Report
+    from refopt.verify.sides.program import program_side
+    from refopt.verify.variants import deviation as deviations
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
         raise AttributeError(f"module 'refopt.verify' has no attribute {name!r}")
-    module = importlib.import_module(_HOMES[name])
-    value = module if name == "deviations" else getattr(module, name)
     globals()[name] = value
     return value

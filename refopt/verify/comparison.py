@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from refopt.core.registry import entry
-from refopt.verify.distribution import compare_draws, draws
-from refopt.verify.observation import Observed, observe
-from refopt.verify.reference import Bound, Trajectory, bound, follow, machine_epsilon
-from refopt.verify.report import Finding, Report, examine
-from refopt.verify.sides import Leaves
-from refopt.verify.tapes import Tape
-
-# Kinds whose members are functions of arrays; `refopt.verify.functions` compares them.
-FUNCTIONS = ("matfun", "solver", "transport")
+from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.inputs.tapes import Tape
+from refopt.verify.report import Finding, Report
+from refopt.verify.runs.draws import compare_draws, draws
+from refopt.verify.runs.functions import compare_function
+from refopt.verify.runs.observe import hold, observe
+from refopt.verify.runs.other import Observed
+from refopt.verify.runs.reference import Trajectory, follow
+from refopt.verify.runs.rounding import bound, machine_epsilon
+from refopt.verify.sides.side import Leaves
 
 
 def compare(
@@ -34,11 +35,11 @@ def compare(
 ) -> Report:
     """Hold another implementation against the reference.
 
-    Both sides get the same start and the same gradients: eight kinds of tapes (`refopt.verify.tapes`),
+    Both sides get the same start and the same gradients: eight kinds of tapes (`refopt.verify.inputs.tapes`),
     on a scalar, vectors, matrices and a 4-D leaf; where the other side can be given hyperparameters,
     also with low beta2 and large eps, with weight decay, and under a schedule. Where the reference draws
     random numbers (gravity, randomly-scaled-sgdm), the distributions of many runs are compared instead
-    (`refopt.verify.distribution`).
+    (`refopt.verify.runs.draws`).
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def compare(
         keyword, and a torch optimizer differentiates; the reference gets the probes that the other side
         drew. Or a matrix function, linear solver or transport solver; then `other` is a function of the
         same positional arguments, and the arguments below but `seed` do not apply (see
-        `refopt.verify.functions`).
+        `refopt.verify.runs.functions`).
     dialect : str
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
@@ -62,9 +63,9 @@ def compare(
     seed : int
         Of the tapes.
     shapes : dict of str to tuple of int, optional
-        Leaves to compare on, in place of `refopt.verify.tapes.SHAPES`.
+        Leaves to compare on, in place of `refopt.verify.inputs.tapes.SHAPES`.
     extra_tapes : iterable of Tape, optional
-        Further tapes, for example `refopt.verify.tapes.recorded` of a problem.
+        Further tapes, for example `refopt.verify.inputs.tapes.recorded` of a problem.
     param_groups : list of (leaves, dict), optional
         Parameter groups: leaves by shape class (``"vectors"``), names, patterns or a function of name and
         leaf, and the hyperparameters that are theirs. A torch class is given such groups; a function of
@@ -94,8 +95,6 @@ def compare(
     True
     """
     if entry(name).kind in FUNCTIONS:
-        from refopt.verify.functions import compare_function
-
         return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
     if draws(name, dialect, hyperparameters) and not param_groups:
         return compare_draws(other, name, dialect, dtype, seed, **hyperparameters)
@@ -126,24 +125,6 @@ def compare(
         operations=operations,
         state=match_states(pairs),
     )
-
-
-def hold(run: Observed, ours: Trajectory, limit: Bound, dtype: str) -> list[Finding]:
-    """Return one finding a leaf."""
-    idle = run.tape.idle()
-    return [
-        examine(
-            run.profile.name,
-            run.tape.name,
-            k,
-            ours.points[k],
-            run.theirs[k],
-            limit.allowed[k],
-            dtype,
-            idle[k],
-        )
-        for k in run.theirs
-    ]
 
 
 def match_states(pairs: list[tuple[Trajectory, Observed]]) -> dict[str, tuple[str, float]]:

@@ -3,62 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.registry import entry
-from refopt.verify.candidates import Candidate, dialects
-from refopt.verify.comparison import FUNCTIONS
-from refopt.verify.distribution import draws
-from refopt.verify.drawn import diagnose_draws
-from refopt.verify.first_look import GLANCE
-from refopt.verify.observation import Observations, observe
-from refopt.verify.reference import machine_epsilon
-from refopt.verify.report import Finding
-from refopt.verify.rewriting import BROKEN
-from refopt.verify.search import Search, levels
+from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.report import Diagnosis, Finding
+from refopt.verify.runs.draws import draws
+from refopt.verify.runs.observe import observe
+from refopt.verify.runs.other import Observations
+from refopt.verify.runs.rounding import machine_epsilon
+from refopt.verify.search.draws import diagnose_draws
+from refopt.verify.search.effort import Effort, default_effort
+from refopt.verify.search.functions import diagnose_function
+from refopt.verify.search.glance import GLANCE
+from refopt.verify.search.levels import levels
+from refopt.verify.search.trajectories import Search
+from refopt.verify.variants.candidate import Candidate, dialects
+from refopt.verify.variants.text_edit import BROKEN
 
 # Between these is what single precision does to a trajectory; what is nearer has another cause.
 SINGLE = (1e-10, 1e-5)
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """The answer of `diagnose`; ``str(diagnosis)`` is one sentence.
-
-    Parameters
-    ----------
-    explained_by : tuple of str
-        The dialect, switches (``"decay=coupled"``), numbers (``"eps=1e-07"``), deviations and edits of
-        the reference's text (``"old -> new"``) that together reproduce the trajectory to rounding; ``("paper",)`` if nothing needs to be changed;
-        empty if nothing that was tried does.
-    other, method : str
-    sentence : str
-    also : tuple of tuple of str
-        What explains it as well: these tapes cannot tell them apart.
-    seen : tuple of str
-        Releases known to have the fault.
-    nearest : tuple of str
-        The variant that comes nearest, explained or not.
-    error : float
-        The largest relative difference of the explanation, or of the nearest; of a method that draws, in
-        standard errors.
-    tried : int
-        Variants looked at.
-    """
-
-    explained_by: tuple[str, ...]
-    other: str
-    method: str
-    sentence: str
-    also: tuple[tuple[str, ...], ...]
-    seen: tuple[str, ...]
-    nearest: tuple[str, ...]
-    error: float
-    tried: int
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def diagnose(
@@ -68,7 +32,8 @@ def diagnose(
     steps: int = 60,
     dtype: str = "float64",
     seed: int = 0,
-    patience: float = 20.0,
+    effort: int | None = None,
+    patience: float | None = None,
     param_groups: Any = (),
     **hyperparameters: Any,
 ) -> Diagnosis:
@@ -88,9 +53,13 @@ def diagnose(
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
     seed : int
-    patience : float
-        Seconds for fitted numbers, for pairs and for small edits, after everything that has a name; of a
-        method that draws, for everything beside its dialects.
+    effort : int, range [1, inf), optional
+        Variants for fitted numbers, for pairs and for small edits, after everything that has a name; of a
+        method that draws, for everything beside its dialects; of a function, for all. The answer is the
+        same on every machine, and says where a search was cut short. By default
+        `refopt.verify.search.effort.default_effort`.
+    patience : float, optional
+        Seconds after which the search stops wherever it is, and says so. None: it runs to its end.
     param_groups : list of (leaves, dict), optional
         As in `compare`; ways in which groups go wrong are tried too.
     hyperparameters
@@ -114,21 +83,21 @@ def diagnose(
     ('gradient-negated',)
     """
     if entry(name).kind in FUNCTIONS:
-        from refopt.verify.function_search import diagnose_function
-
-        return diagnose_function(other, name, seed=seed, patience=patience, **hyperparameters)  # type: ignore[return-value]
+        return diagnose_function(other, name, seed=seed, effort=effort, patience=patience, **hyperparameters)  # type: ignore[return-value]
     if draws(name, "paper", hyperparameters) and not param_groups:
-        return diagnose_draws(other, name, dtype, seed, patience, **hyperparameters)
+        return diagnose_draws(other, name, dtype, seed, effort, patience, **hyperparameters)
     observed = observe(
         other, name, steps=steps, dtype=dtype, seed=seed, param_groups=param_groups, **hyperparameters
     )
-    search = Search(observed)
     found = observed.entry
+    search = Search(observed, Effort(default_effort(observed) if effort is None else effort, patience))
     told = set(hyperparameters) | set(observed.side.known)
     base = dialects(found)
-    for level in levels(search, base, found, told, patience):
+    for level in levels(search, base, found, told):
         explained: list[tuple[Candidate, list[Finding]]] = []
         for c in level:
+            if search.effort.late():
+                break
             findings = search.explains(c)
             if findings is not None and len(c.names) > 2 and (less := search.explains(c.plain())) is not None:
                 # A dialect that a pair was tried on, and that the pair does not need.
@@ -136,12 +105,14 @@ def diagnose(
             if findings is not None:
                 explained.append((c, findings))
                 if len(c.names) > 1 or any(d.stage == "rule" for d in c.changes):
-                    # Of combinations and edits the first is told; their like are legion.
+                    # Report only the first combination or edit that fits: many are equivalent.
                     break
         if explained:
             return _told(observed, search, explained)
         if level is base and (rough := _single_precision(search, base)) is not None:
             return rough
+        if search.effort.struck:
+            break
     return _unexplained(observed, search)
 
 
@@ -199,6 +170,6 @@ def _unexplained(seen: Observations, search: Search) -> Diagnosis:
     sentence = (
         f"Nothing that was tried ({search.tried} variants of {seen.entry.name}, alone and in pairs) explains"
         f" {seen.side.name}; the nearest is {seen.entry.name}{close}, off by {gap:.2g} (relative) within"
-        f" {GLANCE} steps."
+        f" {GLANCE} steps.{search.effort.note()}"
     )
     return Diagnosis((), seen.side.name, seen.entry.name, sentence, (), (), nearest, gap, search.tried)

@@ -294,3 +294,132 @@ def _growing(f: Finding) -> str:
     else:
         shape = "stays of one size"
     return f"The error {shape}; after the last step it is {last:.2g}."
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """The answer of `diagnose`; ``str(diagnosis)`` is one sentence.
+
+    Parameters
+    ----------
+    explained_by : tuple of str
+        The dialect, switches (``"decay=coupled"``), numbers (``"eps=1e-07"``), deviations and edits of
+        the reference's text (``"old -> new"``) that together reproduce the trajectory to rounding; ``("paper",)`` if nothing needs to be changed;
+        empty if nothing that was tried does.
+    other, method : str
+    sentence : str
+    also : tuple of tuple of str
+        What explains it as well: these tapes cannot tell them apart.
+    seen : tuple of str
+        Releases known to have the fault.
+    nearest : tuple of str
+        The variant that comes nearest, explained or not.
+    error : float
+        The largest relative difference of the explanation, or of the nearest; of a method that draws, in
+        standard errors.
+    tried : int
+        Variants looked at.
+    """
+
+    explained_by: tuple[str, ...]
+    other: str
+    method: str
+    sentence: str
+    also: tuple[tuple[str, ...], ...]
+    seen: tuple[str, ...]
+    nearest: tuple[str, ...]
+    error: float
+    tried: int
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionDiagnosis:
+    """The answer of `diagnose` for a function; as `refopt.verify.report.Diagnosis`."""
+
+    explained_by: tuple[str, ...]
+    other: str
+    method: str
+    sentence: str
+    nearest: tuple[str, ...]
+    error: float
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One case's outcome: relative difference, what is allowed, and the message of an error."""
+
+    case: str
+    error: float
+    allowed: float
+    problem: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding (and the stop's tolerance) explains the difference."""
+        return not self.problem and self.error <= self.allowed
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionReport:
+    """The answer of `compare` for a function; ``str(report)`` says it in words.
+
+    Parameters
+    ----------
+    agrees : bool
+    other, method : str
+    answers : tuple of Answer
+    left_out : tuple of str
+        Cases that the other side cannot be given.
+    """
+
+    agrees: bool
+    other: str
+    method: str
+    answers: tuple[Answer, ...]
+    left_out: tuple[str, ...] = ()
+
+    step: None = None
+    index: None = None
+
+    @property
+    def worst(self) -> Answer:
+        """The case that differs most, of those that differ if any does."""
+        return max(self.answers, key=lambda a: (not a.agrees, a.error))
+
+    @property
+    def leaf(self) -> str | None:
+        """The case that differs most; None if all agree."""
+        return None if self.agrees else self.worst.case
+
+    @property
+    def error(self) -> float:
+        """Its relative difference."""
+        return self.worst.error
+
+    def __bool__(self) -> bool:
+        return self.agrees
+
+    def __str__(self) -> str:
+        w = self.worst
+        cases = f"{len(self.answers)} case{'s' * (len(self.answers) > 1)}"
+        if self.agrees:
+            text = (
+                f"{self.other} agrees with {self.method} in {cases}; largest relative difference"
+                f" {w.error:.2g} (allowed there {w.allowed:.2g})."
+            )
+        else:
+            bad = [a.case for a in self.answers if not a.agrees]
+            what = w.problem or f"relative difference {w.error:.2g}, allowed {w.allowed:.2g}"
+            text = (
+                f"{self.other} differs from {self.method} in {len(bad)} of {cases}: {', '.join(bad)}."
+                f"\n  Most in {w.case!r}: {what}."
+            )
+        if self.left_out:
+            text += f"\n  Not tried, since it cannot be given what they need: {', '.join(self.left_out)}."
+        return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError
@@ -12,18 +11,12 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 
 
-@dataclass(frozen=True, kw_only=True)
 class Wrapper(Method):
-    """A method around a method.
+    """A method around a method."""
 
-    Parameters
-    ----------
-    base : Method or str
-        The method that makes the step; `refopt.optimizer` builds it from a name and hands it the
-        hyperparameters that the wrapper does not know.
-    """
-
-    base: Any = hyper("sgd")
+    base: Any = hyper("sgd",
+        words="The method that makes the step; `refopt.optimizer` builds it from a name and hands it the"
+        " hyperparameters that the wrapper does not know.", kind="Method or str")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

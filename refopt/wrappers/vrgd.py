@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,12 @@ from refopt.core.hyper import hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, map_leaves
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.wrappers.base import Wrapper
 
-JIANG = Source(
-    key="jiang-2023-accelerating",
-    authors="G. Jiang, J. Liu, Z. Ding, L. Guo, W. Lin",
-    year=2023,
-    title="Accelerating Large Batch Training via Gradient Signal to Noise Ratio (GSNR)",
-    arxiv="2309.13681",
-)
+JIANG = Source("jiang-2023-accelerating", "G. Jiang, J. Liu, Z. Ding, L. Guo, W. Lin",
+    "Accelerating Large Batch Training via Gradient Signal to Noise Ratio (GSNR)", arxiv="2309.13681")  # fmt: skip
 
 
 def signal_to_noise(groups: list[Array], floor: float) -> Array:
@@ -57,35 +51,7 @@ def signal_to_noise(groups: list[Array], floor: float) -> Array:
     return xp.where(ratio > 1.0, one, xp.where(ratio < floor, floor * one, ratio))
 
 
-@register(
-    "vrgd",
-    kind="wrapper",
-    source=JIANG,
-    where="the algorithms VR-SGD, VR-Momentum, VR-Adam, VR-LARS, VR-LAMB",
-    evidence=(
-        Evidence(
-            "identity",
-            "gamma = 1: the base on the mean gradient, with and without smoothing, to 1e-11",
-            "tests/identities/test_vrgd.py::test_gamma_one_is_the_base",
-        ),
-        Evidence(
-            "identity",
-            "30 steps around Adam and momentum equal the algorithms written out, to 1e-8 (their variance is a difference of squares)",
-            "tests/identities/test_vrgd.py::test_written_out",
-        ),
-        Evidence(
-            "claim",
-            "every coordinate's rate is in [gamma lr, lr]; scaling a tensor's gradients leaves r as it is (to the bit)",
-            "tests/claims/test_vrgd.py::test_rates_are_bounded",
-        ),
-        Evidence(
-            "claim",
-            "coordinates of high signal-to-noise ratio get 1, those of pure noise about gamma",
-            "tests/claims/test_vrgd.py::test_noise_is_damped",
-        ),
-    ),
-)
-@dataclass(frozen=True, kw_only=True)
+@register("vrgd", source=JIANG, where="the algorithms VR-SGD, VR-Momentum, VR-Adam, VR-LARS, VR-LAMB")
 class VRGD(Wrapper):
     """VRGD: the base steps with a gradient whose noisy coordinates are damped.
 
@@ -93,20 +59,6 @@ class VRGD(Wrapper):
     ``r = ḡ² / σ²``, divided by its mean over the leaf and clipped to [γ, 1]. The base is given ``r ⊙ ḡ``;
     a base with second moments (Adam, LAMB) ``p̂ ⊙ ḡ`` with ``p ← β3 p + (1 - β3) r`` and
     ``p̂ = p / (1 - β3^t)``.
-
-    Parameters
-    ----------
-    base : Method or str
-        A method that steps from one gradient; a name takes further hyperparameters.
-    groups : int, range [2, inf)
-        k, the number of devices in the paper. The batch's size must be a multiple of it.
-    gamma : float, range (0, 1]
-        γ.
-    beta3 : float, range [0, 1)
-    smooth : bool or None
-        Whether r is averaged; None: if the base has a ``beta2``.
-    schedule : callable, optional
-        Of the base's rate: handed on to a base that is given by name.
 
     Raises
     ------
@@ -121,10 +73,6 @@ class VRGD(Wrapper):
     and the biased variance are from memory of the paper, whose text could not be had. What becomes of
     coordinates without variance is decided here: see `signal_to_noise`.
 
-    References
-    ----------
-    G. Jiang et al. 2023, arXiv:2309.13681.
-
     Examples
     --------
     >>> import refopt
@@ -134,10 +82,18 @@ class VRGD(Wrapper):
     20.0
     """
 
-    groups: int = hyper(8, "int [2, inf)")
-    gamma: float = hyper(0.1, "(0, 1]")
+    groups: int = hyper(
+        8, "int [2, inf)", "k, the number of devices in the paper. The batch's size must be a multiple of it."
+    )
+    gamma: float = hyper(0.1, "(0, 1]", "γ.")
     beta3: float = hyper(0.9, "[0, 1)")
-    smooth: bool | None = hyper(None, (True, False, None))
+    smooth: bool | None = hyper(
+        None, (True, False, None), "Whether r is averaged; None: if the base has a ``beta2``."
+    )
+    words = {
+        "base": "A method that steps from one gradient; a name takes further hyperparameters.",
+        "schedule": "Of the base's rate: handed on to a base that is given by name.",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,7 +121,7 @@ class VRGD(Wrapper):
             raise ArgumentError(
                 f"vrgd: groups: wanted a divisor of the batch size {batch.size}, got {self.groups}"
             )
-        return [oracle.on(part).grad(x) for part in np.split(batch, self.groups)]
+        return [params.copied(oracle.on(part).grad(x)) for part in np.split(batch, self.groups)]
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Step the base with the damped mean gradient."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.errors import CapabilityError
@@ -11,20 +9,15 @@ from refopt.core.hyper import hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params, map_leaves
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import correction
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import SGDW, AdamW
 from refopt.optimizers.first_order.gradient_descent import Momentum
 from refopt.wrappers.base import Wrapper
 
-GUAN = Source(
-    key="guan-2023-xgrad",
-    authors="L. Guan, D. Li, Y. Shi, J. Meng",
-    year=2023,
-    title="XGrad: Boosting Gradient-Based Optimizers With Weight Prediction",
-    arxiv="2305.18240",
-)
+GUAN = Source("guan-2023-xgrad", "L. Guan, D. Li, Y. Shi, J. Meng",
+    "XGrad: Boosting Gradient-Based Optimizers With Weight Prediction", arxiv="2305.18240")  # fmt: skip
 
 # Exactly these: a relative of theirs has another direction.
 BASES: tuple[type[Method], ...] = (Momentum, SGDW, Adam, AdamW)
@@ -53,7 +46,7 @@ def displacement(base: Method, x: Params, s: State) -> Params:
     eps = base.eps if base.eps_corrected else base.eps / c2**0.5
     lr = base.rate(t + 1)
 
-    def step(m, v):  # type: ignore[no-untyped-def]
+    def step(m, v):
         xp = namespace(m)
         size = xp.sqrt(v / c2 + base.eps_root) + eps
         return lr * (m / c1) / xp.where(size > 0, size, xp.ones_like(size))
@@ -61,59 +54,12 @@ def displacement(base: Method, x: Params, s: State) -> Params:
     return map_leaves(step, s["m"], s["v"])
 
 
-@register(
-    "xgrad",
-    kind="wrapper",
-    source=GUAN,
-    where="Algorithm 1 and Table 1 (SGDM, Adam, AdamW)",
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' SGD with dampening and decay, two steps ahead, 40 steps on a nonlinear function under a schedule, to 1e-12 (measured 2e-16)",
-            "tests/parity/test_tapes.py::test_tape[xgrad-authors-sgdm]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' Adam, two steps ahead, 40 steps on a nonlinear function under a schedule, to 1e-12 (measured 3e-16)",
-            "tests/parity/test_tapes.py::test_tape[xgrad-authors-adam]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' AdamW with decay, two steps ahead, 40 steps on a nonlinear function under a schedule, to 1e-12 (measured 1e-15)",
-            "tests/parity/test_tapes.py::test_tape[xgrad-authors-adamw]",
-        ),
-        Evidence(
-            "identity",
-            "around momentum with s = mu it is Nesterov's look-ahead, to 1e-13; s = 0 is the base, bit for bit",
-            "tests/identities/test_xgrad.py::test_limits",
-        ),
-        Evidence(
-            "identity",
-            "around AdamW, 40 steps on a nonlinear function equal the authors' algorithm written out, to 1e-12",
-            "tests/identities/test_xgrad.py::test_adamw_written_out",
-        ),
-        Evidence(
-            "claim",
-            "on a quadratic 400 steps are the powers of the 2 x 2 iteration with g(x - lr s v), to 1e-10 of its radius' power",
-            "tests/claims/test_xgrad.py::test_rate_on_a_quadratic",
-        ),
-    ),
-)
-@dataclass(frozen=True, kw_only=True)
+@register("xgrad", source=GUAN, where="Algorithm 1 and Table 1 (SGDM, Adam, AdamW)")
 class XGrad(Wrapper):
     """XGrad: the base steps from x with the gradient at the weights predicted s steps ahead.
 
     ``x̂ = x - η s Δ``, with Δ the base's update direction from its old state (the velocity, or
     ``m̂ / (sqrt(v̂) + ε)``); then an ordinary step of the base at x with ``g = ∇f(x̂)``.
-
-    Parameters
-    ----------
-    base : Method or str
-        ``momentum``, ``sgdw``, ``adam`` or ``adamw``; a name takes further hyperparameters.
-    steps_ahead : float, range [0, inf)
-        s. The paper tries small whole numbers and gives no default; here 1.
-    schedule : callable, optional
-        Of the base's rate: handed on to a base that is given by name.
 
     Raises
     ------
@@ -126,10 +72,6 @@ class XGrad(Wrapper):
     and damps the first one too: ``momentum`` with ``dialect="torch", full_first=False``. Their Adam takes
     a weight decay and ignores it, a fault that is not reproduced.
 
-    References
-    ----------
-    L. Guan et al. 2023, arXiv:2305.18240.
-
     Examples
     --------
     >>> import refopt
@@ -138,8 +80,12 @@ class XGrad(Wrapper):
     True
     """
 
-    base: Method | str = hyper("momentum")
-    steps_ahead: float = hyper(1.0, "[0, inf)")
+    base: Method | str = hyper("momentum",
+        words="``momentum``, ``sgdw``, ``adam`` or ``adamw``; a name takes further hyperparameters.")  # fmt: skip
+    steps_ahead: float = hyper(
+        1.0, "[0, inf)", "s. The paper tries small whole numbers and gives no default; here 1."
+    )
+    words = {"schedule": "Of the base's rate: handed on to a base that is given by name."}
 
     def predicted(self, x: Params, s: State) -> Params:
         """Return x̂ from the base's state `s`; at the first step there is none, and x̂ = x."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from refopt.verify.sides import Leaves, Run, Schedule, Side
+from refopt.verify.sides.side import Leaves, Run, Schedule, Side
 
 Function = Callable[..., tuple[Any, Any]]
 

@@ -56,7 +56,7 @@ def kozistr(cls: str, **kept: Any) -> Any:
 def in_the_same_memory(optimizer: Any, method: str) -> Any:
     """Return a side whose gradients all come in one place, as where they are cleared in place."""
     from refopt.core.registry import entry
-    from refopt.verify.adapt import side
+    from refopt.verify.sides.adapt import side
 
     it = side(optimizer, entry(method).obj)
     always = {"reuse": property(lambda run: True, lambda run, value: None)}

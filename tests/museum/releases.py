@@ -72,7 +72,7 @@ def look(name: str) -> dict[str, Any]:
     dialect, _, more = OWN.get(name, (e.dialect, (), {}))
     given = {**e.given, **more}
     report = refopt.verify.compare(it, e.method, dialect=dialect, steps=STEPS, dtype=dtype, **given)
-    why = refopt.verify.diagnose(it, e.method, steps=STEPS, dtype=dtype, patience=20, **given)
+    why = refopt.verify.diagnose(it, e.method, steps=STEPS, dtype=dtype, **given)
     return {"agrees": report.agrees, "explained_by": list(why.explained_by), "sentence": str(why)}
 
 

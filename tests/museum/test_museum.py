@@ -28,7 +28,7 @@ def test_bug_is_caught_and_named(exhibit: Exhibit) -> None:
         exhibit.buggy, exhibit.method, dialect=exhibit.dialect, steps=16, **exhibit.given
     )
     assert not report.agrees
-    why = refopt.verify.diagnose(exhibit.buggy, exhibit.method, steps=16, patience=60, **exhibit.given)
+    why = refopt.verify.diagnose(exhibit.buggy, exhibit.method, steps=16, **exhibit.given)
     assert set(why.explained_by) == set(exhibit.diagnosis), str(why)
 
 

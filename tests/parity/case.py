@@ -1,6 +1,6 @@
 """One parity case: what refopt computes beside what an independent implementation computes.
 
-A file in ``tests/parity/peers/`` defines ``CASES``. Everything else follows from that list:
+A file in ``tests/parity/peers/``, or a method's test file, defines ``CASES``. Everything else follows from that list:
 ``make record`` runs each peer with seed 0 and stores its arrays in ``tests/parity/tapes/``;
 ``make test`` holds refopt to the stored arrays (no peer installed); ``make parity`` runs the peers
 live, on the tape's inputs and on fresh ones.
@@ -13,7 +13,6 @@ import importlib
 import importlib.metadata
 import json
 import pathlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,6 +41,10 @@ class Case:
     rtol, atol : float
         Per array: ``|ours - theirs| <= atol + rtol * max|theirs|``. State what limits a bound
         above 1e-12 in `why`.
+    says : str
+        What was compared, over how many steps, and how closely: the sentence that `refopt show` prints.
+    shows : tuple of str
+        Further names that it is evidence for.
     """
 
     method: str
@@ -52,10 +55,14 @@ class Case:
     rtol: float = 1e-12
     atol: float = 0.0
     why: str = ""
+    says: str = ""
+    shows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rtol > 1e-12 and not self.why:
             raise ValueError(f"{self.id}: a tolerance above 1e-12 needs its reason in `why`")
+        if not self.says:
+            raise ValueError(f"{self.id}: wanted a sentence in `says`: what was compared, and how closely")
 
     @property
     def id(self) -> str:
@@ -63,11 +70,15 @@ class Case:
 
 
 def all_cases() -> list[Case]:
-    """Collect ``CASES`` of every peers file."""
-    package = importlib.import_module("tests.parity.peers")
+    """Collect ``CASES`` of every peers file, and of the methods' test files that have them."""
+    tests = pathlib.Path(__file__).parents[1]
+    names = [f"tests.parity.peers.{p.stem}" for p in sorted((tests / "parity/peers").glob("[!_]*.py"))]
+    for path in sorted((tests / "methods").glob("test_*.py")):
+        if "\nCASES = [" in path.read_text(encoding="utf-8"):
+            names.append(f"tests.methods.{path.stem}")
     found: list[Case] = []
-    for module in pkgutil.iter_modules(package.__path__):
-        found += importlib.import_module(f"tests.parity.peers.{module.name}").CASES
+    for name in names:
+        found += importlib.import_module(name).CASES
     ids = [c.id for c in found]
     assert len(ids) == len(set(ids)), sorted(i for i in ids if ids.count(i) > 1)
     return found

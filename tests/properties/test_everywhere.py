@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import inspect
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
-from refopt.core.method import Elementwise, LeafRule
+from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.params import leaves
 from refopt.core.registry import Entry
@@ -25,7 +28,14 @@ GRADIENT_ONLY = [
     for m in METHODS
     if isinstance(m.obj, type) and issubclass(m.obj, LeafRule) and m.obj.given == ("g",)
 ]
+UPDATING = [
+    m.name
+    for m in METHODS
+    if m.kind == "optimizer" and type(refopt.optimizer(m.name)).update is not Method.update
+]
 STEPS = 100
+# Gravity draws a velocity before the first step.
+MOVING = {"gravity"}
 
 # What a problem is asked to be small enough for a hundred steps of the dearest method.
 SMALL: dict[str, dict[str, Any]] = {
@@ -190,16 +200,48 @@ def test_numba_engine_in_minimize(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_rule_has_no_literals_and_names_its_scalars(name: str) -> None:
-    """A float literal would widen float32 in a compiled loop; scalars are passed by position."""
+def test_rule_takes_what_there_is(name: str) -> None:
+    """No whole literal (in a compiled loop it would widen float32), and no number that the rule does not take."""
     o = refopt.optimizer(name)
     rule = o.rule(np)
-    assert not [c for c in rule.__code__.co_consts if isinstance(c, (int, float)) and not isinstance(c, bool)]
-    scalars = o.scalars(3, {**o.start_numbers(), **o.carry(3, {"t": 2, **o.start_numbers()})})
-    want = ["x", *o.given, *o.active_slots(), *scalars]
-    got = list(inspect.signature(rule).parameters)
-    assert len(got) == len(want)
-    assert got[-len(scalars) :] == list(scalars)
+    whole = [c for c in rule.__code__.co_consts if isinstance(c, int) and not isinstance(c, bool)]
+    assert not whole, f"{name}: write {whole} as floats"
+    carried = o.carry(3, {"t": 2, **o.start_numbers()})
+    unused = set(o.scalars(3, {**o.start_numbers(), **carried})) - set(inspect.signature(rule).parameters)
+    assert not unused, f"{name}: the rule has no parameter for {sorted(unused)} of scalars"
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-50])
+@pytest.mark.parametrize("name", [n for n in GRADIENT_ONLY if n not in MOVING])
+def test_no_gradient_no_move(name: str, eps: float) -> None:
+    """Without eps, or with one that rounds to zero, a zero gradient moves nothing and makes no NaN.
+
+    The house rule for 0/0: such a coordinate stands still. All coordinates here; for an elementwise rule
+    also one beside others that move.
+    """
+    cls = type(refopt.optimizer(name))
+    tiny = {
+        f.name: eps
+        for f in dataclasses.fields(cls)
+        if f.name.startswith("eps") and str(f.metadata.get("allowed")).startswith(("[0", "(0"))
+    }
+    tiny = {
+        k: v for k, v in tiny.items() if v or str(cls.__dataclass_fields__[k].metadata["allowed"])[0] == "["
+    }
+    still = {
+        k: v for k, v in (("weight_decay", 0.0), ("constrained", False)) if k in cls.__dataclass_fields__
+    }
+    o = refopt.optimizer(name, **tiny, **still)
+    x = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+    g = np.linspace(-3.0, 1.5, 12, dtype=np.float32).reshape(4, 3)
+    g[1, 1] = 0.0
+    for gradient in (0.0 * g, g) if name in ELEMENTWISE else (0.0 * g,):
+        y, s = x, o.init(x)
+        for _ in range(4):
+            y, s = o.update(y, gradient, s)
+        assert np.all(np.isfinite(y))
+        # MADGRAD and its like compute x anew from x_0: to rounding.
+        np.testing.assert_allclose(y[gradient == 0.0], x[gradient == 0.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
@@ -213,3 +255,100 @@ def test_resume_gives_the_same_bits(method: Entry, tmp_path: Any) -> None:
     rest = _run(method.name, problem, x0, steps=12, checkpoint=path, resume=True)
     np.testing.assert_array_equal(_flat(whole.x), _flat(rest.x))
     assert whole.calls == rest.calls
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    """All arrays inside a state."""
+    if isinstance(value, dict):
+        return [a for v in value.values() for a in _arrays(v)]
+    if isinstance(value, (tuple, list)):
+        return [a for v in value for a in _arrays(v)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+@pytest.mark.parametrize("name", GRADIENT_ONLY)
+def test_nothing_is_shared_with_what_was_given(name: str) -> None:
+    """Neither the state nor the new point has memory of the start, the point or the gradient."""
+    o = refopt.optimizer(name)
+    x, gradients = stream(5, "random", steps=3)
+    s = o.init(x)
+    assert not any(np.shares_memory(a, b) for a in _arrays(s) for b in _arrays(x))
+    for g in gradients:
+        y, s = o.update(x, g, s)
+        given = [*_arrays(x), *_arrays(g)]
+        assert not any(np.shares_memory(a, b) for a in [*_arrays(y), *_arrays(s)] for b in given)
+        x = y
+
+
+@pytest.mark.parametrize("name", GRADIENT_ONLY)
+def test_a_state_of_something_else_is_refused(name: str) -> None:
+    """Another method's state, none, a broken counter, another dtype: a typed error, and never another answer."""
+    o = refopt.optimizer(name)
+    x = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    good = o.init(x)
+    wrong: list[Any] = [None, {}, [], 3, {**good, "t": -5}, {**good, "t": "0"}, {**good, "t": None}]
+    wrong += [{k: v for k, v in good.items() if k != slot} for slot in o.active_slots()]
+    for s in wrong:
+        with pytest.raises(refopt.errors.RefoptError, match="s: wanted a state of"):
+            o.update(x, x, s)
+    single = x.astype(np.float32)
+    with warnings.catch_warnings(), contextlib.suppress(refopt.errors.RefoptError):
+        warnings.simplefilter("error")
+        assert o.update(single, single, good)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_start_is_not_kept(name: str) -> None:
+    """A state has no memory of the start: who writes into x later changes nothing."""
+    x, _ = stream(5, "random", steps=1)
+    assert not any(
+        np.shares_memory(a, b) for a in _arrays(refopt.optimizer(name).init(x)) for b in x.values()
+    )
+
+
+@pytest.mark.parametrize("name", UPDATING)
+def test_no_graph_is_kept(name: str) -> None:
+    """torch parameters that require grad, the natural thing to pass: steps keep no graph of them."""
+    torch = pytest.importorskip("torch", reason="torch is not installed; make parity runs this")
+    o = refopt.optimizer(name)
+    start, gradients = stream(5, "random", steps=2)
+    x = {k: torch.nn.Parameter(torch.asarray(v)) for k, v in start.items()}
+    s = o.init(x)
+    for g in gradients:
+        try:
+            x, s = o.update(x, {k: torch.asarray(v) for k, v in g.items()}, s)
+        except refopt.errors.CapabilityError:
+            pytest.skip("its step asks for more than a gradient")
+        assert not any(v.requires_grad for v in x.values())
+
+
+class OneBuffer:
+    """A problem whose gradient is written into one array, again and again, and whose start is that array's."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.buffer = inner, {k: np.empty_like(v) for k, v in leaves(inner.start(1)).items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def grad(self, x: Any, batch: Any = None) -> Any:
+        new = self.inner.grad(x) if batch is None else self.inner.grad(x, batch)
+        if not isinstance(new, dict):
+            (kept,) = self.buffer.values()
+            kept[...] = new
+            return kept
+        for k, v in new.items():
+            self.buffer[k][...] = v
+        return self.buffer
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_one_gradient_buffer_gives_the_same_bits(method: Entry) -> None:
+    """A problem that reuses its gradient's memory is minimised as one that does not."""
+    problem = _problem(method)
+    x0 = problem.start(1)
+    before = _flat(x0).copy()
+    want = _run(method.name, problem, x0, steps=8)
+    got = _run(method.name, OneBuffer(problem), x0, steps=8)
+    np.testing.assert_array_equal(_flat(got.x), _flat(want.x))
+    np.testing.assert_array_equal(_flat(x0), before)

@@ -30,10 +30,17 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
         "beta1",
         "[0, 1)",
         "keras",
-        "tests/claims/test_adam.py",
+        "tests/methods/test_adam.py",
         "grad",
     ):
         assert words in out
+    for name, line in (
+        ("adam", "return keep * x - step * m / below, m, v"),
+        ("kfac", "class KFAC"),
+        ("cg", "def cg("),
+    ):
+        assert main(["show", name, "--code"]) == 0
+        assert line in capsys.readouterr().out
     assert main(["show", "adam", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dialects"]["torch"]["settings"] == {"decay": "'coupled'"}
 
@@ -62,7 +69,11 @@ def test_run_json_and_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: p
     words = ["run", "sgd", "quadratic", "--lr=0.1", "--json", "--checkpoint", str(tmp_path / "c"), "--steps"]
     assert main([*words, "5"]) == 0
     assert json.loads(capsys.readouterr().out)["nit"] == 5
-    assert main([*words, "8"]) == 0
+    assert main([*words, "8"]) == 2
+    assert "exists; --resume goes on from it" in capsys.readouterr().err
+    assert main([*words, "8", "--resume", "--problem.seed", "2"]) == 2
+    assert "is of another run: its problem's answer at the start" in capsys.readouterr().err
+    assert main([*words, "8", "--resume"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["nit"], result["calls"]) == (8, {"grad": 8})
 

@@ -9,9 +9,9 @@ import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.method import Method
-from refopt.verify import courses
-from refopt.verify.asked import asks
-from refopt.verify.observation import observe
+from refopt.verify.inputs import problems
+from refopt.verify.runs.observe import observe
+from refopt.verify.sides.side import asks
 
 from tests.verify import ports
 
@@ -85,7 +85,7 @@ def test_faults_are_told_and_named(name: str, fault: str) -> None:
 def test_a_right_port_is_recognised(name: str) -> None:
     """Nothing is said of a port that does what the paper says."""
     port, given, _ = CASES[name]
-    why = refopt.verify.diagnose(port(), name, patience=2, **given)
+    why = refopt.verify.diagnose(port(), name, **given)
     assert why.explained_by == ("paper",), str(why)
 
 
@@ -162,13 +162,13 @@ def test_convergence_ends_a_course() -> None:
 
 def test_a_problem_of_ones_own() -> None:
     """A further course joins the comparison; a tape of gradients does not."""
-    own = courses.course(refopt.problem("quadratic", n=6), 12, flat=True, name="mine")
+    own = problems.course(refopt.problem("quadratic", n=6), 12, flat=True, name="mine")
     report = refopt.verify.compare(ports.sam(), "sam", extra_tapes=[own], **HEAVY)
     assert report.agrees and "mine" in {f.tape for f in report.findings}
     with pytest.raises(ArgumentError, match="extra_tapes: sam asks at points of its own"):
-        refopt.verify.compare(ports.sam(), "sam", extra_tapes=[refopt.verify.tapes.make("random", 5)])
+        refopt.verify.compare(ports.sam(), "sam", extra_tapes=[refopt.verify.inputs.tapes.make("random", 5)])
     with pytest.raises(ArgumentError, match="batch_size"):
-        courses.course(refopt.problem("quadratic", n=6), batch_size=2)
+        problems.course(refopt.problem("quadratic", n=6), batch_size=2)
 
 
 def test_what_is_served() -> None:
@@ -181,7 +181,7 @@ def test_what_is_served() -> None:
         given.update({n: getattr(oracle, n) for n in names.split()}, x=x.copy())
         return x, None
 
-    own = courses.course(p, 1, batch_size=4, flat=True)
+    own = problems.course(p, 1, batch_size=4, flat=True)
     refopt.verify.compare(peek, "svrg", lr=0.0, extra_tapes=[own], steps=4)
     x, rows = given["x"], given["batch"]
     point = own.for_problem(x)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, UnknownNameError
-from refopt.verify.reference import bound, follow, operations
-from refopt.verify.tapes import KINDS, SHAPES, make, recorded
+from refopt.verify.inputs.tapes import KINDS, SHAPES, make, recorded
+from refopt.verify.runs.reference import follow
+from refopt.verify.runs.rounding import bound, operations
 
 from tests.verify.adam import adam
 
@@ -222,7 +223,9 @@ def test_a_kept_gradient_is_noted(copies: bool) -> None:
         return x - v, (v, g.copy() if copies else g)
 
     report = refopt.verify.compare(differences, "momentum", lr=0.1, steps=5)
-    assert any("keeps a gradient's memory" in note for note in report.notes) == (not copies)
+    assert any("stores the gradient array without copying it" in note for note in report.notes) == (
+        not copies
+    )
 
 
 def test_overflow_is_excused_where_squares_overflow() -> None:

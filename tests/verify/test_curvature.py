@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import CapabilityError
-from refopt.verify.curvature import Probes, verdict
+from refopt.verify.inputs.hessians import Probes, verdict
 
 
 def adahessian(fault: str) -> Any:

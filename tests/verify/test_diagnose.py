@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify.deviations import known
-from refopt.verify.observation import Profile, schedule
+from refopt.verify.inputs.profiles import Profile, schedule
+from refopt.verify.variants.deviation import known
 
 from tests.verify.adam import FAULTS, adam
 
@@ -16,7 +16,7 @@ from tests.verify.adam import FAULTS, adam
 @pytest.mark.parametrize("fault", FAULTS)
 def test_hand_written_adam(fault: str) -> None:
     """Each fault, put in by hand, is found; and a comparison with the paper's form sees it."""
-    why = refopt.verify.diagnose(adam(fault), "adam", steps=16, patience=60)
+    why = refopt.verify.diagnose(adam(fault), "adam", steps=16)
     # Another name for the same trajectory may come first.
     assert set(FAULTS[fault]) in [set(names) for names in (why.explained_by, *why.also)], str(why)
     assert refopt.verify.compare(adam(fault), "adam", steps=8).agrees == (fault == "none")
@@ -43,10 +43,10 @@ def test_nothing_explains() -> None:
     def odd(x: Any, g: Any, state: Any, lr: float = 1e-3) -> Any:
         return x - lr * np.tanh(g) * np.cos(g), None
 
-    why = refopt.verify.diagnose(odd, "adam", patience=3)
+    why = refopt.verify.diagnose(odd, "adam", effort=1000)
     assert why.explained_by == ()
     assert why.nearest
-    assert "Nothing that was tried" in str(why)
+    assert "Nothing that was tried" in str(why) and "cut short by effort=1000" in str(why)
 
 
 @pytest.mark.parametrize(("how", "single"), [("float32", True), ("one in 1e11", False)])
@@ -57,7 +57,7 @@ def test_single_precision(how: str, single: bool) -> None:
         step = (lr * g).astype(np.float32) if single else lr * g * (1.0 + 1e-11)
         return x - step, None
 
-    why = refopt.verify.diagnose(mine, "sgd", steps=8, patience=1)
+    why = refopt.verify.diagnose(mine, "sgd", steps=8, effort=100)
     assert ("single-precision" in why.explained_by) == single, str(why)
 
 
@@ -96,7 +96,7 @@ def test_every_deviation_is_found(name: str, d: Any) -> None:
     base = refopt.optimizer(name, lr=0.02, weight_decay=0.1)
     if d.change(base) is None:
         pytest.skip(f"{d.name} does not apply to {name}")
-    why = refopt.verify.diagnose(Keywords(name, d.change), name, steps=6, patience=5)
+    why = refopt.verify.diagnose(Keywords(name, d.change), name, steps=6, effort=1000)
     assert why.explained_by, str(why)
     assert len(why.explained_by) <= 3
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify.distribution import RUNS, scores, threshold
+from refopt.verify.runs.draws import RUNS, scores, threshold
 
 
 def gravity(fault: str) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify import distribution, drawn
-from refopt.verify.distribution import RUNS, scores, with_sum
+from refopt.verify.runs import draws
+from refopt.verify.runs.draws import RUNS, scores, with_sum
+from refopt.verify.search import draws as variants_of_draws
 from scipy.stats import norm
 
 from tests.verify.test_distribution import gravity
@@ -42,7 +43,7 @@ GRAVITY = {"none": ("paper",), "wide start": ("alpha=0.015",), "no start": ("sta
 @pytest.mark.parametrize("fault", SCALED)
 def test_random_scaling(fault: str) -> None:
     """How the scale is drawn is told from its distribution, and that the answer is statistical is said."""
-    why = refopt.verify.diagnose(scaled_sgdm(fault), "randomly-scaled-sgdm", patience=60)
+    why = refopt.verify.diagnose(scaled_sgdm(fault), "randomly-scaled-sgdm")
     assert why.explained_by == SCALED[fault], str(why)
     assert "a statistical answer, from 400 runs" in str(why) and "missed once in 10000 diagnoses" in str(why)
 
@@ -50,14 +51,15 @@ def test_random_scaling(fault: str) -> None:
 @pytest.mark.parametrize("fault", GRAVITY)
 def test_gravity(fault: str) -> None:
     """The start's spread is told, as a number where it is one."""
-    why = refopt.verify.diagnose(gravity(fault), "gravity", patience=60)
+    why = refopt.verify.diagnose(gravity(fault), "gravity")
     assert why.explained_by == GRAVITY[fault], str(why)
 
 
 def test_what_nothing_explains() -> None:
-    """A scale of another law is no variant's; the nearest is named, and time is kept."""
-    why = refopt.verify.diagnose(scaled_sgdm("gamma"), "randomly-scaled-sgdm", patience=1)
+    """A scale of another law is no variant's; the nearest is named, and what was left out is said."""
+    why = refopt.verify.diagnose(scaled_sgdm("gamma"), "randomly-scaled-sgdm", effort=20)
     assert why.explained_by == () and why.nearest and "standard errors apart" in str(why)
+    assert "cut short by effort=20" in str(why)
 
 
 def test_draws_that_entries_should_not_share() -> None:
@@ -78,7 +80,7 @@ def law(name: str, rng: np.random.Generator, runs: int) -> np.ndarray:
     return rng.standard_normal((runs, 30)) if name == "normal" else rng.exponential(size=(runs, 30))
 
 
-@pytest.mark.parametrize("runs", [drawn.LOOKS[0], RUNS])
+@pytest.mark.parametrize("runs", [variants_of_draws.LOOKS[0], RUNS])
 @pytest.mark.parametrize("name", ["normal", "exponential", "products"])
 def test_the_rate_of_false_alarms(name: str, runs: int) -> None:
     """At a level of one in twenty for 60 tests, 400 right comparisons give about 20 alarms, whatever the law.
@@ -95,15 +97,15 @@ def test_all_variants_share_the_rate(monkeypatch: Any) -> None:
     """The limit is the level over tests, variants and looks."""
     limits = []
 
-    def spy(search: Any, level: Any, until: float) -> Any:
+    def spy(search: Any, level: Any) -> Any:
         tests = 2 * sum(v.shape[1] for v in search.theirs.values())
         limits.append((search.limit, tests))
         return []
 
-    monkeypatch.setattr(drawn, "_fits", spy)
+    monkeypatch.setattr(variants_of_draws, "_fits", spy)
     why = refopt.verify.diagnose(gravity("none"), "gravity")
     variants = int(str(why).split("the right one of ")[1].split()[0])
     limit, tests = limits[0]
-    level = 2 * norm.sf(limit) * tests * variants * len(drawn.LOOKS)
-    np.testing.assert_allclose(level, distribution.FALSE_ALARM, rtol=1e-6)
+    level = 2 * norm.sf(limit) * tests * variants * len(variants_of_draws.LOOKS)
+    np.testing.assert_allclose(level, draws.FALSE_ALARM, rtol=1e-6)
     assert variants > 100 and tests > 2 * 2 * 3 * 19

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.verify import rewriting
-from refopt.verify.edits import Edit, Seen, edits
-from refopt.verify.replacements import NUMBER
-from refopt.verify.rewriting import codes_of, edited, small_edits, swapped
+from refopt.verify.variants import recorder
+from refopt.verify.variants.edits import Edit, Seen, edits
+from refopt.verify.variants.replacements import NUMBER
+from refopt.verify.variants.text_edit import codes_of, edited, small_edits, swapped
 
 
 def sample(a: Any, k: float, n: float) -> Any:
@@ -174,8 +174,8 @@ def beside(n: float) -> float:
 def test_what_a_cache_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions that run inside a cached one are not edited: the answer would outlive the edit."""
     here = Path(__file__)
-    monkeypatch.setattr(rewriting, "_HOME", here.parent.parent)
-    monkeypatch.setattr(rewriting, "ROOMS", (here.parent.name,))
+    monkeypatch.setattr(recorder, "_HOME", here.parent.parent)
+    monkeypatch.setattr(recorder, "ROOMS", (here.parent.name,))
     made = small_edits(lambda: beside(3.0))
     names = {e.text.function.__qualname__ for e in made}
     assert "beside" in names and not names & {"kept", "within"}
@@ -222,7 +222,7 @@ def test_adam_with_absolute_gradients() -> None:
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * abs(g)
         return x - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), (m, v, t)
 
-    why = refopt.verify.diagnose(mine, "adam", steps=16, patience=60)
+    why = refopt.verify.diagnose(mine, "adam", steps=16)
     assert why.explained_by == ("torch", "v = ema(v, g * g, beta2, k2) -> v = ema(v, abs(g), beta2, k2)")
     assert "`v = ema(v, abs(g), beta2, k2)` where Adam.rule has `v = ema(v, g * g, beta2, k2)`" in str(why)
 
@@ -233,7 +233,7 @@ def test_two_edits() -> None:
     def mine(x: Any, g: Any, s: Any, lr: float = 1e-2, weight_decay: float = 0.0) -> Any:
         return x - lr * (abs(g) + 0.5 * weight_decay * x), None
 
-    why = refopt.verify.diagnose(mine, "sgd", steps=8, patience=120)
+    why = refopt.verify.diagnose(mine, "sgd", steps=8)
     assert len(why.explained_by) == 2, str(why)
     assert any("abs(g)" in name for name in why.explained_by)
 
@@ -254,5 +254,5 @@ def test_conjugate_gradients_with_a_sign() -> None:
             p = r - rho / old * p
         return x
 
-    why = refopt.verify.diagnose(mine, "cg", patience=60)
+    why = refopt.verify.diagnose(mine, "cg")
     assert len(why.explained_by) == 1 and "->" in why.explained_by[0], str(why)

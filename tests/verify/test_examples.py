@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ProgramError
-from refopt.verify.program import program_side
-from refopt.verify.tapes import make
+from refopt.verify.inputs.tapes import make
+from refopt.verify.sides.program import program_side
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "docs" / "examples"
 

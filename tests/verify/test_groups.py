@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, HyperparameterError
-from refopt.verify.sides import Leaves, Run, Schedule, Side
+from refopt.verify.sides.side import Leaves, Run, Schedule, Side
 
 GROUPS: list[Any] = [("vectors", {"weight_decay": 0.0, "lr": 0.02}), (["wide"], {"beta1": 0.5})]
 ADAMW = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1}

@@ -6,7 +6,6 @@ import math
 import pathlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import mpmath
@@ -18,9 +17,9 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, MissingExtraErr
 from refopt.core.hyper import hyper
 from refopt.core.method import Elementwise
 from refopt.core.registry import Source, register
-from refopt.verify.exactness import BOUND, _exact, measure, precision, table, ulp
-from refopt.verify.lifted import context, lift
-from refopt.verify.tapes import make
+from refopt.precision.lift import context, lift
+from refopt.precision.rounding_errors import BOUND, _exact, measure, precision, table, ulp
+from refopt.verify.inputs.tapes import make
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "precision.md"
 ELEMENTWISE = [m.name for m in refopt.methods("optimizer") if issubclass(m.obj, Elementwise)]
@@ -148,7 +147,7 @@ def test_the_mask_of_spam_and_its_resets() -> None:
     assert p.slots["mask"].largest == 0.0
 
 
-SOURCE = Source("test", "nobody", 2026, "none", url="none")
+SOURCE = Source("nobody-2026-test", "nobody", "none", url="none")
 
 
 @pytest.fixture
@@ -163,8 +162,7 @@ def temporary() -> Any:
 def test_lost_digits_are_found(temporary: None) -> None:
     """A rule that adds and takes away 1e6 loses six digits in floats; in 50 digits it is SGD."""
 
-    @register("sloppy", kind="optimizer", source=SOURCE, where="", evidence=())
-    @dataclass(frozen=True, kw_only=True)
+    @register("sloppy", kind="optimizer", source=SOURCE, where="")
     class Sloppy(Elementwise):
         """SGD with a detour."""
 
@@ -185,8 +183,7 @@ def test_lost_digits_are_found(temporary: None) -> None:
 def test_rounded_numbers_count(temporary: None) -> None:
     """A step's number that floats compute badly: 1 - (1 - 1e-9) as rate is wrong in eight digits."""
 
-    @register("badly", kind="optimizer", source=SOURCE, where="", evidence=())
-    @dataclass(frozen=True, kw_only=True)
+    @register("badly", kind="optimizer", source=SOURCE, where="")
     class Badly(Elementwise):
         """SGD whose rate is a cancellation."""
 
@@ -206,8 +203,7 @@ def test_rounded_numbers_count(temporary: None) -> None:
 def test_numbers_that_cannot_run_are_told(temporary: None, way: str) -> None:
     """Then they are taken from float64, and the result says so."""
 
-    @register("foreign", kind="optimizer", source=SOURCE, where="", evidence=())
-    @dataclass(frozen=True, kw_only=True)
+    @register("foreign", kind="optimizer", source=SOURCE, where="")
     class Foreign(Elementwise):
         """SGD whose rate is computed in a way that only floats know."""
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError
-from refopt.verify.program import Conversation, program_side
-from refopt.verify.sides import Side
+from refopt.verify.sides.program import Conversation, program_side
+from refopt.verify.sides.side import Side
 
 # Answers every question as asked; a test puts its own lines in place of one of the answers.
 PROGRAM = """
@@ -263,7 +263,7 @@ def test_hyperparameters_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(*arguments)
             begun.append(self._process)
 
-    monkeypatch.setattr("refopt.verify.program.Conversation", Seen)
+    monkeypatch.setattr("refopt.verify.sides.program.Conversation", Seen)
     side = program_side(
         program("""
         def start(m):
@@ -337,7 +337,7 @@ def test_a_talkative_program() -> None:
 
 def test_stop_is_polite_then_firm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program may tidy up when it is told to stop; one that does not stop is ended."""
-    monkeypatch.setattr("refopt.verify.program.GRACE", 0.5)
+    monkeypatch.setattr("refopt.verify.sides.program.GRACE", 0.5)
     tidy = program_side(program(f"def stop(m): open({str(tmp_path / 'tidy')!r}, 'w'); sys.exit(0)"))
     (tmp_path / "tidy").unlink()  # of the description
     run = begin(tidy)

@@ -11,9 +11,10 @@ import refopt
 from refopt.core.errors import ArgumentTypeError
 from refopt.optimizers.first_order.muon import Muon
 from refopt.optimizers.first_order.rmsprop import RMSprop
-from refopt.verify import curvature, names
-from refopt.verify.deviations import known
-from refopt.verify.tapes import make
+from refopt.verify.inputs import hessians
+from refopt.verify.inputs.tapes import make
+from refopt.verify.sides import names
+from refopt.verify.variants.deviation import known
 
 
 def test_scikit_learn() -> None:
@@ -48,7 +49,7 @@ def test_numbers_that_nobody_tells() -> None:
         alpha = 0.0137 * np.sqrt(1 - 0.99**t) / (1 - 0.95**t)
         return x - alpha * m / (np.sqrt(v) + 1e-6), (m, v, t)
 
-    why = refopt.verify.diagnose(mine, "adam", steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, "adam", steps=20)
     assert set(why.explained_by) == {"keras", "beta1=0.95", "beta2=0.99", "eps=1e-06", "lr=0.0137"}, str(why)
 
 
@@ -76,7 +77,7 @@ def test_two_switches() -> None:
         )  # fmt: skip
         return o.update(x, g, o.init(x) if state is None else state)
 
-    why = refopt.verify.diagnose(mine, "lars", steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, "lars", steps=20)
     assert set(why.explained_by) == {"optax", "joint=False", "ratio_needs=gradient"}, str(why)
 
 
@@ -173,14 +174,14 @@ def test_a_generator_of_a_fixed_seed_is_no_biased_probe() -> None:
     draw = np.where(np.random.default_rng(0).random(4000) < 0.53, 1.0, -1.0)
 
     def probes(values: np.ndarray) -> Any:
-        p = curvature.Probes(1)
+        p = hessians.Probes(1)
         p.add(1, {"w": [values]})
         return p
 
     method = refopt.optimizer("adahessian")
-    assert abs(draw.mean()) * 4000**0.5 < curvature.SIGMAS < abs(draw.mean()) * 40_000**0.5
-    assert curvature.verdict([probes(draw[: 4000 - k]) for k in range(10)], method)[0] == ()
-    assert curvature.verdict([probes(np.roll(draw, k)) for k in range(10)], method)[0] == ("probe-biased",)
+    assert abs(draw.mean()) * 4000**0.5 < hessians.SIGMAS < abs(draw.mean()) * 40_000**0.5
+    assert hessians.verdict([probes(draw[: 4000 - k]) for k in range(10)], method)[0] == ()
+    assert hessians.verdict([probes(np.roll(draw, k)) for k in range(10)], method)[0] == ("probe-biased",)
 
 
 def test_a_gradient_written_into_is_noted() -> None:
@@ -325,7 +326,7 @@ FOUND = {
 def test_kinds_of_faults(mine: Any) -> None:
     """Each is caught, and called by its name."""
     method, wanted = FOUND[mine]
-    why = refopt.verify.diagnose(mine, method, steps=20, patience=60)
+    why = refopt.verify.diagnose(mine, method, steps=20)
     assert wanted in [set(n) for n in (why.explained_by, *why.also)], str(why)
 
 

@@ -17,8 +17,9 @@ from refopt.cli import main
 from refopt.core.errors import ArgumentError, VectorsError
 from refopt.core.registry import entry
 from refopt.optimizers.first_order.adam import Adam
-from refopt.verify import vectors, vectors_format
-from refopt.verify.schema import fault
+from refopt.vectors import exact_runs as vectors
+from refopt.vectors import format as vectors_format
+from refopt.vectors.schema import fault
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "docs" / "examples" / "check_adam.js"
 

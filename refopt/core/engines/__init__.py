@@ -21,7 +21,7 @@ class Engine(Protocol):
         Parameters
         ----------
         method : Elementwise
-            Its ``rule(xp)`` returns a function ``(x, *given, *slots, *scalars) -> (x, *slots)``.
+            Its ``rule(xp)`` returns a function ``(x, *given, *slots, *numbers) -> (x, *slots)``.
         arrays : list of array
             The leaves of x, then those of what is given, then those of each slot, in the same order.
         leaves : int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refopt.core.arrays import Array
+from refopt.core.engines.numba_cache import with_literals
 from refopt.core.errors import ArgumentTypeError, missing_extra
 
 _kernels: dict[Any, Any] = {}
@@ -16,9 +17,6 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
         import cupy
     except ImportError:
         raise missing_extra("cupy", "cupy") from None
-    kernel = _kernels.get(method)
-    if kernel is None:
-        kernel = _kernels[method] = cupy.fuse(method.rule(cupy))
     rows = []
     for k in range(leaves):
         leaf = arrays[k::leaves]
@@ -26,7 +24,12 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
             raise ArgumentTypeError(
                 f"engine 'cupy': wanted CuPy arrays, got {type(leaf[0]).__module__} arrays"
             )
-        # Scalars in the array's dtype: a float64 scalar would widen a float32 kernel.
-        typed = [leaf[0].dtype.type(s) for s in scalars]
-        rows.append(kernel(*leaf, *typed))
+        # Scalars and literals in the array's dtype: a float64 one would widen a float32 kernel.
+        element = leaf[0].dtype.type
+        kernel = _kernels.get((method, element))
+        if kernel is None:
+            rule = method.rule(cupy)
+            rule.__code__ = with_literals(rule.__code__, element)
+            kernel = _kernels[method, element] = cupy.fuse(rule)
+        rows.append(kernel(*leaf, *map(element, scalars)))
     return [a for column in zip(*rows) for a in column]

@@ -126,7 +126,7 @@ class _Loop:
         memory, njit = self.memory, numba.njit(error_model="numpy")
         scope = {
             "np": np, "prange": numba.prange, "carray": numba.carray, "element": self.element,
-            "rule": jitted(self.rule, numba.njit),
+            "rule": jitted(self.rule, numba.njit, self.element),
             "look": memory.look, "number": memory.number, "pieces": memory.pieces, "pointer": memory.pointer,
             "copy_bytes": memory.copy_bytes, "PIECE": memory.PIECE, "ITEM": np.dtype(self.element).itemsize,
             "PARALLEL_FROM": PARALLEL_FROM, "DONE": DONE, "NOT_PLAIN": NOT_PLAIN, "TOO_LARGE": TOO_LARGE,

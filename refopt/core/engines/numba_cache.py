@@ -42,16 +42,21 @@ def describe(value: Any) -> str:
     return repr(value)
 
 
-def jitted(fn: types.FunctionType, njit: Callable[..., Any]) -> Any:
-    """Compile `fn` as a scalar function, and every plain Python function that it calls."""
+def with_literals(code: types.CodeType, element: type[np.floating[Any]]) -> types.CodeType:
+    """Return a rule's code with its float literals as `element`: as float64 they would widen a float32 loop."""
+    return code.replace(co_consts=tuple(element(c) if isinstance(c, float) else c for c in code.co_consts))
+
+
+def jitted(fn: types.FunctionType, njit: Callable[..., Any], element: type[np.floating[Any]]) -> Any:
+    """Compile `fn` as a scalar function of `element` numbers, and every plain Python function that it calls."""
 
     def compiled(value: Any) -> Any:
-        return jitted(value, njit) if isinstance(value, types.FunctionType) else value
+        return jitted(value, njit, element) if isinstance(value, types.FunctionType) else value
 
     names = fn.__code__.co_names
     scope = {**fn.__globals__, **{n: compiled(fn.__globals__[n]) for n in names if n in fn.__globals__}}
     cells = tuple(types.CellType(compiled(c.cell_contents)) for c in fn.__closure__ or ())
-    copy = types.FunctionType(fn.__code__, scope, fn.__name__, fn.__defaults__, cells)
+    copy = types.FunctionType(with_literals(fn.__code__, element), scope, fn.__name__, fn.__defaults__, cells)
     # LLVM alone leaves rules of many numbers as calls an element (measured: 110 ns in place of 2).
     return njit(error_model="numpy", forceinline=True)(copy)
 

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from refopt.core.hyper import hyper
 from refopt.core.method import Elementwise, LeafRule
 
 DECAYS = ("coupled", "decoupled", "independent")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Decay(LeafRule):
-    """Hyperparameters of weight decay, for methods whose papers or dialects have it.
+    """Weight decay, for methods whose papers or dialects have it: ``l2`` and ``keep`` of a rule."""
 
-    Parameters
-    ----------
-    weight_decay : float, range [0, inf)
-        The strength λ.
-    decay : {"coupled", "decoupled", "independent"}
-        ``coupled``: g + λ x takes the gradient's place (the gradient of λ‖x‖²/2). ``decoupled``: x is
-        multiplied by 1 - rate·λ beside the step. ``independent``: by 1 - η·λ, where η is the schedule's
-        multiplier and not the rate.
-    """
+    weight_decay: float = hyper(0.0, "[0, inf)", "The strength λ of weight decay.")
+    decay: str = hyper("decoupled", DECAYS,
+        "coupled: g + λ x takes the gradient's place (the gradient of λ‖x‖²/2). decoupled: x is"
+        " multiplied by 1 - rate·λ beside the step. independent: by 1 - η·λ, where η is the schedule's"
+        " multiplier and not the rate.")  # fmt: skip
 
-    weight_decay: float = hyper(0.0, "[0, inf)")
-    decay: str = hyper("decoupled", DECAYS)
+    def number(self, name: str, t: int) -> float:
+        """Return what a rule calls ``l2``, `coupled`, or ``keep``; else as in `LeafRule`."""
+        if name == "l2":
+            return self.coupled()
+        return self.keep(t) if name == "keep" else super().number(name, t)
 
     def coupled(self) -> float:
         """Return what multiplies x inside the gradient."""
@@ -38,6 +34,5 @@ class Decay(LeafRule):
         return 1.0 - (self.rate(t) if self.decay == "decoupled" else self.multiplier(t)) * self.weight_decay
 
 
-@dataclass(frozen=True, kw_only=True)
 class ElementwiseDecay(Decay, Elementwise):
     """`Decay` for elementwise rules."""

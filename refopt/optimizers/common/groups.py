@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.arrays import Array
@@ -66,23 +65,16 @@ def pick(x: Params, names: list[str]) -> dict[str, Array]:
     return {k: named[k] for k in names}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Grouped(LeafRule):
     """A leaf rule for chosen leaves, beside another method for the rest.
 
     The state holds the rule's slots for the chosen leaves, and the other method's state under
     ``"others"``.
-
-    Parameters
-    ----------
-    group : str, sequence of str, or callable
-        The leaves that the rule treats; see `choose`.
-    others : Method
-        What treats the rest, if there is any.
     """
 
-    group: Any = hyper("all")
-    others: Any = hyper(None)
+    group: Any = hyper("all", words="The leaves that the rule treats; see `choose`.",
+        kind="str, sequence of str, or callable")  # fmt: skip
+    others: Any = hyper(None, words="What treats the rest, if there is any.", kind="Method")
 
     def _split(self, x: Params) -> tuple[list[str], list[str]]:
         mine = choose(x, self.group)
@@ -102,6 +94,7 @@ class Grouped(LeafRule):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step: the rule on its leaves, the other method on the rest."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         return self._both(
             x, s, lambda names, state: super(Grouped, self).update(pick(x, names), pick(grad, names), state, donate=donate),

@@ -13,7 +13,7 @@ def box(xp: Namespace) -> Callable[[Array, float, float], Array]:
     For a box the projection in any norm with diagonal weights is this one.
     """
 
-    def clip(x, lower, upper):  # type: ignore[no-untyped-def]
+    def clip(x, lower, upper):
         x = xp.where(x < lower, lower, x)
         return xp.where(x > upper, upper, x)
 
@@ -63,8 +63,8 @@ def _without_radial(
         return xp.sqrt(inner(a, a))
 
     def at_least(a: Array) -> Array:
-        # eps = 0 and a zero row: the cosine is zero, as with any eps
-        least = eps if eps > 0.0 else float(xp.finfo(a.dtype).smallest_normal)
+        # Without eps, or with one that rounds to zero, a zero row's cosine is zero as with any eps.
+        least = max(eps, float(xp.finfo(a.dtype).smallest_normal))
         return xp.where(a < least, least, a)
 
     more = eps if added else 0.0

@@ -12,7 +12,7 @@ def leaf_norm(a: Array) -> Array:
 
 
 def trust_ratio(size: Array, denominator: Array) -> Array:
-    """Return ``size / denominator``, and 1 where either is zero (a layer that could not move else)."""
+    """Return ``size / denominator``, and 1 where either is zero (with a ratio of 0 the layer would never move)."""
     xp = namespace(size)
     one = xp.ones_like(size)
     whole = (size > 0.0) & (denominator > 0.0)

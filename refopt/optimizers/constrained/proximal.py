@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from refopt.core import params
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 
-GARRIGOS = Source(
-    key="garrigos-2023-handbook",
-    authors="G. Garrigos, R. M. Gower",
-    year=2023,
-    title="Handbook of Convergence Theorems for (Stochastic) Gradient Methods",
-    arxiv="2301.11235",
-)
+GARRIGOS = Source("garrigos-2023-handbook", "G. Garrigos, R. M. Gower",
+    "Handbook of Convergence Theorems for (Stochastic) Gradient Methods", arxiv="2301.11235")  # fmt: skip
 
 
 @register(
     "proximal-gradient",
-    kind="optimizer",
     source=GARRIGOS,
     where="chapter on the proximal gradient method, its algorithm",
     needs=("grad", "prox"),
-    evidence=(
-        Evidence(
-            "claim",
-            "convex: F(x_T) - F* <= |x_0 - x*|^2 / (2 lr T) at every T up to 300",
-            "tests/claims/test_proximal_gradient.py::test_sublinear_bound",
-        ),
-        Evidence(
-            "claim",
-            "strongly convex: |x_t - x*|^2 <= (1 - lr mu)^t |x_0 - x*|^2, and F never increases",
-            "tests/claims/test_proximal_gradient.py::test_linear_bound",
-        ),
-        Evidence(
-            "identity",
-            "with g = 0 it is gradient descent; with f = 0 the proximal point method, bit for bit",
-            "tests/identities/test_proximal_gradient.py::test_limits",
-        ),
-        Evidence(
-            "identity",
-            "reaches the lasso solution of scikit-learn's coordinate descent, to 1e-9",
-            "tests/identities/test_proximal_gradient.py::test_lasso_solution",
-        ),
-    ),
 )
-@dataclass(frozen=True, kw_only=True)
 class ProximalGradient(Method):
     """The proximal gradient method for F = f + g: a gradient step on f, then g's proximal step.
 
     ``x_{t+1} = prox_{γ g}(x_t - γ ∇f(x_t))``.
-
-    Parameters
-    ----------
-    lr : float or callable or None, range [0, inf)
-        γ. None: 1 / L, where the problem knows its L (``lipschitz``).
-    schedule : callable, optional
 
     Raises
     ------
@@ -71,10 +34,6 @@ class ProximalGradient(Method):
     -----
     The problem's ``prox(x, step)`` is of ``step * g``: for a penalty λ‖x‖₁ it shrinks by γ λ.
 
-    References
-    ----------
-    G. Garrigos, R. M. Gower 2023, arXiv:2301.11235.
-
     Examples
     --------
     >>> import refopt
@@ -84,7 +43,9 @@ class ProximalGradient(Method):
     True
     """
 
-    lr: Rate | None = hyper(None, "[0, inf)", rate=True)
+    lr: Rate | None = hyper(
+        None, "[0, inf)", "γ. None: 1 / L, where the problem knows its L (``lipschitz``)."
+    )
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: the step counter alone."""

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule, State
+from refopt.core.method import State
 from refopt.core.params import Params, check_start, leaves, rebuild
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 
-ZHANG_MINI = Source(
-    key="zhang-2024-adam",
-    authors="Y. Zhang, C. Chen, Z. Li, T. Ding, C. Wu, et al.",
-    year=2024,
-    title="Adam-mini: Use Fewer Learning Rates To Gain More",
-    arxiv="2406.16793",
-)
+ZHANG_MINI = Source("zhang-2024-adam", "Y. Zhang, C. Chen, Z. Li, T. Ding, C. Wu, et al.",
+    "Adam-mini: Use Fewer Learning Rates To Gain More", arxiv="2406.16793")  # fmt: skip
 PARTITIONS = ("entry", "row", "tensor")
 
 
@@ -51,53 +45,14 @@ def count_blocks(name: str, leaf: Array, blocks: Any) -> int:
 
 
 @register(
-    "adam-mini",
-    kind="optimizer",
-    source=ZHANG_MINI,
-    where="Algorithm 1, with the partition as a setting",
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' code v1.1.1, leaves by row, by head and whole, with decay and a schedule, 200 steps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[adam-mini-official]",
-        ),
-        Evidence(
-            "identity",
-            "blocks of one entry: AdamW, to 1e-13",
-            "tests/identities/test_adam_mini.py::test_single_entries_are_adamw",
-        ),
-        Evidence(
-            "claim",
-            "gradients of constant size inside each block: AdamW whatever the partition, to 1e-13",
-            "tests/claims/test_adam_mini.py::test_constant_size_inside_blocks",
-        ),
-    ),
-    state_copies=1,
+    "adam-mini", source=ZHANG_MINI, where="Algorithm 1, with the partition as a setting", state_copies=1
 )
-@dataclass(frozen=True, kw_only=True)
 class AdamMini(Decay):
     """Adam-mini: Adam whose second moment is averaged over a block of parameters.
 
     ``m_t = β1 m_{t-1} + (1 - β1) g_t``, and for every block b
     ``v_b ← β2 v_b + (1 - β2) mean_{i in b} g_i²``,
     ``x_b ← (1 - η λ) x_b - η (m_b / (1 - β1^t)) / (sqrt(v_b / (1 - β2^t)) + ε)``.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        ε.
-    blocks : str, int, or callable
-        How leaves are cut: ``"entry"`` (Adam), ``"row"`` (along the first axis: an output unit, a
-        token), ``"tensor"``; a number of equal blocks of consecutive entries (the heads of a query or
-        key matrix); or a function of name and leaf that returns one of these. Default: rows of
-        matrices and kernels, vectors whole.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
 
     Raises
     ------
@@ -110,10 +65,6 @@ class AdamMini(Decay):
     and the output by row, biases by entry, everything else whole. It does not decay leaves whose names
     contain norm, ln or bias; here the decay is of every leaf that the optimizer is given.
 
-    References
-    ----------
-    Y. Zhang et al. 2024, arXiv:2406.16793, Algorithm 1.
-
     Examples
     --------
     >>> import numpy as np, refopt
@@ -124,12 +75,29 @@ class AdamMini(Decay):
     [-0.0849 -0.1131]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    slots = ("m", "v")
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-8, "[0, inf)")
-    blocks: str | int | Callable[[str, Array], str | int] = hyper(matrices_by_row)
+    eps: float = hyper(1e-8, "[0, inf)", "ε.")
+    blocks: str | int | Callable[[str, Array], str | int] = hyper(matrices_by_row,
+        words='How leaves are cut: ``"entry"`` (Adam), ``"row"`` (along the first axis: an output unit,'
+        ' a token), ``"tensor"``; a number of equal blocks of consecutive entries (the heads of a'
+        " query or key matrix); or a function of name and leaf that returns one of these. Default:"
+        " rows of matrices and kernels, vectors whole.")  # fmt: skip
+
+    def rule(self, xp):
+        def mini(x, g, m, v, step, root, l2, keep):
+            g = g + l2 * x
+            m = ema(m, g, self.beta1, 1.0 - self.beta1)
+            cut = xp.reshape(g, (v.shape[0], -1))
+            v = ema(v, xp.mean(cut * cut, axis=1, keepdims=True), self.beta2, 1.0 - self.beta2)
+            below = xp.sqrt(v) * root + self.eps
+            below = xp.where(below > 0.0, below, xp.ones_like(below))
+            u = xp.reshape(xp.reshape(m, cut.shape) / below, x.shape)
+            return keep * x - step * u, m, v
+
+        return mini
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; v has one number a block, as a column."""
@@ -142,26 +110,5 @@ class AdamMini(Decay):
 
         return {**s, "v": rebuild(x, {k: column(k, leaf) for k, leaf in leaves(x).items()})}
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
-        return {
-            "step": self.rate(t) / correction(self.beta1, t),
-            "root": correction(self.beta2, t) ** -0.5,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-        }
-
-    def rule(self, xp: Namespace) -> Rule:
-        """Return one leaf's step."""
-
-        def mini(x, g, m, v, step, root, l2, keep):  # type: ignore[no-untyped-def]
-            g = g + l2 * x
-            m = ema(m, g, self.beta1, 1.0 - self.beta1)
-            cut = xp.reshape(g, (v.shape[0], -1))
-            v = ema(v, xp.mean(cut * cut, axis=1, keepdims=True), self.beta2, 1.0 - self.beta2)
-            below = xp.sqrt(v) * root + self.eps
-            below = xp.where(below > 0.0, below, xp.ones_like(below))
-            u = xp.reshape(xp.reshape(m, cut.shape) / below, x.shape)
-            return keep * x - step * u, m, v
-
-        return mini
+    def scalars(self, t, carried):
+        return {"step": self.rate(t) / correction(self.beta1, t), "root": correction(self.beta2, t) ** -0.5}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
+from refopt.core.registry import Source, register
 from refopt.optimizers.common.lmo import (
     as_matrix,
     column_direction,
@@ -23,13 +22,8 @@ from refopt.optimizers.common.lmo import (
     spectral_direction,
 )
 
-BERNSTEIN = Source(
-    key="bernstein-2024-old",
-    authors="J. Bernstein, L. Newhouse",
-    year=2024,
-    title="Old Optimizer, New Norm: An Anthology",
-    arxiv="2409.20325",
-)
+BERNSTEIN = Source("bernstein-2024-old", "J. Bernstein, L. Newhouse", "Old Optimizer, New Norm: An Anthology",
+    arxiv="2409.20325")  # fmt: skip
 
 NORMS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
     "max": max_direction,
@@ -66,34 +60,10 @@ def dual(g: Array, norm: str) -> tuple[Array, float]:
 
 @register(
     "steepest-descent",
-    kind="optimizer",
     source=BERNSTEIN,
     where="Proposition 1 and the propositions on Adam, Shampoo and Prodigy; Table 1",
-    evidence=(
-        Evidence(
-            "identity",
-            "under the max norm it is Adam without averages (beta1 = beta2 = eps = 0), to 1e-14",
-            "tests/identities/test_anthology.py::test_max_norm_is_adam_without_averages",
-        ),
-        Evidence(
-            "identity",
-            "under the spectral norm it is Shampoo without averages, (GG')^-1/4 G (G'G)^-1/4, to 1e-10",
-            "tests/identities/test_anthology.py::test_spectral_norm_is_shampoo_without_averages",
-        ),
-        Evidence(
-            "claim",
-            "|D(G)| = 1 and <G, D(G)> is the dual norm, in all six norms; none of 200 random matrices of the unit ball does better (1e-12)",
-            "tests/claims/test_anthology.py::test_duality",
-        ),
-        Evidence(
-            "claim",
-            "f smooth in the norm with constant 1/lr decreases by at least the dual norm squared times lr/2",
-            "tests/claims/test_anthology.py::test_descent",
-        ),
-    ),
     state_copies=0,
 )
-@dataclass(frozen=True, kw_only=True)
 class SteepestDescent(GradientMethod):
     """Steepest descent: the step that the linear model and a squared norm choose together.
 
@@ -101,26 +71,9 @@ class SteepestDescent(GradientMethod):
     largest inner product with G, and ||G||_† that product. Over several leaves the norm is
     ``max_l s_l ||W_l||``, so ``ΔW_l = -(η / s_l) D(G_l)`` with ``η = η₀ sum_k ||G_k||_† / s_k``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η₀ (the inverse of the sharpness λ), or η itself without `dual_scaled`.
-    norm : {"spectral", "rms-rms", "l1-rms", "l2-max", "max", "frobenius"} or dict
-        Of every leaf, or by the leaf's name; see `dual`.
-    scales : dict of str to float, optional
-        s_l by the leaf's name; 1 where it has none.
-    dual_scaled : bool
-        Multiply by the dual norm, as above; False: a step of norm η in every leaf (sign descent,
-        orthogonalised descent, normalised descent).
-    schedule : callable, optional
-
     Notes
     -----
     The polar factor is exact (SVD), at O(out·in·min(out, in)) a leaf.
-
-    References
-    ----------
-    J. Bernstein, L. Newhouse 2024, arXiv:2409.20325.
 
     Examples
     --------
@@ -131,10 +84,17 @@ class SteepestDescent(GradientMethod):
     [-0.1  0.1  0. ]
     """
 
-    lr: Rate = hyper(0.01, "[0, inf)", rate=True)
-    norm: Any = hyper("spectral")
-    scales: Any = hyper(None)
-    dual_scaled: bool = hyper(True, (True, False))
+    lr: Rate = hyper(
+        0.01, "[0, inf)", "η₀ (the inverse of the sharpness λ), or η itself without `dual_scaled`."
+    )
+    norm: Any = hyper("spectral", words="Of every leaf, or by the leaf's name; see `dual`.",
+        kind='{"spectral", "rms-rms", "l1-rms", "l2-max", "max", "frobenius"} or dict')  # fmt: skip
+    scales: Any = hyper(
+        None, words="s_l by the leaf's name; 1 where it has none.", kind="dict of str to float"
+    )
+    dual_scaled: bool = hyper(True,
+        words="Multiply by the dual norm, as above; False: a step of norm η in every leaf (sign descent,"
+        " orthogonalised descent, normalised descent).")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,6 +118,8 @@ class SteepestDescent(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
+        x = without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         xs = leaves(x)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 
-LIANG = Source(
-    key="liang-2024-cautious",
-    authors="K. Liang, L. Chen, B. Liu, Q. Liu",
-    year=2024,
-    title="Cautious Optimizers: Improving Training with One Line of Code",
-    arxiv="2411.16085",
-)
+LIANG = Source("liang-2024-cautious", "K. Liang, L. Chen, B. Liu, Q. Liu",
+    "Cautious Optimizers: Improving Training with One Line of Code", arxiv="2411.16085")  # fmt: skip
 
 
 def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
@@ -47,102 +38,17 @@ def cautious_mask(m: Array, g: Array, normalizer: str, eps: float) -> Array:
     return mask / xp.where(below > 0.0, below, xp.ones_like(below))
 
 
-@register(
-    "cautious-adamw",
-    kind="optimizer",
-    source=LIANG,
-    where="the algorithm C-AdamW",
-    dialects={
-        "official": Dialect(
-            {"normalizer": "floor", "eps_corrected": False},
-            "kyleliang919/C-Optim c_adamw.py, foreach=False",
-            "its other path has eps beside the corrected root",
-        ),
-        "timm": Dialect({"normalizer": "floor", "eps": 1e-8}, "timm adamw(caution=True)"),
-        "first": Dialect(
-            {"normalizer": "count", "eps_corrected": False, "decay_after": True},
-            "kyleliang919/C-Optim c_adamw.py of November 2024",
-            "decay_after=False: the version of December 2024",
-        ),
-        "levanter": Dialect(
-            {"beta1": 0.95, "beta2": 0.95, "eps": 1e-8},
-            "levanter optim/cautious.py",
-            "without its clipping of the global norm",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cautious-adamw-timm]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' code (foreach=False) with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cautious-adamw-official]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' first code with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cautious-adamw-first]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' second code (the same mask, decay before the step), 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cautious-adamw-second]",
-        ),
-        Evidence(
-            "parity",
-            "levanter's scale_by_cautious, its mask's mean in float64, with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[cautious-adamw-levanter]",
-        ),
-        Evidence(
-            "identity",
-            "equals the algorithm transcribed line by line with Python floats, to 1e-13",
-            "tests/identities/test_cautious.py::test_algorithm",
-        ),
-        Evidence(
-            "claim",
-            "no coordinate steps uphill, and where all agree it is AdamW up to the normaliser, to 1e-13",
-            "tests/claims/test_cautious.py::test_never_uphill",
-        ),
-    ),
-    state_copies=2,
-)
-@dataclass(frozen=True, kw_only=True)
+@register("cautious-adamw", source=LIANG, where="the algorithm C-AdamW", state_copies=2)
 class CautiousAdamW(Decay):
     """Cautious AdamW: AdamW's step masked where its momentum and the gradient differ in sign.
 
     With Adam's averages m_t, v_t and ``u_t = m̂_t / (sqrt(v̂_t) + ε)``, for every leaf
     ``φ_t = 1[m_t g_t > 0]``, ``x_t = (1 - η λ) x_{t-1} - η u_t φ_t / (mean(φ_t) + ε)``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        ε.
-    eps_corrected : bool
-        True: ε beside ``sqrt(v̂)``. False: beside ``sqrt(v)``.
-    normalizer : {"mean", "floor", "count"}
-        What φ is divided by: ``mean(φ) + ε`` (the paper), ``max(mean(φ), 1e-3)``, or
-        ``(count(φ) + 1) / d`` with d the leaf's size.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "independent", "coupled"}
-    decay_after : bool
-        ``x ← (1 - η λ) (x - step)`` in place of ``(1 - η λ) x - step``.
-    schedule : callable, optional
-
     Notes
     -----
     The mask uses the new momentum. The authors' first code decays after the step; whether the paper
     does could not be checked. Their later code decays before it, as here.
-
-    References
-    ----------
-    K. Liang, L. Chen, B. Liu, Q. Liu 2024, arXiv:2411.16085.
 
     Examples
     --------
@@ -154,30 +60,19 @@ class CautiousAdamW(Decay):
     [0.8 1. ]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    slots = ("m", "v")
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-6, "[0, inf)")
-    eps_corrected: bool = hyper(True, (True, False))
-    normalizer: str = hyper("mean", ("mean", "floor", "count"))
-    decay_after: bool = hyper(False, (True, False))
+    eps: float = hyper(1e-6, "[0, inf)", "ε.")
+    eps_corrected: bool = hyper(True, words="True: ε beside ``sqrt(v̂)``. False: beside ``sqrt(v)``.")
+    normalizer: str = hyper("mean", ("mean", "floor", "count"),
+        "What φ is divided by: ``mean(φ) + ε`` (the paper), ``max(mean(φ), 1e-3)``, or ``(count(φ) + 1)"
+        " / d`` with d the leaf's size.")  # fmt: skip
+    decay_after: bool = hyper(False, words="``x ← (1 - η λ) (x - step)`` in place of ``(1 - η λ) x - step``.")
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
-        c1, c2 = correction(self.beta1, t), correction(self.beta2, t)
-        return {
-            "step": self.rate(t) / c1,
-            "root": c2**-0.5,
-            "eps": self.eps if self.eps_corrected else self.eps / c2**0.5,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-        }
-
-    def rule(self, xp: Namespace) -> Rule:
-        """Return one leaf's step."""
-
-        def cautious(x, g, m, v, step, root, eps, l2, keep):  # type: ignore[no-untyped-def]
+    def rule(self, xp):
+        def cautious(x, g, m, v, step, root, eps, l2, keep):
             g = g + l2 * x
             m = ema(m, g, self.beta1, 1.0 - self.beta1)
             v = ema(v, g * g, self.beta2, 1.0 - self.beta2)
@@ -187,3 +82,21 @@ class CautiousAdamW(Decay):
             return keep * (x - masked) if self.decay_after else keep * x - masked, m, v
 
         return cautious
+
+    def scalars(self, t, carried):
+        c1, c2 = correction(self.beta1, t), correction(self.beta2, t)
+        return {
+            "step": self.rate(t) / c1,
+            "root": c2**-0.5,
+            "eps": self.eps if self.eps_corrected else self.eps / c2**0.5,
+        }
+
+
+dialect(CautiousAdamW, "official", "kyleliang919/C-Optim c_adamw.py, foreach=False",
+    "its other path has eps beside the corrected root", normalizer="floor", eps_corrected=False)  # fmt: skip
+dialect(CautiousAdamW, "timm", "timm adamw(caution=True)", normalizer="floor", eps=1e-8)
+dialect(CautiousAdamW, "first", "kyleliang919/C-Optim c_adamw.py of November 2024",
+    "decay_after=False: the version of December 2024", normalizer="count", eps_corrected=False,
+    decay_after=True)  # fmt: skip
+dialect(CautiousAdamW, "levanter", "levanter optim/cautious.py", "without its clipping of the global norm",
+    beta1=0.95, beta2=0.95, eps=1e-8)  # fmt: skip

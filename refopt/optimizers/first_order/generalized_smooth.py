@@ -2,89 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 
-CHEN = Source(
-    key="chen-2023-generalized",
-    authors="Z. Chen, Y. Zhou, Y. Liang, Z. Lu",
-    year=2023,
-    title="Generalized-Smooth Nonconvex Optimization is As Efficient As Smooth Nonconvex Optimization",
-    arxiv="2303.02854",
-)
-FANG = Source(
-    key="fang-2018-spider",
-    authors="C. Fang, C. J. Li, Z. Lin, T. Zhang",
-    year=2018,
-    title="SPIDER: Near-Optimal Non-Convex Optimization via Stochastic Path-Integrated Differential Estimator",
-    venue="NeurIPS 31",
-)
+CHEN = Source("chen-2023-generalized", "Z. Chen, Y. Zhou, Y. Liang, Z. Lu",
+    "Generalized-Smooth Nonconvex Optimization is As Efficient As Smooth Nonconvex Optimization",
+    arxiv="2303.02854")  # fmt: skip
+FANG = Source("fang-2018-spider", "C. Fang, C. J. Li, Z. Lin, T. Zhang",
+    "SPIDER: Near-Optimal Non-Convex Optimization via Stochastic Path-Integrated Differential Estimator",
+    venue="NeurIPS 31")  # fmt: skip
 
 
-@register(
-    "normalized-gd",
-    kind="optimizer",
-    source=CHEN,
-    where="algorithm beta-GD",
-    evidence=(
-        Evidence(
-            "parity",
-            "optax's normalize_by_update_norm without its eps, on random and ill-conditioned gradients, 200 steps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[normalized-gd-optax]",
-        ),
-        Evidence(
-            "parity",
-            "with a floor: optax's clip_by_global_norm, on random and ill-conditioned gradients, 200 steps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[normalized-gd-optax-clip]",
-        ),
-        Evidence(
-            "claim",
-            "on f = w^4 from w = 3 gradient descent at rate 0.1 diverges; beta = 2/3 contracts by exactly 1 - 4^(1/3) lr a step",
-            "tests/claims/test_generalized_smooth.py::test_quartic",
-        ),
-        Evidence(
-            "claim",
-            "beta = 1: every step has length lr; f scaled by c scales a step by c^(1 - beta), to 1e-13",
-            "tests/claims/test_generalized_smooth.py::test_step_lengths",
-        ),
-        Evidence(
-            "identity",
-            "beta = 0 is gradient descent, bit for bit",
-            "tests/identities/test_generalized_smooth.py::test_beta_zero_is_gradient_descent",
-        ),
-    ),
-    state_copies=0,
-)
-@dataclass(frozen=True, kw_only=True)
+@register("normalized-gd", source=CHEN, where="algorithm beta-GD", state_copies=0)
 class NormalizedGD(GradientMethod):
     """β-normalised gradient descent: the gradient over a power of its norm.
 
     ``w_{t+1} = w_t - γ ∇f(w_t) / ||∇f(w_t)||^β``, the norm over all parameters.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        γ.
-    beta : float, range [0, 1]
-        β; 1 makes every step of length γ, 0 is gradient descent.
-    floor : float, range [0, inf)
-        Norms below are taken as `floor`: with β = 1 this is clipping. The paper has none (0).
-    schedule : callable, optional
-
     Notes
     -----
     Where the gradient is zero the point stays. With β = 1 and a constant rate the run ends in an
     oscillation of size γ about a minimum.
-
-    References
-    ----------
-    Z. Chen et al. 2023, arXiv:2303.02854.
 
     Examples
     --------
@@ -95,9 +37,10 @@ class NormalizedGD(GradientMethod):
     [2.7 3.6]
     """
 
-    lr: Rate = hyper(0.01, "[0, inf)", rate=True)
-    beta: float = hyper(1.0, "[0, 1]")
-    floor: float = hyper(0.0, "[0, inf)")
+    lr: Rate = hyper(0.01, "[0, inf)", "γ.")
+    beta: float = hyper(1.0, "[0, 1]", "β; 1 makes every step of length γ, 0 is gradient descent.")
+    floor: float = hyper(0.0, "[0, inf)",
+        "Norms below are taken as `floor`: with β = 1 this is clipping. The paper has none (0).")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: the step counter alone."""
@@ -106,6 +49,8 @@ class NormalizedGD(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
+        x = params.without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         return normalized_step(x, grad, self.rate(t), self.beta, self.floor), {"t": t}
@@ -115,40 +60,16 @@ def normalized_step(x: Params, g: Params, lr: float, beta: float, floor: float =
     """Return ``x - lr g / max(||g||, floor)^beta``, or `x` where that is 0/0."""
     length = max(params.norm(g), floor)
     if length == 0.0:
-        return x
+        return params.copied(x)
     return params.axpy(-lr / length**beta, g, x)
 
 
 @register(
     "spider",
-    kind="optimizer",
     source=FANG,
     where="Algorithm 1 (SPIDER-SFO), with the normalised step of the source below",
     also=(CHEN,),
-    evidence=(
-        Evidence(
-            "identity",
-            "on full batches it is normalized-gd with beta = 1, to 1e-12",
-            "tests/identities/test_generalized_smooth.py::test_spider_on_full_batches",
-        ),
-        Evidence(
-            "identity",
-            "40 steps equal a literal transcription with the same samples, to 1e-12",
-            "tests/identities/test_generalized_smooth.py::test_spider_transcription",
-        ),
-        Evidence(
-            "claim",
-            "components with one Hessian: the estimate's error stays constant within a period, to 1e-12",
-            "tests/claims/test_generalized_smooth.py::test_spider_error_is_constant_within_a_period",
-        ),
-        Evidence(
-            "claim",
-            "every step has length lr, to 1e-12",
-            "tests/claims/test_generalized_smooth.py::test_step_lengths",
-        ),
-    ),
 )
-@dataclass(frozen=True, kw_only=True)
 class Spider(Method):
     """SPIDER: normalised steps along a gradient estimate that is carried from point to point.
 
@@ -156,24 +77,10 @@ class Spider(Method):
     ``v_t = v_{t-1} + ∇f_{S'}(w_t) - ∇f_{S'}(w_{t-1})`` with the same small sample at both points. Then
     ``w_{t+1} = w_t - γ v_t / ||v_t||``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        γ, the length of every step.
-    period : int, range [1, inf)
-        q.
-    large_batch : int or None, range [1, inf)
-        The size of S, drawn without replacement; None takes all examples.
-    schedule : callable, optional
-
     Notes
     -----
     S' is the driver's batch (``minimize(..., batch_size=...)``). The theory's output is an iterate
     drawn at random; a run returns the last.
-
-    References
-    ----------
-    C. Fang et al. 2018, NeurIPS 31; Z. Chen et al. 2023, arXiv:2303.02854.
 
     Examples
     --------
@@ -184,21 +91,23 @@ class Spider(Method):
     38
     """
 
-    lr: Rate = hyper(0.01, "[0, inf)", rate=True)
-    period: int = hyper(10, "int [1, inf)")
-    large_batch: int | None = hyper(None, "int [1, inf)")
+    lr: Rate = hyper(0.01, "[0, inf)", "γ, the length of every step.")
+    period: int = hyper(10, "int [1, inf)", "q.")
+    large_batch: int | None = hyper(
+        None, "int [1, inf)", "The size of S, drawn without replacement; None takes all examples."
+    )
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
-        return {"t": 0, "v": params.zeros_like(x), "last": x}
+        return {"t": 0, "v": params.zeros_like(x), "last": params.copied(x)}
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Refresh or carry on the estimate; then one normalised step."""
         t = s["t"]
         if t % self.period == 0:
-            v = self._large(oracle).grad(x)
+            v = params.copied(self._large(oracle).grad(x))
         else:
-            here, there = oracle.grad(x), oracle.grad(s["last"])
+            here, there = params.copied(oracle.grad(x)), oracle.grad(s["last"])
             v = params.map_leaves(lambda e, a, b: e + (a - b), s["v"], here, there)
         return normalized_step(x, v, self.rate(t + 1), 1.0), {"t": t + 1, "v": v, "last": x}
 

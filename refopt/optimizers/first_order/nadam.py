@@ -3,147 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
 
-from refopt.core.arrays import Namespace
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule, State
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.method import State
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.first_order.overview import RUDER
 
-DOZAT = Source(
-    key="dozat-2016-nadam",
-    authors="T. Dozat",
-    year=2016,
-    title="Incorporating Nesterov Momentum into Adam",
-    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
-    venue="ICLR Workshop",
-)
+DOZAT = Source("dozat-2016-nadam", "T. Dozat", "Incorporating Nesterov Momentum into Adam",
+    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ", venue="ICLR Workshop")  # fmt: skip
 
 
-@register(
-    "nadam",
-    kind="optimizer",
-    source=RUDER,
-    where="section 4.8",
-    also=(DOZAT,),
-    dialects={
-        "torch": Dialect(
-            {"lr": 2e-3, "momentum_decay": 0.004, "shared_correction": False, "decay": "coupled"},
-            "torch 2.13 optim.NAdam",
-            "decoupled_weight_decay=True is decay='decoupled'",
-        ),
-        "optax": Dialect({"shared_correction": False}, "optax 0.2.8 nadam"),
-        "keras": Dialect(
-            {"momentum_decay": 1.0, "shared_correction": False, "eps": 1e-7, "decay": "decoupled"},
-            "Keras 3 Nadam",
-        ),
-        "timm": Dialect({"decay": "decoupled"}, "timm nadamw"),
-        "dozat": Dialect(
-            {
-                "beta1": 0.99,
-                "momentum_decay": 0.004,
-                "shared_correction": False,
-                "scheduled_average": True,
-                "extra_beta2": True,
-            },
-            "Dozat's Algorithm 2",
-            "unverified: the extra beta2 is confirmed by a report on the author's repository (its issue 3), the"
-            " rest is a reader's memory of the workshop paper; no code is known that computes it",
-        ),
-        "official": Dialect(
-            {"lr": 2e-3, "beta2": 0.9, "eps": 1e-16, "eps_inside": True, "shared_correction": False},
-            "tdozat/Optimization tensorflow/nadam.py",
-            "the author's own code: no schedule of the momentum, no extra beta2",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadam-keras]",
-        ),
-        Evidence(
-            "parity",
-            "torch.optim.NAdam with low betas, large eps, decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadam-torch]",
-        ),
-        Evidence(
-            "parity",
-            "optax.nadam with low betas and large eps under a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadam-optax]",
-        ),
-        Evidence(
-            "parity",
-            "timm's NAdamW with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadam-timm]",
-        ),
-        Evidence(
-            "parity",
-            "the author's code, over NumPy in place of TensorFlow's operations, with low betas and large eps, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadam-official]",
-        ),
-        Evidence(
-            "identity",
-            "the overview's form and Dozat's, transcribed line by line with Python floats, to 1e-13",
-            "tests/identities/test_adaptive.py::test_nadam_line_by_line",
-        ),
-        Evidence(
-            "identity",
-            "with beta1 = 0 the forms of overview, torch, optax and Keras are Adam with beta1 = 0, to 1e-13",
-            "tests/identities/test_adaptive.py::test_nadam_without_momentum_is_adam",
-        ),
-        Evidence(
-            "claim",
-            "first steps of 1.9 (overview), 1.4737 (optax), 1.05645 (torch) and 1.06279 (Keras) times lr",
-            "tests/claims/test_adaptive.py::test_first_step_multipliers",
-        ),
-    ),
-    state_copies=2,
-)
-@dataclass(frozen=True, kw_only=True)
+@register("nadam", source=RUDER, where="section 4.8", also=(DOZAT,), state_copies=2)
 class NAdam(ElementwiseDecay):
     """Nadam: Adam whose momentum looks one step ahead, as Nesterov's.
 
     ``m_t`` and ``v_t`` as in Adam, ``m̂_t = m_t / (1 - β1^t)``, ``v̂_t = v_t / (1 - β2^t)``,
     ``x_t = x_{t-1} - η (β1 m̂_t + (1 - β1) g_t / (1 - β1^t)) / (sqrt(v̂_t) + ε)``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        ε.
-    eps_inside : bool
-        ``sqrt(v̂ + ε)`` in place of ``sqrt(v̂) + ε`` (the author's code).
-    momentum_decay : float, range [0, inf), optional
-        ψ of the schedule ``μ_t = β1 (1 - 0.96^(tψ) / 2)``; None: μ_t = β1.
-    shared_correction : bool
-        True: both parts are divided by 1 - β1^t, as above. False: each has its own correction,
-        ``μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)`` with P_t = μ_1 ⋯ μ_t.
-    scheduled_average : bool
-        The average m itself uses μ_t in place of β1 (Dozat).
-    extra_beta2 : bool
-        v̂ is multiplied by β2 (Dozat's Algorithm 2).
-    weight_decay : float, range [0, inf)
-    decay : {"coupled", "decoupled", "independent"}
-    schedule : callable, optional
-    engine : {"array", "numba", "cupy"}
-
     Notes
     -----
     `shared_correction` with a momentum schedule uses P_t where 1 - β1^t stands above.
-
-    References
-    ----------
-    S. Ruder 2016, arXiv:1609.04747, section 4.8. T. Dozat 2016, Incorporating Nesterov Momentum into
-    Adam, ICLR workshop.
 
     Examples
     --------
@@ -154,16 +36,32 @@ class NAdam(ElementwiseDecay):
     [-1.9]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    slots = ("m", "v")
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-8, "[0, inf)")
-    eps_inside: bool = hyper(False, (True, False))
-    momentum_decay: float | None = hyper(None, "[0, inf)")
-    shared_correction: bool = hyper(True, (True, False))
-    scheduled_average: bool = hyper(False, (True, False))
-    extra_beta2: bool = hyper(False, (True, False))
+    eps: float = hyper(1e-8, "[0, inf)", "ε.")
+    eps_inside: bool = hyper(False, words="``sqrt(v̂ + ε)`` in place of ``sqrt(v̂) + ε`` (the author's code).")
+    momentum_decay: float | None = hyper(
+        None, "[0, inf)", "ψ of the schedule ``μ_t = β1 (1 - 0.96^(tψ) / 2)``; None: μ_t = β1."
+    )
+    shared_correction: bool = hyper(True,
+        words="True: both parts are divided by 1 - β1^t, as above. False: each has its own correction,"
+        " ``μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)`` with P_t = μ_1 ⋯ μ_t.")  # fmt: skip
+    scheduled_average: bool = hyper(False, words="The average m itself uses μ_t in place of β1 (Dozat).")
+    extra_beta2: bool = hyper(False, words="v̂ is multiplied by β2 (Dozat's Algorithm 2).")
+
+    def rule(self, xp):
+        divisor = nonzero(xp)
+
+        def nadam(x, g, m, v, beta1, k1, beta2, k2, through, direct, root, inside, eps, l2, keep):
+            g = g + l2 * x
+            m = ema(m, g, beta1, k1)
+            v = ema(v, g * g, beta2, k2)
+            step = through * m + direct * g
+            return keep * x - step / divisor(xp.sqrt(v + inside) * root + eps), m, v
+
+        return nadam
 
     def momentum(self, t: int) -> float:
         """Return μ_t."""
@@ -179,8 +77,7 @@ class NAdam(ElementwiseDecay):
         """Return P_t."""
         return {"product": s["product"] * self.momentum(t)}
 
-    def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
-        """Return the numbers of step `t`."""
+    def scalars(self, t, carried):
         now, after, product = self.momentum(t), self.momentum(t + 1), carried["product"]
         direct, through = 1.0 - product, 1.0 - product * (1.0 if self.shared_correction else after)
         c2, extra = correction(self.beta2, t), self.beta2 if self.extra_beta2 else 1.0
@@ -188,7 +85,6 @@ class NAdam(ElementwiseDecay):
         return {
             "beta1": beta1,
             "k1": 1.0 - beta1,
-            "beta2": self.beta2,
             "k2": 1.0 - self.beta2,
             "through": self.rate(t) * after / through,
             "direct": self.rate(t) * (1.0 - now) / direct,
@@ -196,21 +92,20 @@ class NAdam(ElementwiseDecay):
             # sqrt(v + ε c2 / extra) times the root of extra / c2 is sqrt(v̂ + ε).
             "inside": self.eps * c2 / extra if self.eps_inside and extra > 0.0 else 0.0,
             "eps": 0.0 if self.eps_inside else self.eps,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-            "zero": 0.0,
-            "one": 1.0,
         }
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step."""
-        divisor = nonzero(xp)
 
-        def nadam(x, g, m, v, beta1, k1, beta2, k2, through, direct, root, inside, eps, l2, keep, zero, one):  # type: ignore[no-untyped-def]
-            g = g + l2 * x
-            m = ema(m, g, beta1, k1)
-            v = ema(v, g * g, beta2, k2)
-            step = through * m + direct * g
-            return keep * x - step / divisor(xp.sqrt(v + inside) * root + eps, zero, one), m, v
-
-        return nadam
+dialect(NAdam, "torch", "torch 2.13 optim.NAdam", "decoupled_weight_decay=True is decay='decoupled'", lr=2e-3,
+    momentum_decay=0.004, shared_correction=False, decay="coupled")  # fmt: skip
+dialect(NAdam, "optax", "optax 0.2.8 nadam", shared_correction=False)
+dialect(
+    NAdam, "keras", "Keras 3 Nadam", momentum_decay=1.0, shared_correction=False, eps=1e-7, decay="decoupled"
+)
+dialect(NAdam, "timm", "timm nadamw", decay="decoupled")
+dialect(NAdam, "dozat", "Dozat's Algorithm 2",
+    "unverified: the extra beta2 is confirmed by a report on the author's repository (its issue 3), the"
+    " rest is a reader's memory of the workshop paper; no code is known that computes it", beta1=0.99,
+    momentum_decay=0.004, shared_correction=False, scheduled_average=True, extra_beta2=True)  # fmt: skip
+dialect(NAdam, "official", "tdozat/Optimization tensorflow/nadam.py",
+    "the author's own code: no schedule of the momentum, no extra beta2", lr=2e-3, beta2=0.9, eps=1e-16,
+    eps_inside=True, shared_correction=False)  # fmt: skip

@@ -2,109 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from refopt.core.arrays import Namespace
 from refopt.core.hyper import hyper
-from refopt.core.method import Rule, State
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.method import State
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.first_order.adam import AdamFamily
 
-DOZAT = Source(
-    key="dozat-2016-incorporating",
-    authors="T. Dozat",
-    year=2016,
-    title="Incorporating Nesterov Momentum into Adam",
-    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
-)
-WEN = Source(
-    key="wen-2025-fantastic",
-    authors="K. Wen, D. Hall, T. Ma, P. Liang",
-    year=2025,
-    title="Fantastic Pretraining Optimizers and Where to Find Them",
-    arxiv="2509.02046",
-)
+DOZAT = Source("dozat-2016-incorporating", "T. Dozat", "Incorporating Nesterov Momentum into Adam",
+    url="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ")  # fmt: skip
+WEN = Source("wen-2025-fantastic", "K. Wen, D. Hall, T. Ma, P. Liang",
+    "Fantastic Pretraining Optimizers and Where to Find Them", arxiv="2509.02046")  # fmt: skip
 
 
 @register(
     "nadamw",
-    kind="optimizer",
     source=WEN,
     where="the optimizer NAdamW of the study, as its code has it",
     also=(DOZAT,),
-    dialects={
-        "optax": Dialect({"weight_decay": 1e-4}, "optax 0.2.8 nadamw"),
-        "timm": Dialect({"corrections": "same"}, "timm nadamw"),
-        "torch": Dialect(
-            {"lr": 2e-3, "weight_decay": 0.0, "corrections": "schedule"},
-            "torch 2.13 optim.NAdam(decoupled_weight_decay=True)",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadamw-timm]",
-        ),
-        Evidence(
-            "parity",
-            "optax.nadamw with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadamw-optax]",
-        ),
-        Evidence(
-            "parity",
-            "torch.optim.NAdam(decoupled_weight_decay=True) with a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[nadamw-torch]",
-        ),
-        Evidence(
-            "identity",
-            "all three forms equal their formulas transcribed with Python floats, to 1e-13",
-            "tests/identities/test_nadamw.py::test_forms",
-        ),
-        Evidence(
-            "claim",
-            "the first step is lr (1 + beta1 / (1 + beta1)), larger than Adam's lr; timm's steps agree with it to 1e-13 after 380 of them",
-            "tests/claims/test_nadamw.py::test_first_step_and_limit",
-        ),
-    ),
     state_copies=2,
 )
-@dataclass(frozen=True, kw_only=True)
 class NAdamW(AdamFamily):
     """NAdamW: AdamW whose momentum looks one step ahead.
 
     With Adam's averages m_t, v_t and ``d_t = sqrt(v_t / (1 - β2^t)) + ε``,
     ``u_t = (β1 m_t / (1 - β1^{t+1}) + (1 - β1) g_t / (1 - β1^t)) / d_t``,
     ``x_t = x_{t-1} - η (u_t + λ x_{t-1})``.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        ε.
-    eps_corrected : bool
-        As in `Adam`.
-    corrections : {"next", "same", "schedule"}
-        ``next`` as above; ``same``: both parts are divided by 1 - β1^t (timm); ``schedule``: Dozat's
-        growing momentum ``μ_t = β1 (1 - 0.96^{ψ t} / 2)``, with P_t the product of μ_1 … μ_t,
-        ``u_t = (μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)) / d_t`` (torch).
-    momentum_decay : float, range [0, inf)
-        ψ, for ``corrections="schedule"``.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "independent", "coupled"}
-        Decoupled as above.
-    schedule : callable, optional
-    engine : {"array", "numba", "cupy"}
-
-    References
-    ----------
-    T. Dozat 2016, Incorporating Nesterov Momentum into Adam; K. Wen et al. 2025,
-    arXiv:2509.02046.
 
     Examples
     --------
@@ -116,9 +38,23 @@ class NAdamW(AdamFamily):
     [-0.1333]
     """
 
-    weight_decay: float = hyper(0.01, "[0, inf)")
-    corrections: str = hyper("next", ("next", "same", "schedule"))
-    momentum_decay: float = hyper(4e-3, "[0, inf)")
+    weight_decay: float = hyper(0.01, "[0, inf)", "λ.")
+    corrections: str = hyper("next", ("next", "same", "schedule"),
+        "``next`` as above; ``same``: both parts are divided by 1 - β1^t (timm); ``schedule``: Dozat's"
+        " growing momentum ``μ_t = β1 (1 - 0.96^{ψ t} / 2)``, with P_t the product of μ_1 … μ_t, ``u_t ="
+        " (μ_{t+1} m_t / (1 - P_{t+1}) + (1 - μ_t) g_t / (1 - P_t)) / d_t`` (torch).")  # fmt: skip
+    momentum_decay: float = hyper(4e-3, "[0, inf)", 'ψ, for ``corrections="schedule"``.')
+
+    def rule(self, xp):
+        def nadamw(x, g, m, v, beta1, k1, beta2, k2, step, root, eps, through, direct, l2, keep):
+            g = g + l2 * x
+            m = ema(m, g, beta1, k1)
+            v = ema(v, g * g, beta2, k2)
+            d = xp.sqrt(v) * root + eps
+            d = xp.where(d > 0.0, d, 1.0)
+            return keep * x - step * ((through * m + direct * g) / d), m, v
+
+        return nadamw
 
     def _momentum(self, t: int) -> float:
         return self.beta1 * (1.0 - 0.5 * 0.96 ** (t * self.momentum_decay))
@@ -131,8 +67,7 @@ class NAdamW(AdamFamily):
         """Return P_t where the momentum grows."""
         return {"product": s["product"] * self._momentum(t)} if self.corrections == "schedule" else {}
 
-    def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
-        """Return the numbers of step `t`."""
+    def scalars(self, t, carried):
         numbers = self.moment_scalars(t)
         step, c1 = self.rate(t), correction(self.beta1, t)
         if self.corrections == "schedule":
@@ -141,26 +76,10 @@ class NAdamW(AdamFamily):
         else:
             ahead = correction(self.beta1, t + 1) if self.corrections == "next" else c1
             through, direct = self.beta1 / ahead, (1.0 - self.beta1) / c1
-        return {
-            **numbers,
-            "step": step,
-            "through": through,
-            "direct": direct,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-            "zero": 0.0,
-            "one": 1.0,
-        }
+        return {**numbers, "step": step, "through": through, "direct": direct}
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step."""
 
-        def nadamw(x, g, m, v, beta1, k1, beta2, k2, step, root, eps, through, direct, l2, keep, zero, one):  # type: ignore[no-untyped-def]
-            g = g + l2 * x
-            m = ema(m, g, beta1, k1)
-            v = ema(v, g * g, beta2, k2)
-            d = xp.sqrt(v) * root + eps
-            d = xp.where(d > zero, d, one)
-            return keep * x - step * ((through * m + direct * g) / d), m, v
-
-        return nadamw
+dialect(NAdamW, "optax", "optax 0.2.8 nadamw", weight_decay=1e-4)
+dialect(NAdamW, "timm", "timm nadamw", corrections="same")
+dialect(NAdamW, "torch", "torch 2.13 optim.NAdam(decoupled_weight_decay=True)", lr=2e-3, weight_decay=0.0,
+    corrections="schedule")  # fmt: skip

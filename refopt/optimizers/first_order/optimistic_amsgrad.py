@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,24 +12,14 @@ from refopt.core.arrays import namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_like, check_start, map_leaves
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import ema
 
-WANG = Source(
-    key="wang-2021-optimistic",
-    authors="J.-K. Wang, X. Li, B. Karimi, P. Li",
-    year=2021,
-    title="An Optimistic Acceleration of AMSGrad for Nonconvex Optimization",
-    arxiv="1903.01435",
-    venue="ACML, PMLR 157:422-437",
-)
-SCIEUR = Source(
-    key="scieur-2016-regularized",
-    authors="D. Scieur, A. d'Aspremont, F. Bach",
-    year=2016,
-    title="Regularized Nonlinear Acceleration",
-    venue="NeurIPS 29",
-)
+WANG = Source("wang-2021-optimistic", "J.-K. Wang, X. Li, B. Karimi, P. Li",
+    "An Optimistic Acceleration of AMSGrad for Nonconvex Optimization", arxiv="1903.01435",
+    venue="ACML, PMLR 157:422-437")  # fmt: skip
+SCIEUR = Source("scieur-2016-regularized", "D. Scieur, A. d'Aspremont, F. Bach",
+    "Regularized Nonlinear Acceleration", venue="NeurIPS 29")  # fmt: skip
 
 
 def extrapolate(points: Sequence[Params], regularization: float) -> Params:
@@ -59,35 +48,11 @@ def extrapolate(points: Sequence[Params], regularization: float) -> Params:
 
 @register(
     "optimistic-amsgrad",
-    kind="optimizer",
     source=WANG,
     where="the algorithm Optimistic-AMSGrad, with extrapolated gradients as its prediction",
     also=(SCIEUR,),
-    evidence=(
-        Evidence(
-            "identity",
-            "60 steps equal method and extrapolation written out, to 1e-12",
-            "tests/identities/test_optimistic_amsgrad.py::test_written_out",
-        ),
-        Evidence(
-            "identity",
-            "without prediction and with beta1 = 0 it is AMSGrad with beta1 = 0 written out, to 1e-13",
-            "tests/identities/test_optimistic_amsgrad.py::test_without_prediction",
-        ),
-        Evidence(
-            "claim",
-            "gradients that are predicted exactly let v decay by beta2 a step (to 1e-12) and leave its maximum as it is, bit for bit",
-            "tests/claims/test_optimistic_amsgrad.py::test_perfect_prediction",
-        ),
-        Evidence(
-            "claim",
-            "RMPE of a linear iteration with r - 1 distinct eigenvalues finds its fixed point as lambda -> 0 (1e-4 of the last error)",
-            "tests/claims/test_optimistic_amsgrad.py::test_extrapolation_of_a_linear_iteration",
-        ),
-    ),
     state_copies=11,
 )
-@dataclass(frozen=True, kw_only=True)
 class OptimisticAMSGrad(GradientMethod):
     """Optimistic AMSGrad: the second moment sees only what the prediction missed.
 
@@ -96,20 +61,6 @@ class OptimisticAMSGrad(GradientMethod):
     ``v̂_t = max(v̂_{t-1}, v_t)``, ``w̃_{t+1} = w̃_t - η θ_t / sqrt(v̂_t)``,
     ``h_{t+1} = β1 θ_{t-1} + (1 - β1) m_{t+1}``, ``w_{t+1} = w̃_{t+1} - η h_{t+1} / sqrt(v̂_t)``,
     from w̃_1 = w_1, θ_0 = 0, v_0 = v̂_0 = ε.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range (0, inf)
-        ε, the second moment's start, in squared units of the gradient.
-    history : int, range [0, inf)
-        r: the prediction extrapolates the last r + 1 gradients by `extrapolate`; it is zero before so
-        many are known, and always with r = 0.
-    regularization : float, range (0, inf)
-        λ of the extrapolation.
-    schedule : callable, optional
 
     Notes
     -----
@@ -120,10 +71,6 @@ class OptimisticAMSGrad(GradientMethod):
     iterates", says its page) through an auxiliary network, and has further faults; it agrees on θ_{t-1}
     in h. The extrapolation is over all parameters at once, there by tensors.
 
-    References
-    ----------
-    J.-K. Wang et al. 2021, arXiv:1903.01435; D. Scieur et al. 2016, NeurIPS 29.
-
     Examples
     --------
     >>> import refopt
@@ -132,21 +79,32 @@ class OptimisticAMSGrad(GradientMethod):
     True
     """
 
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.99, "[0, 1)")
-    eps: float = hyper(1e-8, "(0, inf)")
-    history: int = hyper(5, "int [0, inf)")
-    regularization: float = hyper(1e-3, "(0, inf)")
+    eps: float = hyper(1e-8, "(0, inf)", "ε, the second moment's start, in squared units of the gradient.")
+    history: int = hyper(5, "int [0, inf)",
+        "r: the prediction extrapolates the last r + 1 gradients by `extrapolate`; it is zero before so"
+        " many are known, and always with r = 0.")  # fmt: skip
+    regularization: float = hyper(1e-3, "(0, inf)", "λ of the extrapolation.")
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
         x = check_start(x, "x")
         zero, eps = params.zeros_like(x), params.full_like(x, self.eps)
-        return {"t": 0, "auxiliary": x, "theta": zero, "v": eps, "v_max": eps, "prediction": zero, "past": ()}
+        return {
+            "t": 0,
+            "auxiliary": params.copied(x),
+            "theta": zero,
+            "v": eps,
+            "v_max": eps,
+            "prediction": zero,
+            "past": (),
+        }
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient at `x`."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         eta, b1, b2 = self.rate(t), self.beta1, self.beta2
@@ -158,7 +116,7 @@ class OptimisticAMSGrad(GradientMethod):
             return map_leaves(lambda a, b, c: a - eta * b / namespace(c).sqrt(c), w, d, v_max)
 
         auxiliary = descend(s["auxiliary"], theta)
-        past = (*s["past"], grad)[-(self.history + 1) :]
+        past = (*s["past"], params.copied(grad))[-(self.history + 1) :]
         ready = self.history > 0 and len(past) == self.history + 1
         prediction = extrapolate(past, self.regularization) if ready else params.zeros_like(x)
         ahead = map_leaves(lambda a, m: ema(a, m, b1, 1.0 - b1), s["theta"], prediction)

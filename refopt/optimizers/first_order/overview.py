@@ -2,17 +2,7 @@
 
 from refopt.core.registry import Source
 
-RUDER = Source(
-    key="ruder-2016-overview",
-    authors="S. Ruder",
-    year=2016,
-    title="An overview of gradient descent optimization algorithms",
-    arxiv="1609.04747",
-)
-SUTSKEVER = Source(
-    key="sutskever-2013-importance",
-    authors="I. Sutskever, J. Martens, G. Dahl, G. Hinton",
-    year=2013,
-    title="On the importance of initialization and momentum in deep learning",
-    venue="ICML, PMLR 28(3):1139-1147",
-)
+RUDER = Source("ruder-2016-overview", "S. Ruder", "An overview of gradient descent optimization algorithms",
+    arxiv="1609.04747")  # fmt: skip
+SUTSKEVER = Source("sutskever-2013-importance", "I. Sutskever, J. Martens, G. Dahl, G. Hinton",
+    "On the importance of initialization and momentum in deep learning", venue="ICML, PMLR 28(3):1139-1147")  # fmt: skip

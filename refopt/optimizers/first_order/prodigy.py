@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, dot, leaves, map_leaves, subtract, zeros_like
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.params import (
+    Params,
+    check_like,
+    check_start,
+    dot,
+    leaves,
+    map_leaves,
+    subtract,
+    without_graph,
+    zeros_like,
+)
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 
-MISHCHENKO = Source(
-    key="mishchenko-2023-prodigy",
-    authors="K. Mishchenko, A. Defazio",
-    year=2023,
-    title="Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
-    arxiv="2306.06101",
-)
+MISHCHENKO = Source("mishchenko-2023-prodigy", "K. Mishchenko, A. Defazio",
+    "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", arxiv="2306.06101")  # fmt: skip
 
 
 def sum_abs(x: Params) -> float:
@@ -28,51 +32,11 @@ def sum_abs(x: Params) -> float:
 
 @register(
     "prodigy",
-    kind="optimizer",
     source=MISHCHENKO,
     where="the Adam version of Prodigy",
-    dialects={
-        "official": Dialect(
-            {}, "konstmish/prodigy 1.1.2", "its branch for beta1 = 0 is faulty and not followed"
-        ),
-        "optax": Dialect({"bias_correction": True}, "optax 0.2.8 contrib.prodigy"),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' code with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[prodigy-official]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' code with bias correction, growth limit, coupled decay and warm-up guard, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[prodigy-official-switches]",
-        ),
-        Evidence(
-            "parity",
-            "optax.contrib.prodigy with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[prodigy-optax]",
-        ),
-        Evidence(
-            "claim",
-            "on a convex function d never decreases and never exceeds the largest entry of x0 - x*, and reaches an eighth of it",
-            "tests/claims/test_prodigy.py::test_distance_is_found_from_below",
-        ),
-        Evidence(
-            "claim",
-            "without averages and far from the optimum d runs through Fibonacci numbers",
-            "tests/claims/test_prodigy.py::test_fibonacci_escape",
-        ),
-        Evidence(
-            "identity",
-            "with bias correction, while d stays at d0, it is Adam with rate lr d0, eps beside the uncorrected root and decay at the corrected rate, to 1e-12",
-            "tests/identities/test_prodigy.py::test_fixed_distance_is_adam",
-        ),
-    ),
     state_copies=4,
     calm_problem=("matrix-sensing", {"n": 6, "rank": 2}),
 )
-@dataclass(frozen=True, kw_only=True)
 class Prodigy(GradientMethod):
     """Prodigy: Adam whose rate is an estimate d of the distance from the start to the solution.
 
@@ -82,38 +46,9 @@ class Prodigy(GradientMethod):
     ``d_{k+1} = max(d_k, d̂)``, ``m_{k+1} = β1 m_k + (1 - β1) d_k g_k``,
     ``v_{k+1} = β2 v_k + (1 - β2) d_k² g_k²``, ``x_{k+1} = x_k - δ_k m_{k+1} / (sqrt(v_{k+1}) + d ε)``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        γ, without a unit; leave it at 1, with a schedule.
-    beta1, beta2 : float, range [0, 1)
-    beta3 : float, range [0, 1), optional
-        None: sqrt(β2).
-    eps : float, range [0, inf)
-        ε, in the units of the gradient.
-    d0 : float, range (0, inf)
-        The first d, in the units of x: well below the distance to be travelled.
-    d_coef : float, range (0, inf)
-        Multiplies d̂.
-    growth_rate : float, range [1, inf]
-        d grows by no more than this factor a step (after it has left d0).
-    bias_correction : bool
-        True: Adam's corrections ``sqrt(1 - β2^t) / (1 - β1^t)`` multiply δ.
-    safeguard_warmup : bool
-        True: δ is replaced by d in s.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "coupled"}
-        ``x - δ λ x`` beside the step; or g + λ x in the gradient's place.
-    schedule : callable, optional
-
     Notes
     -----
     While all gradients have been zero nothing but the averages moves. ε is multiplied by the new d.
-
-    References
-    ----------
-    K. Mishchenko, A. Defazio 2023, arXiv:2306.06101.
 
     Examples
     --------
@@ -123,18 +58,25 @@ class Prodigy(GradientMethod):
     True
     """
 
-    lr: Rate = hyper(1.0, "[0, inf)", rate=True)
+    lr: Rate = hyper(1.0, "[0, inf)", "γ, without a unit; leave it at 1, with a schedule.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    beta3: float | None = hyper(None, "[0, 1)")
-    eps: float = hyper(1e-8, "[0, inf)")
-    d0: float = hyper(1e-6, "(0, inf)")
-    d_coef: float = hyper(1.0, "(0, inf)")
-    growth_rate: float = hyper(float("inf"), "[1, inf]")
-    bias_correction: bool = hyper(False, (True, False))
-    safeguard_warmup: bool = hyper(False, (True, False))
-    weight_decay: float = hyper(0.0, "[0, inf)")
-    decay: str = hyper("decoupled", ("decoupled", "coupled"))
+    beta3: float | None = hyper(None, "[0, 1)", "None: sqrt(β2).")
+    eps: float = hyper(1e-8, "[0, inf)", "ε, in the units of the gradient.")
+    d0: float = hyper(
+        1e-6, "(0, inf)", "The first d, in the units of x: well below the distance to be travelled."
+    )
+    d_coef: float = hyper(1.0, "(0, inf)", "Multiplies d̂.")
+    growth_rate: float = hyper(
+        float("inf"), "[1, inf]", "d grows by no more than this factor a step (after it has left d0)."
+    )
+    bias_correction: bool = hyper(
+        False, words="True: Adam's corrections ``sqrt(1 - β2^t) / (1 - β1^t)`` multiply δ."
+    )
+    safeguard_warmup: bool = hyper(False, words="True: δ is replaced by d in s.")
+    weight_decay: float = hyper(0.0, "[0, inf)", "λ.")
+    decay: str = hyper("decoupled", ("decoupled", "coupled"),
+        "``x - δ λ x`` beside the step; or g + λ x in the gradient's place.")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`, which is kept."""
@@ -152,6 +94,8 @@ class Prodigy(GradientMethod):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step."""
+        self.check_state(s)
+        x = without_graph(x)
         g = check_like(grad, x, "grad")
         t, k, d = s["t"] + 1, s["k"] + 1, s["d"]
         beta3 = self.beta2**0.5 if self.beta3 is None else self.beta3
@@ -180,3 +124,7 @@ class Prodigy(GradientMethod):
 
         numbers = {"t": t, "k": k, "d": new_d, "d_max": d_max, "r": r}
         return map_leaves(move, x, m, v), {**numbers, "m": m, "v": v, "s": total, "x0": s["x0"]}
+
+
+dialect(Prodigy, "official", "konstmish/prodigy 1.1.2", "its branch for beta1 = 0 is faulty and not followed")
+dialect(Prodigy, "optax", "optax 0.2.8 contrib.prodigy", bias_correction=True)

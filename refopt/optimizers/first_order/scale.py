@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import choose, pick
 from refopt.optimizers.first_order.adam import Adam
 
-GLENTIS = Source(
-    key="glentis-2025-minimalist",
-    authors="A. Glentis, J. Li, A. Han, M. Hong",
-    year=2025,
-    title="A Minimalist Optimizer Design for LLM Pretraining",
-    arxiv="2506.16659",
-)
+GLENTIS = Source("glentis-2025-minimalist", "A. Glentis, J. Li, A. Han, M. Hong",
+    "A Minimalist Optimizer Design for LLM Pretraining", arxiv="2506.16659")  # fmt: skip
 
 
 def normalize_lines(m: Array, axis: int, *, rms: bool, floor: float) -> Array:
@@ -33,68 +27,12 @@ def normalize_lines(m: Array, axis: int, *, rms: bool, floor: float) -> Array:
     return m / xp.where(size > 0, size, xp.ones_like(size))
 
 
-@register(
-    "scale",
-    kind="optimizer",
-    source=GLENTIS,
-    where="Algorithm 1",
-    dialects={
-        "official": Dialect(
-            {"rms": True, "floor": 1e-8},
-            "OptimAI-Lab/Minimalist_LLM_Pretraining",
-            "root mean square, floored",
-        )
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' SCALE on hidden, embedding, last-layer and vector leaves, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 5e-16)",
-            "tests/parity/test_tapes.py::test_tape[scale-official]",
-        ),
-        Evidence(
-            "claim",
-            "every normalised line of a matrix moves by exactly lr (paper) or has RMS lr (official), whatever the gradient's scale",
-            "tests/claims/test_scale.py::test_line_lengths",
-        ),
-        Evidence(
-            "claim",
-            "for a linear layer it is the duality map of the norm max over rows of the 2-norm (none of 200 random unit matrices does better)",
-            "tests/claims/test_scale.py::test_duality",
-        ),
-        Evidence(
-            "identity",
-            "50 steps with decay equal the algorithm written out for hidden, embedding, last-layer and vector leaves, to 1e-12",
-            "tests/identities/test_scale.py::test_algorithm_1",
-        ),
-    ),
-    state_copies=1,
-)
-@dataclass(frozen=True, kw_only=True)
+@register("scale", source=GLENTIS, where="Algorithm 1", state_copies=1)
 class SCALE(Decay):
     """SCALE: each output unit's gradient is normalised; only the last layer has momentum.
 
     ``m_t = β m_{t-1} + (1 - β) g_t`` for the last layer, ``m_t = g_t`` elsewhere;
     ``x_t = x_{t-1} - η C(m_t)``, with C dividing each column of the (in × out) matrix by its norm.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    momentum : float, range [0, 1)
-        β, of the last layer.
-    last_layer : sequence of str, callable or None
-        Names or patterns of the leaves with momentum; None: the last matrix of the dict (or the array).
-    embedding : sequence of str or callable
-        Names or patterns of embeddings (vocabulary × dimension): normalised over the vocabulary.
-    rms : bool
-        Divide by the root mean square in place of the 2-norm: a rate larger by the root of the length.
-    floor : float, range [0, inf)
-        Smallest divisor; 0 leaves lines of zeros at zero.
-    others : Method
-        For leaves of less than two dimensions; default Adam at the same default rate.
-    weight_decay : float, range [0, inf)
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
 
     Notes
     -----
@@ -103,10 +41,6 @@ class SCALE(Decay):
     the paper's C is the 2-norm is from another author's transcription of its Algorithm 1, not from the
     paper; its code has the root mean square. The code's vectors have AdamW with ``eps_corrected=False``; it cannot step a kernel
     (it adds the flattened step to the unflattened leaf), which is a fault and not reproduced.
-
-    References
-    ----------
-    A. Glentis et al. 2025, arXiv:2506.16659, Algorithm 1.
 
     Examples
     --------
@@ -119,13 +53,20 @@ class SCALE(Decay):
      [ 0.   0.5]]
     """
 
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
-    momentum: float = hyper(0.9, "[0, 1)")
-    last_layer: Any = hyper(None)
-    embedding: Any = hyper(("embed*",))
-    rms: bool = hyper(False, (True, False))
-    floor: float = hyper(0.0, "[0, inf)")
-    others: Any = hyper(Adam(lr=1e-3))
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
+    momentum: float = hyper(0.9, "[0, 1)", "β, of the last layer.")
+    last_layer: Any = hyper(None,
+        words="Names or patterns of the leaves with momentum; None: the last matrix of the dict (or the"
+        " array).", kind="sequence of str, callable or None")  # fmt: skip
+    embedding: Any = hyper(("embed*",),
+        words="Names or patterns of embeddings (vocabulary × dimension): normalised over the vocabulary.",
+        kind="sequence of str or callable")  # fmt: skip
+    rms: bool = hyper(False,
+        words="Divide by the root mean square in place of the 2-norm: a rate larger by the root of the"
+        " length.")  # fmt: skip
+    floor: float = hyper(0.0, "[0, inf)", "Smallest divisor; 0 leaves lines of zeros at zero.")
+    others: Any = hyper(Adam(lr=1e-3),
+        words="For leaves of less than two dimensions; default Adam at the same default rate.", kind="Method")  # fmt: skip
 
     def _groups(self, x: Params) -> tuple[list[str], list[str], list[str], list[str]]:
         """Return the names of matrices, of those with momentum, of embeddings, and of the rest."""
@@ -144,9 +85,12 @@ class SCALE(Decay):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step from the gradient `grad`."""
+        self.check_state(s)
+        x = without_graph(x)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         matrices, last, embeddings, rest = self._groups(x)
+        check_like(s["m"], pick(x, last), "s['m']")
         new_x, momenta = dict(leaves(x)), {}
         for k in matrices:
             w, m = leaves(x)[k], leaves(grad)[k] + self.coupled() * leaves(x)[k]
@@ -160,3 +104,7 @@ class SCALE(Decay):
             moved, new_s["others"] = self.others.update(pick(x, rest), pick(grad, rest), s["others"])
             new_x.update(moved)
         return rebuild(x, new_x), new_s
+
+
+dialect(SCALE, "official", "OptimAI-Lab/Minimalist_LLM_Pretraining", "root mean square, floored", rms=True,
+    floor=1e-8)  # fmt: skip

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.lmo import polar_and_nuclear
 from refopt.optimizers.common.orthogonal import orthogonalised
 
-PETHICK = Source(
-    key="pethick-2025-training",
-    authors="T. Pethick, W. Xie, K. Antonakopoulos, Z. Zhu, A. Silveti-Falls, V. Cevher",
-    year=2025,
-    title="Training Deep Learning Models with Norm-Constrained LMOs",
-    arxiv="2502.07529",
-)
+PETHICK = Source("pethick-2025-training",
+    "T. Pethick, W. Xie, K. Antonakopoulos, Z. Zhu, A. Silveti-Falls, V. Cevher",
+    "Training Deep Learning Models with Norm-Constrained LMOs", arxiv="2502.07529")  # fmt: skip
 NORMS = ("auto", "spectral", "spectral-conv", "sign", "column", "row", "bias")
 
 
@@ -31,64 +25,7 @@ def _over(a: Array, size: Array, eps: float) -> Array:
     return a / namespace(a).where(below > 0.0, below, namespace(a).ones_like(below))
 
 
-@register(
-    "scion",
-    kind="optimizer",
-    source=PETHICK,
-    where="the unconstrained and the constrained algorithm",
-    dialects={
-        "official": Dialect(
-            {"factor": "newton-schulz", "eps": 1e-8, "taps": "power"},
-            "LIONS-EPFL/scion scion.py",
-            "Newton-Schulz in bfloat16 (ns_dtype)",
-        ),
-        "kozistr": Dialect(
-            {
-                "factor": "newton-schulz",
-                "ns_eps_rule": "clamp",
-                "eps": 1e-8,
-                "alpha": 0.1,
-                "constrained": False,
-            },
-            "pytorch_optimizer 4.1 SCION",
-            "Newton-Schulz in bfloat16 (ns_dtype)",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' code (Auto) without its bfloat16 cast, with averaging and a schedule, 200 steps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[scion-official]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' code on kernels that are not square and of three axes, unconstrained, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[scion-official-kernels]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' column, row and sign norms on a matrix, 200 steps each, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[scion-official-norms]",
-        ),
-        Evidence(
-            "parity",
-            "pytorch_optimizer.SCION without its bfloat16 cast, matrix, kernel and vector, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[scion-kozistr]",
-        ),
-        Evidence(
-            "identity",
-            "unconstrained sign norm is the sign of averaged momentum: Lion with equal betas, to 1e-13",
-            "tests/identities/test_scion.py::test_sign_is_signum",
-        ),
-        Evidence(
-            "claim",
-            "constrained: no iterate leaves the ball of radius rho, and from outside the excess shrinks by 1 - lr a step",
-            "tests/claims/test_scion.py::test_stays_in_the_ball",
-        ),
-    ),
-    state_copies=1,
-)
-@dataclass(frozen=True, kw_only=True)
+@register("scion", source=PETHICK, where="the unconstrained and the constrained algorithm", state_copies=1)
 class Scion(Grouped):
     """Scion: a step to where averaged momentum is steepest on a norm ball.
 
@@ -96,51 +33,10 @@ class Scion(Grouped):
     ``x_{t+1} = (1 - γ) x_t - γ ρ D(d_t)``, unconstrained ``x_{t+1} = x_t - γ ρ D(d_t)``, with D(d) the
     maximiser of <d, ·> over the unit ball of the layer's norm.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        γ; constrained, at most 1.
-    alpha : float, range (0, 1]
-        α, one minus the usual momentum; 1: no average.
-    radius : float, range (0, inf)
-        ρ.
-    constrained : bool
-        True: x stays in the ball of radius ρ once it is there.
-    norm : {"auto", "spectral", "spectral-conv", "sign", "column", "row", "bias"}
-        D of a weight of shape (d_out, d_in): ``sqrt(d_out / d_in) U V^T``; the same of a kernel
-        flattened to (d_out, rest), by its number of taps; ``sign(d) / d_in``; columns over their RMS
-        and d_in; rows over ``sqrt(d_in)`` times their length; a vector over its RMS. ``auto``: by
-        the number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.
-    normalized : bool
-        False: without the factors of d_in, and ``sqrt(d_out) U V^T`` (for input layers).
-    taps : {"product", "power"}
-        A kernel's number of taps: the product of its sides, or a power of the first side (the authors'
-        code; the same for square kernels).
-    at_least_one : bool
-        The spectral norm's factor is at least 1.
-    factor : {"svd", "newton-schulz"}
-        How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.
-    ns_steps : int, range [1, inf)
-    ns_dtype : str, optional
-        As in `Muon`.
-    ns_eps_rule : {"add", "clamp"}
-        For `refopt.matrix.polar.polar_newton_schulz`.
-    eps : float, range [0, inf)
-        Added to the lengths that column, row and bias divide by.
-    group : str, sequence of str, or callable
-        The leaves that are treated so.
-    others : Method
-        For all other leaves: another Scion with its own norm and radius.
-    schedule : callable, optional
-
     Raises
     ------
     ShapeError
         A norm that does not fit the number of axes of a leaf.
-
-    References
-    ----------
-    T. Pethick et al. 2025, arXiv:2502.07529.
 
     Examples
     --------
@@ -152,24 +48,42 @@ class Scion(Grouped):
     [-0.1  0.1]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("d",)
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
-    alpha: float = hyper(1.0, "(0, 1]")
-    radius: float = hyper(1.0, "(0, inf)")
-    constrained: bool = hyper(True, (True, False))
-    norm: str = hyper("auto", NORMS)
-    normalized: bool = hyper(True, (True, False))
-    taps: str = hyper("product", ("product", "power"))
-    at_least_one: bool = hyper(False, (True, False))
-    factor: str = hyper("svd", ("svd", "newton-schulz"))
+    slots = ("d",)
+    lr: Rate = hyper(1e-3, "[0, inf)", "γ; constrained, at most 1.")
+    alpha: float = hyper(1.0, "(0, 1]", "α, one minus the usual momentum; 1: no average.")
+    radius: float = hyper(1.0, "(0, inf)", "ρ.")
+    constrained: bool = hyper(True, words="True: x stays in the ball of radius ρ once it is there.")
+    norm: str = hyper("auto", NORMS,
+        "D of a weight of shape (d_out, d_in): ``sqrt(d_out / d_in) U V^T``; the same of a kernel"
+        " flattened to (d_out, rest), by its number of taps; ``sign(d) / d_in``; columns over their RMS"
+        " and d_in; rows over ``sqrt(d_in)`` times their length; a vector over its RMS. ``auto``: by the"
+        " number of axes, spectral-conv for 3 and more, spectral for 2, bias for 1.")  # fmt: skip
+    normalized: bool = hyper(
+        True, words="False: without the factors of d_in, and ``sqrt(d_out) U V^T`` (for input layers)."
+    )
+    taps: str = hyper("product", ("product", "power"),
+        "A kernel's number of taps: the product of its sides, or a power of the first side (the authors'"
+        " code; the same for square kernels).")  # fmt: skip
+    at_least_one: bool = hyper(False, words="The spectral norm's factor is at least 1.")
+    factor: str = hyper("svd", ("svd", "newton-schulz"),
+        "How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(None)
-    ns_eps_rule: str = hyper("add", ("add", "clamp"))
-    eps: float = hyper(0.0, "[0, inf)")
-    group: Any = hyper("all")
+    ns_dtype: str | None = hyper(None, words="As in `Muon`.")
+    ns_eps_rule: str = hyper("add", ("add", "clamp"), "For `refopt.matrix.polar.polar_newton_schulz`.")
+    eps: float = hyper(0.0, "[0, inf)", "Added to the lengths that column, row and bias divide by.")
+    group: Any = hyper(
+        "all", words="The leaves that are treated so.", kind="str, sequence of str, or callable"
+    )
+    words = {"others": "For all other leaves: another Scion with its own norm and radius."}
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return γ and what is left of x."""
+    def rule(self, xp):
+        def scion(x, g, d, lr, keep):
+            d = ema(d, g, 1.0 - self.alpha, self.alpha)
+            return keep * x - lr * self.radius * self.direction(d), d
+
+        return scion
+
+    def scalars(self, t, carried):
         lr = self.rate(t)
         return {"lr": lr, "keep": 1.0 - lr if self.constrained else 1.0}
 
@@ -206,11 +120,8 @@ class Scion(Grouped):
             gain = 1.0 / math.sqrt(out) if norm == "column" else 1.0
         return _over(d, gain * xp.sqrt(xp.sum(d * d, axis=axis, keepdims=True)), self.eps)
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return one leaf's step."""
 
-        def scion(x, g, d, lr, keep):  # type: ignore[no-untyped-def]
-            d = ema(d, g, 1.0 - self.alpha, self.alpha)
-            return keep * x - lr * self.radius * self.direction(d), d
-
-        return scion
+dialect(Scion, "official", "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16 (ns_dtype)",
+    factor="newton-schulz", eps=1e-8, taps="power")  # fmt: skip
+dialect(Scion, "kozistr", "pytorch_optimizer 4.1 SCION", "Newton-Schulz in bfloat16 (ns_dtype)",
+    factor="newton-schulz", ns_eps_rule="clamp", eps=1e-8, alpha=0.1, constrained=False)  # fmt: skip

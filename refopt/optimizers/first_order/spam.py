@@ -6,110 +6,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from refopt.core.arrays import Array, Namespace, like, namespace
+from refopt.core.arrays import Array, like, namespace
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule, State
+from refopt.core.method import State
 from refopt.core.params import Params, check_like, leaves, rebuild
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay, ElementwiseDecay
+from refopt.optimizers.common.division import nonzero
 
-HUANG_SPAM = Source(
-    key="huang-2025-spam",
-    authors="T. Huang et al.",
-    year=2025,
-    title="SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training",
-    arxiv="2501.06842",
-)
-HUANG_STABLE = Source(
-    key="huang-2025-stable",
-    authors="T. Huang et al.",
-    year=2025,
-    title="Stable-SPAM: How to Train in 4-Bit More Stably than 16-Bit Adam",
-    arxiv="2502.17055",
-)
+HUANG_SPAM = Source("huang-2025-spam", "T. Huang et al.",
+    "SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training", arxiv="2501.06842")  # fmt: skip
+HUANG_STABLE = Source("huang-2025-stable", "T. Huang et al.",
+    "Stable-SPAM: How to Train in 4-Bit More Stably than 16-Bit Adam", arxiv="2502.17055")  # fmt: skip
 
 
 @register(
     "spam",
-    kind="optimizer",
     source=HUANG_SPAM,
     where="Algorithm 1, with the constants of TianjinYellow/SPAM-Optimizer",
     also=(HUANG_STABLE,),
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' SPAM with clipping and four resets, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 2e-15)",
-            "tests/parity/test_tapes.py::test_tape[spam-authors]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' SPAM at density 0.6, handed the same masks, 200 steps on two streams with a schedule, to 1e-12 (measured 2e-16)",
-            "tests/parity/test_tapes.py::test_tape[spam-authors-sparse]",
-        ),
-        Evidence(
-            "identity",
-            "120 steps with spikes, resets, decay and a sparse mask equal the algorithm written out, to 1e-12",
-            "tests/identities/test_spam.py::test_spam_written_out",
-        ),
-        Evidence(
-            "identity",
-            "without spikes and resets it is AdamW with eps beside the uncorrected root and decay behind the step, to 1e-12",
-            "tests/identities/test_spam.py::test_spam_without_spikes_is_adamw",
-        ),
-        Evidence(
-            "claim",
-            "a coordinate multiplied by 1e6 in one step moves m by at most (1 - beta1) sqrt(theta v)",
-            "tests/claims/test_spam.py::test_a_spike_is_bounded",
-        ),
-    ),
     state_copies=2,
 )
-@dataclass(frozen=True, kw_only=True)
 class SPAM(ElementwiseDecay):
     """SPAM: Adam with entries clipped against their own second moment, and moments reset now and then.
 
     Where ``g_i² > θ v_i``: ``g_i ← sign(g_i) sqrt(θ v_i)``, with the last v. Every ΔT steps m and v become
     zero before the update, and the rate starts again from a hundredth by a half cosine over W steps.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        Beside the uncorrected root.
-    threshold : float, range (0, inf)
-        θ.
-    reset_every : int, range [1, inf)
-        ΔT: the reset comes at t = ΔT, 2ΔT, ….
-    warmup : int, range [0, inf)
-        W.
-    clip_after : int, range [0, inf)
-        No clipping in the first so many steps, nor after a reset, while v is young.
-    density : float, range (0, 1]
-        The share of a matrix's entries that have moments and move; drawn anew at every reset.
-    seed : int, range [0, inf)
-        Of the masks.
-    weight_decay : float, range [0, inf)
-        λ: ``x ← (1 - η λ) x`` behind the step, on all entries.
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
-    engine : {"array", "numba", "cupy"}
-
     Notes
     -----
     As in the authors' code the bias corrections count all steps, those before a reset included. In
     that code decay is lost in groups with a density (an update of a copy); here it acts.
-
-    References
-    ----------
-    T. Huang et al. 2025, arXiv:2501.06842.
 
     Examples
     --------
@@ -118,18 +49,44 @@ class SPAM(ElementwiseDecay):
     True
     """
 
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-6, "[0, inf)")
-    threshold: float = hyper(5000.0, "(0, inf)")
-    reset_every: int = hyper(500, "int [1, inf)")
-    warmup: int = hyper(150, "int [0, inf)")
-    clip_after: int = hyper(20, "int [0, inf)")
-    density: float = hyper(1.0, "(0, 1]")
-    seed: int = hyper(0, "int [0, inf)")
+    eps: float = hyper(1e-6, "[0, inf)", "Beside the uncorrected root.")
+    threshold: float = hyper(5000.0, "(0, inf)", "θ.")
+    reset_every: int = hyper(500, "int [1, inf)", "ΔT: the reset comes at t = ΔT, 2ΔT, ….")
+    warmup: int = hyper(150, "int [0, inf)", "W.")
+    clip_after: int = hyper(
+        20, "int [0, inf)", "No clipping in the first so many steps, nor after a reset, while v is young."
+    )
+    density: float = hyper(1.0, "(0, 1]",
+        "The share of a matrix's entries that have moments and move; drawn anew at every reset.")  # fmt: skip
+    seed: int = hyper(0, "int [0, inf)", "Of the masks.")
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v", "mask")
+    slots = ("m", "v", "mask")
+    words = {"weight_decay": "λ: ``x ← (1 - η λ) x`` behind the step, on all entries."}
+
+    def rule(self, xp):
+        divisor = nonzero(xp, self.eps)
+
+        def moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2):
+            g = g + l2 * x
+            m, v = alive * m, alive * v
+            g = xp.sign(g) * xp.minimum(xp.abs(g), xp.sqrt(theta * v + pass_all))
+            return ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
+
+        def direction(m, v, eps):
+            return m / divisor(xp.sqrt(v) + eps)
+
+        def spam(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, step, eps, l2, keep):
+            m, v = moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2)
+            return keep * (x - step * direction(m, v, eps)), m, v
+
+        def sparse(x, g, m, v, mask, alive, theta, pass_all, beta1, k1, beta2, k2, step, eps, l2, keep):
+            m, v = moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2)
+            return keep * (x - step * mask * direction(m, v, eps)), mask * m, mask * v, mask
+
+        return sparse if self.density < 1.0 else spam
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the moments, and the mask where there is one."""
@@ -157,6 +114,7 @@ class SPAM(ElementwiseDecay):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Draw new masks where the moments are reset; then make one step."""
+        self.check_state(s)
         check_like(grad, x, "grad")
         t = s["t"] + 1
         if self.density < 1.0 and t % self.reset_every == 0:
@@ -170,8 +128,7 @@ class SPAM(ElementwiseDecay):
             return 1.0
         return 1.0 - 0.99 * (1.0 + math.cos(math.pi * since / (self.warmup + 1))) / 2.0
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
+    def scalars(self, t, carried):
         since = t % self.reset_every
         clips = since >= self.clip_after
         c1, c2 = correction(self.beta1, t), correction(self.beta2, t)
@@ -180,82 +137,15 @@ class SPAM(ElementwiseDecay):
             "theta": self.threshold,
             # Infinity in the bound lets every gradient pass.
             "pass_all": 0.0 if clips else math.inf,
-            "beta1": self.beta1,
             "k1": 1.0 - self.beta1,
-            "beta2": self.beta2,
             "k2": 1.0 - self.beta2,
             "step": self.restart(t) * self.rate(t) * c2**0.5 / c1,
-            "eps": self.eps,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-            "zero": 0.0,
-            "one": 1.0,
         }
-
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step, with or without a mask."""
-        guarded = self.eps == 0.0
-
-        def moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2):
-            g = g + l2 * x
-            m, v = alive * m, alive * v
-            g = xp.sign(g) * xp.minimum(xp.abs(g), xp.sqrt(theta * v + pass_all))
-            return ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
-
-        def direction(m, v, eps, zero, one):
-            size = xp.sqrt(v) + eps
-            if guarded:
-                size = xp.where(size > zero, size, one)
-            return m / size
-
-        def spam(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, step, eps, l2, keep, zero, one):
-            m, v = moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2)
-            return keep * (x - step * direction(m, v, eps, zero, one)), m, v
-
-        def sparse(
-            x, g, m, v, mask, alive, theta, pass_all, beta1, k1, beta2, k2, step, eps, l2, keep, zero, one
-        ):
-            m, v = moments(x, g, m, v, alive, theta, pass_all, beta1, k1, beta2, k2, l2)
-            return keep * (x - step * mask * direction(m, v, eps, zero, one)), mask * m, mask * v, mask
-
-        return sparse if self.density < 1.0 else spam
 
 
 @register(
-    "stable-spam",
-    kind="optimizer",
-    source=HUANG_STABLE,
-    where="Algorithm 1: AdaClip, AdaGN and momentum reset",
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' StableSPAM with annealing, before its first reset, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 2e-16)",
-            "tests/parity/test_tapes.py::test_tape[stable-spam-authors]",
-        ),
-        Evidence(
-            "parity",
-            "pytorch_optimizer.StableSPAM with four resets, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 2e-16)",
-            "tests/parity/test_tapes.py::test_tape[stable-spam-kozistr]",
-        ),
-        Evidence(
-            "identity",
-            "120 steps with spikes, resets, decay and annealing equal the algorithm written out tensor by tensor, to 1e-12",
-            "tests/identities/test_spam.py::test_stable_spam_written_out",
-        ),
-        Evidence(
-            "claim",
-            "multiplying all gradients by a constant does not change the trajectory (power of two, eps = 0: to the bit)",
-            "tests/claims/test_spam.py::test_stable_spam_is_scale_free",
-        ),
-        Evidence(
-            "claim",
-            "gradients of constant norm and largest entry reach Adam with norm 1, to 1e-12",
-            "tests/claims/test_spam.py::test_norm_after_adagn",
-        ),
-    ),
-    state_copies=2,
+    "stable-spam", source=HUANG_STABLE, where="Algorithm 1: AdaClip, AdaGN and momentum reset", state_copies=2
 )
-@dataclass(frozen=True, kw_only=True)
 class StableSPAM(Decay):
     """Stable-SPAM: clipping and normalising by running norms of each tensor, before Adam with resets.
 
@@ -263,24 +153,6 @@ class StableSPAM(Decay):
     n the clipped tensor's norm: ``p ← γ1 p + (1 - γ1) n``, ``q ← γ2 q + (1 - γ2) n²``,
     ``g ← (g / n) p̂ / (sqrt(q̂) + ε)``. Hats are bias corrections. Every ΔT steps Adam's moments and its
     step count start anew.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-    gamma1, gamma2, gamma3 : float, range [0, 1)
-        γ1, γ2 and γ3.
-    reset_every : int, range [1, inf)
-        ΔT.
-    total_steps : int or None, range [1, inf)
-        If given, ``c_t = η_min + (1 - η_min)(1 + cos(π t / (total_steps + 1))) / 2`` multiplies β1 and γ1.
-    anneal_to : float, range [0, 1]
-        η_min.
-    weight_decay : float, range [0, inf)
-    decay : {"decoupled", "independent", "coupled"}
-        Decoupled decay comes before the step.
-    schedule : callable, optional
 
     Notes
     -----
@@ -290,10 +162,6 @@ class StableSPAM(Decay):
     of pytorch_optimizer 4.1: its annealing runs about a step ahead, and a tensor whose gradient is zero is not
     stepped (the authors step it).
 
-    References
-    ----------
-    T. Huang et al. 2025, arXiv:2502.17055.
-
     Examples
     --------
     >>> import refopt
@@ -301,55 +169,21 @@ class StableSPAM(Decay):
     True
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v", "top", "norm", "square")
-    lr: Rate = hyper(1e-3, "[0, inf)", rate=True)
+    slots = ("m", "v", "top", "norm", "square")
+    lr: Rate = hyper(1e-3, "[0, inf)")
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
     eps: float = hyper(1e-8, "[0, inf)")
-    gamma1: float = hyper(0.7, "[0, 1)")
-    gamma2: float = hyper(0.9, "[0, 1)")
-    gamma3: float = hyper(0.999, "[0, 1)")
-    reset_every: int = hyper(1000, "int [1, inf)")
-    total_steps: int | None = hyper(None, "int [1, inf)")
-    anneal_to: float = hyper(0.5, "[0, 1]")
+    gamma1: float = hyper(0.7, "[0, 1)", "γ1.")
+    gamma2: float = hyper(0.9, "[0, 1)", "γ2.")
+    gamma3: float = hyper(0.999, "[0, 1)", "γ3.")
+    reset_every: int = hyper(1000, "int [1, inf)", "ΔT.")
+    total_steps: int | None = hyper(None, "int [1, inf)",
+        "If given, ``c_t = η_min + (1 - η_min)(1 + cos(π t / (total_steps + 1))) / 2`` multiplies β1 and γ1.")  # fmt: skip
+    anneal_to: float = hyper(0.5, "[0, 1]", "η_min.")
+    words = {"decay": "Decoupled decay comes before the step."}
 
-    def init_slot(self, slot: str, leaf: Array) -> Array:
-        """Return zeros like the leaf for the moments, one zero for each running norm."""
-        zeros = namespace(leaf).zeros_like(leaf)
-        return zeros if slot in ("m", "v") else namespace(leaf).sum(zeros)
-
-    def anneal(self, t: int) -> float:
-        """Return c_t."""
-        if self.total_steps is None:
-            return 1.0
-        return (
-            self.anneal_to
-            + (1.0 - self.anneal_to) * (1.0 + math.cos(math.pi * t / (self.total_steps + 1))) / 2.0
-        )
-
-    def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
-        """Return the numbers of step `t`; k counts the steps since the last reset."""
-        resets = t // self.reset_every
-        k = t if resets == 0 else t - resets * self.reset_every + 1
-        c = self.anneal(t)
-        beta1, gamma1 = c * self.beta1, c * self.gamma1
-        return {
-            "alive": 0.0 if t % self.reset_every == 0 else 1.0,
-            "beta1": beta1,
-            "c1": correction(beta1, k),
-            "c2": correction(self.beta2, k),
-            "gamma1": gamma1,
-            "cp": correction(gamma1, t),
-            "cq": correction(self.gamma2, t),
-            "ct": correction(self.gamma3, t),
-            "lr": self.rate(t),
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-        }
-
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step of one tensor."""
-
+    def rule(self, xp):
         def over(a: Any, b: Any) -> Any:
             """Divide; where b is 0, so is a, and the quotient is taken as 0."""
             return a / xp.where(b > 0, b, xp.ones_like(b))
@@ -369,3 +203,33 @@ class StableSPAM(Decay):
             return keep * x - lr * over(m / c1, xp.sqrt(v / c2) + self.eps), m, v, top, norm, square
 
         return stable
+
+    def init_slot(self, slot: str, leaf: Array) -> Array:
+        """Return zeros like the leaf for the moments, one zero for each running norm."""
+        zeros = namespace(leaf).zeros_like(leaf)
+        return zeros if slot in ("m", "v") else namespace(leaf).sum(zeros)
+
+    def anneal(self, t: int) -> float:
+        """Return c_t."""
+        if self.total_steps is None:
+            return 1.0
+        return (
+            self.anneal_to
+            + (1.0 - self.anneal_to) * (1.0 + math.cos(math.pi * t / (self.total_steps + 1))) / 2.0
+        )
+
+    def scalars(self, t, carried):
+        resets = t // self.reset_every
+        k = t if resets == 0 else t - resets * self.reset_every + 1
+        c = self.anneal(t)
+        beta1, gamma1 = c * self.beta1, c * self.gamma1
+        return {
+            "alive": 0.0 if t % self.reset_every == 0 else 1.0,
+            "beta1": beta1,
+            "c1": correction(beta1, k),
+            "c2": correction(self.beta2, k),
+            "gamma1": gamma1,
+            "cp": correction(gamma1, t),
+            "cq": correction(self.gamma2, t),
+            "ct": correction(self.gamma3, t),
+        }

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule, State
+from refopt.core.method import State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, map_leaves, zeros_like
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.core.rng import rademacher
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-YAO = Source(
-    key="yao-2020-adahessian",
-    authors="Z. Yao, A. Gholami, S. Shen, M. Mustafa, K. Keutzer, M. W. Mahoney",
-    year=2020,
-    title="ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning",
-    arxiv="2006.00719",
-)
+YAO = Source("yao-2020-adahessian", "Z. Yao, A. Gholami, S. Shen, M. Mustafa, K. Keutzer, M. W. Mahoney",
+    "ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning", arxiv="2006.00719")  # fmt: skip
 
 # The axes over which a leaf of 1, 2, 3, 4 dimensions is averaged.
 AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
@@ -33,72 +25,11 @@ AVERAGES: dict[str, dict[int, tuple[int, ...]]] = {
 
 @register(
     "adahessian",
-    kind="optimizer",
     source=YAO,
     where="Algorithm 1, equations (7) to (11)",
     needs=("grad", "hvp"),
-    dialects={
-        "official": Dialect(
-            {"absolute": True},
-            "amirgholami/adahessian image_classification",
-            "the average of |Hz|, not of z*Hz",
-        ),
-        "instruction": Dialect(
-            {"absolute": True, "average": "rows"},
-            "amirgholami/adahessian instruction",
-            "averages rows of matrices too",
-        ),
-        "timm": Dialect(
-            {"lr": 0.1, "eps": 1e-8, "average": "none"},
-            "timm 1.0 adahessian",
-            "avg_conv_kernel=True is average='kernel' with absolute=True",
-        ),
-        "kozistr": Dialect(
-            {"lr": 0.1, "eps": 1e-16, "average": "none", "average_stale": False},
-            "pytorch_optimizer 4.1 AdaHessian",
-            "v moves only when the Hessian is refreshed",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' image-classification code handed the same signs, vector, matrix and kernel, 40 steps on a nonlinear function under a schedule with decay, to 1e-12 (measured 4e-16)",
-            "tests/parity/test_tapes.py::test_tape[adahessian-official]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' instruction code handed the same signs, vector, matrix and kernel, 40 steps on a nonlinear function under a schedule with decay, to 1e-12 (measured 6e-16)",
-            "tests/parity/test_tapes.py::test_tape[adahessian-instruction]",
-        ),
-        Evidence(
-            "parity",
-            "timm's Adahessian handed streams of gradients and Hz, a period of 3, with decay and a schedule, 200 steps on two streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[adahessian-timm]",
-        ),
-        Evidence(
-            "claim",
-            "a diagonal Hessian is found exactly whatever the probe: one step on a quadratic lands on x - g/|h|, to 1e-14",
-            "tests/claims/test_adahessian.py::test_diagonal_hessian_is_exact",
-        ),
-        Evidence(
-            "claim",
-            "z*(Hz) has mean diag(H) and variance sum of squared off-diagonal entries (20 000 probes, 5 sigma)",
-            "tests/claims/test_adahessian.py::test_hutchinson_mean_and_variance",
-        ),
-        Evidence(
-            "identity",
-            "equals Algorithm 1 transcribed line by line on an indefinite quadratic with the same probes, to 1e-12",
-            "tests/identities/test_adahessian.py::test_algorithm_1",
-        ),
-        Evidence(
-            "parity",
-            "pytorch_optimizer.AdaHessian handed the same Hz, 40 steps with decay and stale Hessians, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[adahessian-kozistr]",
-        ),
-    ),
     state_copies=2,
 )
-@dataclass(frozen=True, kw_only=True)
 class AdaHessian(ElementwiseDecay):
     """AdaHessian: a step divided by the averaged root mean square of the Hessian's diagonal.
 
@@ -106,42 +37,10 @@ class AdaHessian(ElementwiseDecay):
     ``m_t = β1 m_{t-1} + (1 - β1) g_t``, ``v_t = β2 v_{t-1} + (1 - β2) D_t²``,
     ``θ_t = θ_{t-1} - η [ (m_t / (1 - β1^t)) / ( sqrt(v_t / (1 - β2^t))^k + ε ) + λ θ_{t-1} ]``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η; 0.15 in the authors' code. Without a unit at k = 1: the step is a Newton step.
-    beta1, beta2 : float, range [0, 1)
-    eps : float, range [0, inf)
-        ε, outside the power.
-    hessian_power : float, range [0, 1]
-        k.
-    average : {"kernel", "rows", "none"}
-        Over which axes D averages: the last two of 4-D leaves; besides, a row of a matrix and the
-        last axis of 3-D leaves; nothing.
-    absolute : bool
-        False: the average of h itself (the paper). True: of its absolute value, so that signs
-        never cancel (the authors' code).
-    probes : int, range [1, inf)
-        Draws of z whose h are averaged.
-    update_every : int, range [1, inf)
-        The Hessian is asked for every so many steps, and kept between.
-    average_stale : bool
-        v takes the kept D on the steps between (timm); otherwise v waits.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "independent", "coupled"}
-        Decoupled as above.
-    schedule : callable, optional
-    engine : {"array", "numba", "cupy"}
-
     Raises
     ------
     CapabilityError
         `minimize` meets a problem without ``hvp``.
-
-    References
-    ----------
-    Z. Yao et al. 2020, arXiv:2006.00719, Algorithm 1.
 
     Examples
     --------
@@ -152,18 +51,41 @@ class AdaHessian(ElementwiseDecay):
     {'grad': 200, 'hvp': 200}
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    given: ClassVar[tuple[str, ...]] = ("g", "d")
-    lr: Rate = hyper(0.15, "[0, inf)", rate=True)
+    slots = ("m", "v")
+    given = ("g", "d")
+    lr: Rate = hyper(
+        0.15, "[0, inf)", "η; 0.15 in the authors' code. Without a unit at k = 1: the step is a Newton step."
+    )
     beta1: float = hyper(0.9, "[0, 1)")
     beta2: float = hyper(0.999, "[0, 1)")
-    eps: float = hyper(1e-4, "[0, inf)")
-    hessian_power: float = hyper(1.0, "[0, 1]")
-    average: str = hyper("kernel", tuple(AVERAGES))
-    absolute: bool = hyper(False, (True, False))
-    probes: int = hyper(1, "int [1, inf)")
-    update_every: int = hyper(1, "int [1, inf)")
-    average_stale: bool = hyper(True, (True, False))
+    eps: float = hyper(1e-4, "[0, inf)", "ε, outside the power.")
+    hessian_power: float = hyper(1.0, "[0, 1]", "k.")
+    average: str = hyper("kernel", tuple(AVERAGES),
+        "Over which axes D averages: the last two of 4-D leaves; besides, a row of a matrix and the last"
+        " axis of 3-D leaves; nothing.")  # fmt: skip
+    absolute: bool = hyper(False,
+        words="False: the average of h itself (the paper). True: of its absolute value, so that signs"
+        " never cancel (the authors' code).")  # fmt: skip
+    probes: int = hyper(1, "int [1, inf)", "Draws of z whose h are averaged.")
+    update_every: int = hyper(
+        1, "int [1, inf)", "The Hessian is asked for every so many steps, and kept between."
+    )
+    average_stale: bool = hyper(
+        True, words="v takes the kept D on the steps between (timm); otherwise v waits."
+    )
+
+    def rule(self, xp):
+        plain = self.hessian_power == 1.0
+
+        def adahessian(x, g, d, m, v, beta1, k1, beta2, k2, step, root, power, eps, l2, keep):
+            m = ema(m, g + l2 * x, beta1, k1)
+            v = ema(v, d * d, beta2, k2)
+            size = xp.sqrt(v) * root
+            if not plain:
+                size = size**power
+            return keep * x - step * m / (size + eps), m, v
+
+        return adahessian
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; a kept D where it is not asked for every step."""
@@ -197,32 +119,23 @@ class AdaHessian(ElementwiseDecay):
         new_x, new_s = self.advance(x, (g, d), s)
         return new_x, {**new_s, "d": d} if self.update_every > 1 else new_s
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
+    def scalars(self, t, carried):
         beta2 = self.beta2 if self.average_stale or self._fresh(t) else 1.0
         return {
-            "beta1": self.beta1,
             "k1": 1.0 - self.beta1,
             "beta2": beta2,
             "k2": 1.0 - beta2,
             "step": self.rate(t) / correction(self.beta1, t),
             "root": correction(self.beta2, t) ** -0.5,
             "power": self.hessian_power,
-            "eps": self.eps,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
         }
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step, given gradient and D."""
-        plain = self.hessian_power == 1.0
 
-        def adahessian(x, g, d, m, v, beta1, k1, beta2, k2, step, root, power, eps, l2, keep):  # type: ignore[no-untyped-def]
-            m = ema(m, g + l2 * x, beta1, k1)
-            v = ema(v, d * d, beta2, k2)
-            size = xp.sqrt(v) * root
-            if not plain:
-                size = size**power
-            return keep * x - step * m / (size + eps), m, v
-
-        return adahessian
+dialect(AdaHessian, "official", "amirgholami/adahessian image_classification",
+    "the average of |Hz|, not of z*Hz", absolute=True)  # fmt: skip
+dialect(AdaHessian, "instruction", "amirgholami/adahessian instruction", "averages rows of matrices too",
+    absolute=True, average="rows")  # fmt: skip
+dialect(AdaHessian, "timm", "timm 1.0 adahessian",
+    "avg_conv_kernel=True is average='kernel' with absolute=True", lr=0.1, eps=1e-8, average="none")  # fmt: skip
+dialect(AdaHessian, "kozistr", "pytorch_optimizer 4.1 AdaHessian",
+    "v moves only when the Hessian is refreshed", lr=0.1, eps=1e-16, average="none", average_stale=False)  # fmt: skip

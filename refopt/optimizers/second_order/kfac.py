@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,10 @@ from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.problem import Layer
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 
-MARTENS = Source(
-    key="martens-2015-optimizing",
-    authors="J. Martens, R. Grosse",
-    year=2015,
-    title="Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
-    arxiv="1503.05671",
-)
+MARTENS = Source("martens-2015-optimizing", "J. Martens, R. Grosse",
+    "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", arxiv="1503.05671")  # fmt: skip
 
 Factors = dict[str, tuple[Array, Array]]
 
@@ -66,34 +60,10 @@ def damped_inverses(a: Array, g: Array, gamma: float) -> tuple[Array, Array]:
 
 @register(
     "kfac",
-    kind="optimizer",
     source=MARTENS,
     where="Algorithm 2, block-diagonal form; sections 5, 6 and 7",
     needs=("value", "grad", "layers", "jvp", "loss_hessian"),
-    evidence=(
-        Evidence(
-            "claim",
-            "one linear layer with squared loss: A x Gamma is the Gauss-Newton matrix, so one undamped step solves it (1e-10)",
-            "tests/claims/test_kfac.py::test_exact_for_one_linear_layer",
-        ),
-        Evidence(
-            "claim",
-            "the undamped step does not change under an affine map of the network's inputs (1e-8)",
-            "tests/claims/test_kfac.py::test_invariant_to_affine_inputs",
-        ),
-        Evidence(
-            "identity",
-            "the proposal solves with the dense Kronecker product of the damped factors, to 1e-10",
-            "tests/identities/test_kfac.py::test_dense_kronecker",
-        ),
-        Evidence(
-            "identity",
-            "30 steps equal a transcription of Algorithm 2 with dense matrices, rescaling, momentum, lambda and gamma, to 1e-8",
-            "tests/identities/test_kfac.py::test_algorithm_2",
-        ),
-    ),
 )
-@dataclass(frozen=True, kw_only=True)
 class KFAC(Method):
     """K-FAC: a natural gradient step whose Fisher matrix is a Kronecker product a layer.
 
@@ -102,35 +72,12 @@ class KFAC(Method):
     ``Δ = -(Γ + γ/π I)⁻¹ ∇W̄ (A + πγ I)⁻¹``, π² the ratio of the mean eigenvalues; the step
     ``δ = α Δ + μ δ_0`` minimises the quadratic model M with the exact Fisher matrix + (λ + η) I.
 
-    Parameters
-    ----------
-    damping : float, range (0, inf)
-        λ before the first step; adapted by the Levenberg-Marquardt rule (section 6.5).
-    eta : float or None, range [0, inf)
-        η, the strength of the problem's own L2 term. None: the problem's attribute ``l2``, or 0.
-    momentum : bool
-        Include the last step δ_0 (section 7); otherwise μ = 0.
-    rescale : bool
-        Choose α (section 6.4); otherwise α = 1 and no momentum.
-    decay : float, range [0, 1)
-        The limit of ε_k.
-    adapt_damping_every, adapt_gamma_every, invert_every : int, range [1, inf)
-        T1, T2, T3.
-    statistics_share, model_share : float, range (0, 1]
-        τ1 and τ2: the shares of the batch for A and Γ, and for M.
-    schedule : callable, optional
-        Not used: the method has no rate.
-
     Notes
     -----
     M's Fisher matrix is the generalized Gauss-Newton matrix, equal to it for squared error and
     cross-entropy. The inverse is also made anew in the first three steps; that detail, and the
     constants, are from the paper as remembered in the project's fact sheet. The block-tridiagonal
     form is not here. Leaves that belong to no linear layer are an error.
-
-    References
-    ----------
-    J. Martens, R. Grosse 2015, arXiv:1503.05671, Algorithm 2.
 
     Examples
     --------
@@ -141,16 +88,22 @@ class KFAC(Method):
     True
     """
 
-    damping: float = hyper(150.0, "(0, inf)")
-    eta: float | None = hyper(None, "[0, inf)")
-    momentum: bool = hyper(True, (True, False))
-    rescale: bool = hyper(True, (True, False))
-    decay: float = hyper(0.95, "[0, 1)")
-    adapt_damping_every: int = hyper(5, "int [1, inf)")
-    adapt_gamma_every: int = hyper(20, "int [1, inf)")
-    invert_every: int = hyper(20, "int [1, inf)")
-    statistics_share: float = hyper(1 / 8, "(0, 1]")
-    model_share: float = hyper(1 / 4, "(0, 1]")
+    damping: float = hyper(
+        150.0, "(0, inf)", "λ before the first step; adapted by the Levenberg-Marquardt rule (section 6.5)."
+    )
+    eta: float | None = hyper(None, "[0, inf)",
+        "η, the strength of the problem's own L2 term. None: the problem's attribute ``l2``, or 0.")  # fmt: skip
+    momentum: bool = hyper(True, words="Include the last step δ_0 (section 7); otherwise μ = 0.")
+    rescale: bool = hyper(True, words="Choose α (section 6.4); otherwise α = 1 and no momentum.")
+    decay: float = hyper(0.95, "[0, 1)", "The limit of ε_k.")
+    adapt_damping_every: int = hyper(5, "int [1, inf)", "T1.")
+    adapt_gamma_every: int = hyper(20, "int [1, inf)", "T2.")
+    invert_every: int = hyper(20, "int [1, inf)", "T3.")
+    statistics_share: float = hyper(
+        1 / 8, "(0, 1]", "τ1 and τ2: the shares of the batch for A and Γ, and for M."
+    )
+    model_share: float = hyper(1 / 4, "(0, 1]", "τ1 and τ2: the shares of the batch for A and Γ, and for M.")
+    words = {"schedule": "Not used: the method has no rate."}
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the factors come with the first step."""

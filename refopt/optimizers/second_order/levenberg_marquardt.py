@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,82 +12,30 @@ from refopt.core.hyper import hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.registry import Source, register
 
-MARQUARDT = Source(
-    key="marquardt-1963-algorithm",
-    authors="D. W. Marquardt",
-    year=1963,
-    title="An Algorithm for Least-Squares Estimation of Nonlinear Parameters",
-    doi="10.1137/0111030",
-)
-LEVENBERG = Source(
-    key="levenberg-1944-method",
-    authors="K. Levenberg",
-    year=1944,
-    title="A method for the solution of certain non-linear problems in least squares",
-    venue="Quarterly of Applied Mathematics 2:164-168",
-)
-NIELSEN = Source(
-    key="nielsen-1999-damping",
-    authors="H. B. Nielsen",
-    year=1999,
-    title="Damping Parameter in Marquardt's Method",
-    venue="Technical University of Denmark, IMM-REP-1999-05",
-)
+MARQUARDT = Source("marquardt-1963-algorithm", "D. W. Marquardt",
+    "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", doi="10.1137/0111030")  # fmt: skip
+LEVENBERG = Source("levenberg-1944-method", "K. Levenberg",
+    "A method for the solution of certain non-linear problems in least squares",
+    venue="Quarterly of Applied Mathematics 2:164-168")  # fmt: skip
+NIELSEN = Source("nielsen-1999-damping", "H. B. Nielsen", "Damping Parameter in Marquardt's Method",
+    venue="Technical University of Denmark, IMM-REP-1999-05")  # fmt: skip
 
 
 @register(
     "levenberg-marquardt",
-    kind="optimizer",
     source=MARQUARDT,
     where="equations (13) to (17), and the rule for lambda that follows",
     needs=("residual", "jvp", "vjp", "least_squares"),
     also=(LEVENBERG, NIELSEN),
-    evidence=(
-        Evidence(
-            "claim",
-            "Rosenbrock's zero residual, lambda near 0: the error is squared (at most 25 e^2) at every step",
-            "tests/claims/test_levenberg_marquardt.py::test_quadratic_convergence",
-        ),
-        Evidence(
-            "identity",
-            "the linear model decreases by delta^T (lambda D delta - J^T r) / 2, to 1e-12",
-            "tests/identities/test_levenberg_marquardt.py::test_model_decrease",
-        ),
-        Evidence(
-            "identity",
-            "25 steps equal a transcription with dense Jacobians, for both rules and all scalings, to 1e-8",
-            "tests/identities/test_levenberg_marquardt.py::test_transcription",
-        ),
-        Evidence(
-            "identity",
-            "with lambda = 0 the first step is the Gauss-Newton step of numpy.linalg.lstsq, to 1e-10",
-            "tests/identities/test_levenberg_marquardt.py::test_gauss_newton_limit",
-        ),
-    ),
 )
-@dataclass(frozen=True, kw_only=True)
 class LevenbergMarquardt(Method):
     """Levenberg-Marquardt: a Gauss-Newton step, damped until the sum of squares falls.
 
     For ``F = ||r||² / 2``: solve ``(J^T J + λ D) δ = -J^T r``, and with the gain
     ``ρ = (F(x) - F(x + δ)) / (δ^T (λ D δ - J^T r) / 2)`` take ``x + δ`` if ρ > `accept`; λ falls
     after a success and grows after a failure.
-
-    Parameters
-    ----------
-    damping : float or None, range [0, inf)
-        λ before the first step. None: `tau` times the largest entry of diag(J^T J) at the start.
-    tau : float, range (0, inf)
-    rule : {"marquardt", "nielsen"}
-        λ / 10 and 10 λ; or Nielsen's ``λ max(1/3, 1 - (2ρ - 1)³)``, and growth by 2, 4, 8, ….
-    scaling : {"identity", "diagonal", "running-maximum"}
-        D: I (Levenberg), diag(J^T J) (Marquardt), or its largest values so far (MINPACK).
-    accept : float, range [0, 1)
-        Least gain for a step to be taken.
-    schedule : callable, optional
-        Not used.
 
     Notes
     -----
@@ -101,10 +48,6 @@ class LevenbergMarquardt(Method):
     CapabilityError
         The problem is not a sum of squares (``least_squares``).
 
-    References
-    ----------
-    D. W. Marquardt 1963, doi:10.1137/0111030; K. Levenberg 1944; H. B. Nielsen 1999.
-
     Examples
     --------
     >>> import refopt
@@ -114,11 +57,15 @@ class LevenbergMarquardt(Method):
     True
     """
 
-    damping: float | None = hyper(None, "[0, inf)")
+    damping: float | None = hyper(None, "[0, inf)",
+        "λ before the first step. None: `tau` times the largest entry of diag(J^T J) at the start.")  # fmt: skip
     tau: float = hyper(1e-3, "(0, inf)")
-    rule: str = hyper("marquardt", ("marquardt", "nielsen"))
-    scaling: str = hyper("identity", ("identity", "diagonal", "running-maximum"))
-    accept: float = hyper(0.0, "[0, 1)")
+    rule: str = hyper("marquardt", ("marquardt", "nielsen"),
+        "λ / 10 and 10 λ; or Nielsen's ``λ max(1/3, 1 - (2ρ - 1)³)``, and growth by 2, 4, 8, ….")  # fmt: skip
+    scaling: str = hyper("identity", ("identity", "diagonal", "running-maximum"),
+        "D: I (Levenberg), diag(J^T J) (Marquardt), or its largest values so far (MINPACK).")  # fmt: skip
+    accept: float = hyper(0.0, "[0, 1)", "Least gain for a step to be taken.")
+    words = {"schedule": "Not used."}
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the linearisation is made at the first step."""

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.cost import Cost
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.matrix.common import eigh, from_eigen
 from refopt.matrix.inverse_root import inverse_pth_root
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.modes import mode_gram, mode_product
 
-GUPTA = Source(
-    key="gupta-2018-shampoo",
-    authors="V. Gupta, T. Koren, Y. Singer",
-    year=2018,
-    title="Shampoo: Preconditioned Stochastic Tensor Optimization",
-    arxiv="1802.09568",
-)
+GUPTA = Source("gupta-2018-shampoo", "V. Gupta, T. Koren, Y. Singer",
+    "Shampoo: Preconditioned Stochastic Tensor Optimization", arxiv="1802.09568")  # fmt: skip
 
 
 def square_zeros(leaf: Array, n: int) -> Array:
@@ -41,6 +34,7 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
         return inverse_pth_root(S, power, ridge=eps, ridge_rule="absolute")
     xp = namespace(S)
     values, vectors = eigh(S)
+    eps = max(eps, float(xp.finfo(S.dtype).smallest_normal))
     return from_eigen(vectors, (xp.clip(values, min=0.0) + eps) ** (-1.0 / power))
 
 
@@ -50,88 +44,16 @@ def _square_state(n: int) -> Callable[[], Any]:
 
 @register(
     "shampoo",
-    kind="optimizer",
     source=GUPTA,
     costs=(Cost("n", 2.0, "one n x n matrix an axis", _square_state, (32, 64, 128, 256), "bytes", 0.02),),
     where="Algorithm 2, for tensors of any order",
-    dialects={
-        "kozistr": Dialect(
-            {"lr": 1e-3, "eps": 1e-6, "decay": "coupled", "scalars_too": False},
-            "pytorch_optimizer 4.1 Shampoo",
-        ),
-        "jettify": Dialect(
-            {"lr": 0.1, "exponent": "order", "in_turn": True, "decay": "coupled", "scalars_too": False},
-            "jettify/pytorch-optimizer torch_optimizer/shampoo.py",
-            "exponent -1/k; an axis sees the gradient already preconditioned along those before",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "pytorch_optimizer.Shampoo with its odd momentum and decay, 200 steps on leaves of one to four axes, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[shampoo-kozistr]",
-        ),
-        Evidence(
-            "parity",
-            "jettify/pytorch-optimizer's Shampoo with momentum and decay, 200 steps, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[shampoo-jettify]",
-        ),
-        Evidence(
-            "identity",
-            "without an axis, in the libraries' dialects, it is SGD with coupled decay and their momentum, to 1e-15",
-            "tests/identities/test_shampoo.py::test_scalars_of_libraries",
-        ),
-        Evidence(
-            "identity",
-            "for a vector it is full-matrix AdaGrad, computed with mpmath to 50 digits, to 1e-11",
-            "tests/identities/test_shampoo.py::test_vector_is_full_matrix_adagrad",
-        ),
-        Evidence(
-            "identity",
-            "a first step is -lr U V^T of the gradient's SVD as eps -> 0, to 1e-9",
-            "tests/identities/test_shampoo.py::test_first_step_is_the_polar_factor",
-        ),
-        Evidence(
-            "claim",
-            "eps I + (1/r) sum of vec(G) vec(G)^T is below the Kronecker product of the square roots of L and R",
-            "tests/claims/test_shampoo.py::test_preconditioner_is_an_upper_bound",
-        ),
-    ),
 )
-@dataclass(frozen=True, kw_only=True)
 class Shampoo(Decay):
     """Shampoo: the gradient times an inverse root of its summed Gram matrix, along every axis.
 
     For a tensor of k axes ``H^i_t = H^i_{t-1} + mat_i(G_t) mat_i(G_t)^T`` from ``H^i_0 = ε I``, and
     ``W_{t+1} = W_t - η G_t ×_1 (H^1_t)^{-1/(2k)} … ×_k (H^k_t)^{-1/(2k)}``; for a matrix
     ``L^{-1/4} G R^{-1/4}``.
-
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η, in the units of W.
-    eps : float, range (0, inf)
-        ε, in the units of the gradient squared.
-    exponent : {"twice-order", "order"}
-        -1/(2k), or -1/k.
-    in_turn : bool
-        False: every axis sees the raw gradient. True: the gradient already preconditioned along the
-        axes before.
-    momentum : float, range [0, 1)
-        μ: ``(1 - μ) G_t + μ`` times the last preconditioned step takes the gradient's place, the first
-        gradient for the first step. The libraries' way; Algorithm 2 has none (0).
-    root : {"eigh", "newton"}
-        How the inverse root is computed: by eigendecomposition, or by the coupled Newton iteration of
-        `refopt.matrix.inverse_root.inverse_pth_root`.
-    scalars_too : bool
-        A scalar is a vector of one entry (True); or, having no axis, has no preconditioner, as in libraries.
-    weight_decay : float, range [0, inf)
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
-
-    References
-    ----------
-    V. Gupta, T. Koren, Y. Singer 2018, arXiv:1802.09568, Algorithm 2.
 
     Examples
     --------
@@ -143,14 +65,40 @@ class Shampoo(Decay):
     [-0.1 -0.1]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("sums", "buffer")
-    lr: Rate = hyper(0.1, "[0, inf)", rate=True)
-    eps: float = hyper(1e-4, "(0, inf)")
-    exponent: str = hyper("twice-order", ("twice-order", "order"))
-    in_turn: bool = hyper(False, (True, False))
-    momentum: float = hyper(0.0, "[0, 1)")
-    root: str = hyper("eigh", ("eigh", "newton"))
-    scalars_too: bool = hyper(True, (True, False))
+    slots = ("sums", "buffer")
+    lr: Rate = hyper(0.1, "[0, inf)", "η, in the units of W.")
+    eps: float = hyper(1e-4, "(0, inf)", "ε, in the units of the gradient squared.")
+    exponent: str = hyper("twice-order", ("twice-order", "order"), "-1/(2k), or -1/k.")
+    in_turn: bool = hyper(False,
+        words="False: every axis sees the raw gradient. True: the gradient already preconditioned along"
+        " the axes before.")  # fmt: skip
+    momentum: float = hyper(0.0, "[0, 1)",
+        "μ: ``(1 - μ) G_t + μ`` times the last preconditioned step takes the gradient's place, the first"
+        " gradient for the first step. The libraries' way; Algorithm 2 has none (0).")  # fmt: skip
+    root: str = hyper("eigh", ("eigh", "newton"),
+        "How the inverse root is computed: by eigendecomposition, or by the coupled Newton iteration of"
+        " `refopt.matrix.inverse_root.inverse_pth_root`.")  # fmt: skip
+    scalars_too: bool = hyper(True,
+        words="A scalar is a vector of one entry (True); or, having no axis, has no preconditioner, as"
+        " in libraries.")  # fmt: skip
+
+    def rule(self, xp):
+        def moved(x, g, sums, lr, l2, keep):
+            step = g + l2 * x
+            if x.shape or self.scalars_too:
+                step, sums = self.precondition(xp.reshape(step, x.shape or (1,)), sums)
+                step = xp.reshape(step, x.shape)
+            return keep * x - lr * step, sums, step
+
+        def shampoo(x, g, sums, lr, l2, keep):
+            return moved(x, g, sums, lr, l2, keep)[:2]
+
+        def with_momentum(x, g, sums, buffer, first, lr, l2, keep):
+            if not first:
+                g = (1.0 - self.momentum) * g + self.momentum * buffer
+            return moved(x, g, sums, lr, l2, keep)
+
+        return with_momentum if self.momentum else shampoo
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the Gram sums, and the last step where there is momentum."""
@@ -162,9 +110,8 @@ class Shampoo(Decay):
             return super().init_slot(slot, leaf)
         return tuple(square_zeros(leaf, n) for n in leaf.shape or (1,))
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return rate, decay, and whether this is the first step."""
-        return {"lr": self.rate(t), "first": float(t == 1), "l2": self.coupled(), "keep": self.keep(t)}
+    def scalars(self, t, carried):
+        return {"first": float(t == 1)}
 
     def precondition(self, G: Array, sums: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Return the preconditioned G and the new Gram sums."""
@@ -176,17 +123,10 @@ class Shampoo(Decay):
             out = mode_product(out, axis, root_of_sum(S, power, self.eps, self.root))
         return out, tuple(new)
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return one leaf's step."""
 
-        def shampoo(x, g, sums, *rest):  # type: ignore[no-untyped-def]
-            *buffer, lr, first, l2, keep = rest
-            if buffer and not first:
-                g = (1.0 - self.momentum) * g + self.momentum * buffer[0]
-            step = g + l2 * x
-            if x.shape or self.scalars_too:
-                step, sums = self.precondition(xp.reshape(step, x.shape or (1,)), sums)
-                step = xp.reshape(step, x.shape)
-            return (keep * x - lr * step, sums, *([step] if buffer else []))
-
-        return shampoo
+dialect(
+    Shampoo, "kozistr", "pytorch_optimizer 4.1 Shampoo", lr=1e-3, eps=1e-6, decay="coupled", scalars_too=False
+)
+dialect(Shampoo, "jettify", "jettify/pytorch-optimizer torch_optimizer/shampoo.py",
+    "exponent -1/k; an axis sees the gradient already preconditioned along those before", lr=0.1,
+    exponent="order", in_turn=True, decay="coupled", scalars_too=False)  # fmt: skip

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.cost import Cost
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.matrix.common import eigh
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
+from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.shampoo import GUPTA, square_zeros
 
-VYAS = Source(
-    key="vyas-2024-soap",
-    authors="N. Vyas, D. Morwani, R. Zhao, I. Shapira, D. Brandfonbrener, L. Janson, S. Kakade",
-    year=2024,
-    title="SOAP: Improving and Stabilizing Shampoo using Adam",
-    arxiv="2409.11321",
-)
+VYAS = Source("vyas-2024-soap",
+    "N. Vyas, D. Morwani, R. Zhao, I. Shapira, D. Brandfonbrener, L. Janson, S. Kakade",
+    "SOAP: Improving and Stabilizing Shampoo using Adam", arxiv="2409.11321")  # fmt: skip
 Modes = tuple[Array, ...]
 
 
@@ -57,7 +52,6 @@ def _square_state(n: int) -> Callable[[], Any]:
 
 @register(
     "soap",
-    kind="optimizer",
     source=VYAS,
     costs=(
         Cost(
@@ -72,38 +66,8 @@ def _square_state(n: int) -> Callable[[], Any]:
     ),
     where="the single step of SOAP and its power-iteration refresh",
     also=(GUPTA,),
-    dialects={
-        "official": Dialect(
-            {"sort": True, "eps_corrected": False, "decay_after": True},
-            "nikhilvyas/SOAP soap.py",
-            "columns of the basis (and V) are sorted at a refresh",
-        )
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "the authors' code in float64 on square matrices and vectors with decay, 200 steps and 20 refreshes, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[soap-official]",
-        ),
-        Evidence(
-            "identity",
-            "with no axis preconditioned it is AdamW, to 1e-13",
-            "tests/identities/test_soap.py::test_without_preconditioning_it_is_adamw",
-        ),
-        Evidence(
-            "identity",
-            "equals the listing transcribed with the unrotated average, to 1e-11",
-            "tests/identities/test_soap.py::test_algorithm_3",
-        ),
-        Evidence(
-            "claim",
-            "f(P g Q) = P f(g) Q for orthogonal P and Q over 25 steps: the rotation undoes every rotation, to 1e-9",
-            "tests/claims/test_soap.py::test_orthogonal_equivariance",
-        ),
-    ),
     calm_problem=("matrix-sensing", {"n": 4, "rank": 4}),
 )
-@dataclass(frozen=True, kw_only=True)
 class SOAP(Decay):
     """SOAP: Adam run in the slowly moving eigenbasis of Shampoo's Gram matrices.
 
@@ -112,46 +76,12 @@ class SOAP(Decay):
     ``L ← β_s L + (1 - β_s) G G^T``, R likewise, and every f steps ``Q ← qr(H Q)``. The first Q are
     eigenvectors of the first gradient's L and R.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η, in the units of W.
-    beta1, beta2 : float, range [0, 1)
-    shampoo_beta : float, range [0, 1), optional
-        β_s; None: β2.
-    eps : float, range [0, inf)
-        ε.
-    eps_corrected : bool
-        True: ε beside ``sqrt(V̂)``; False: beside ``sqrt(V)``.
-    update_every : int, range [1, inf)
-        f.
-    max_size : int, range [0, inf)
-        Longer axes are not rotated.
-    vectors : bool
-        Whether leaves of one axis are preconditioned; else they have Adam.
-    first_step : bool
-        False: the first call only fills the preconditioner, and steps are counted from the second
-        (the listing takes Q as given; the authors' code begins so). True: the first call makes a step
-        too, in the basis of its own gradient, where that is diagonal and the rest is rounding.
-    sort : bool
-        True: before a refresh the columns of Q, and V with them, are put in descending order of
-        ``diag(Q^T H Q)``.
-    decay_after : bool
-        True: decoupled decay multiplies the new W, not the old.
-    weight_decay : float, range [0, inf)
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
-
     Notes
     -----
     The listing keeps M unrotated and turns it at every step; here, as in the authors' code, the state has M'
     and turns it at a refresh: the same numbers to rounding, for two products a step less. The Gram
     matrices of one non-square gradient are singular; the basis of their null space is arbitrary, and
     so are the early steps' small components.
-
-    References
-    ----------
-    N. Vyas et al. 2024, arXiv:2409.11321.
 
     Examples
     --------
@@ -164,20 +94,51 @@ class SOAP(Decay):
     [-0.1 -0.1]
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "v", "grams", "bases")
-    lr: Rate = hyper(3e-3, "[0, inf)", rate=True)
+    slots = ("m", "v", "grams", "bases")
+    lr: Rate = hyper(3e-3, "[0, inf)", "η, in the units of W.")
     beta1: float = hyper(0.95, "[0, 1)")
     beta2: float = hyper(0.95, "[0, 1)")
-    shampoo_beta: float | None = hyper(None, "[0, 1)")
-    eps: float = hyper(1e-8, "[0, inf)")
-    eps_corrected: bool = hyper(True, (True, False))
-    update_every: int = hyper(10, "int [1, inf)")
-    max_size: int = hyper(10000, "int [0, inf)")
-    vectors: bool = hyper(False, (True, False))
-    first_step: bool = hyper(False, (True, False))
-    sort: bool = hyper(False, (True, False))
-    decay_after: bool = hyper(False, (True, False))
+    shampoo_beta: float | None = hyper(None, "[0, 1)", "β_s; None: β2.")
+    eps: float = hyper(1e-8, "[0, inf)", "ε.")
+    eps_corrected: bool = hyper(True, words="True: ε beside ``sqrt(V̂)``; False: beside ``sqrt(V)``.")
+    update_every: int = hyper(10, "int [1, inf)", "f.")
+    max_size: int = hyper(10000, "int [0, inf)", "Longer axes are not rotated.")
+    vectors: bool = hyper(False, words="Whether leaves of one axis are preconditioned; else they have Adam.")
+    first_step: bool = hyper(False,
+        words="False: the first call only fills the preconditioner, and steps are counted from the"
+        " second (the listing takes Q as given; the authors' code begins so). True: the first call"
+        " makes a step too, in the basis of its own gradient, where that is diagonal and the rest"
+        " is rounding.")  # fmt: skip
+    sort: bool = hyper(False,
+        words="True: before a refresh the columns of Q, and V with them, are put in descending order of"
+        " ``diag(Q^T H Q)``.")  # fmt: skip
+    decay_after: bool = hyper(False, words="True: decoupled decay multiplies the new W, not the old.")
     weight_decay: float = hyper(0.01, "[0, inf)")
+
+    def rule(self, xp):
+        divisor, beta = nonzero(xp), self.beta2 if self.shampoo_beta is None else self.shampoo_beta
+
+        def soap(x, g, m, v, grams, bases, t, k, step, root, eps, l2, keep):
+            g = g + l2 * x
+            axes = self.axes(x.shape)
+            if t == 1.0:
+                grams = tuple((1.0 - beta) * mode_gram(g, i) for i in axes)
+                bases = tuple(eigenbasis(H) for H in grams)
+            if k >= 1.0:
+                turned = rotate(g, bases, axes)
+                m = ema(m, turned, self.beta1, 1.0 - self.beta1)
+                v = ema(v, turned * turned, self.beta2, 1.0 - self.beta2)
+                below = xp.sqrt(v) * root + eps
+                u = step * rotate(m / divisor(below), bases, axes, back=True)
+                x = keep * (x - u) if self.decay_after else keep * x - u
+            if t > 1.0:
+                grams = tuple(ema(H, mode_gram(g, i), beta, 1.0 - beta) for i, H in zip(axes, grams))
+            if k >= 1.0 and int(k) % self.update_every == 0:
+                v, new = self.refreshed(v, grams, bases, axes)
+                m, bases = rotate(rotate(m, bases, axes, back=True), new, axes), new
+            return x, m, v, grams, bases
+
+        return soap
 
     def axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the axes that are rotated."""
@@ -191,8 +152,7 @@ class SOAP(Decay):
             return super().init_slot(slot, leaf)
         return tuple(square_zeros(leaf, leaf.shape[i]) for i in self.axes(leaf.shape))
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`; k counts from the first step that moves."""
+    def scalars(self, t, carried):
         k = t if self.first_step else t - 1
         c1, c2 = correction(self.beta1, max(k, 1)), correction(self.beta2, max(k, 1))
         return {
@@ -201,8 +161,6 @@ class SOAP(Decay):
             "step": self.rate(t) / c1,
             "root": c2**-0.5,
             "eps": self.eps if self.eps_corrected else self.eps / c2**0.5,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
         }
 
     def refreshed(self, v: Array, grams: Modes, bases: Modes, axes: tuple[int, ...]) -> tuple[Array, Modes]:
@@ -216,30 +174,6 @@ class SOAP(Decay):
             new.append(power_step(H, Q))
         return v, tuple(new)
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return one leaf's step."""
-        beta = self.beta2 if self.shampoo_beta is None else self.shampoo_beta
 
-        def soap(x, g, m, v, grams, bases, t, k, step, root, eps, l2, keep):  # type: ignore[no-untyped-def]
-            g = g + l2 * x
-            axes = self.axes(x.shape)
-            if t == 1.0:
-                grams = tuple((1.0 - beta) * mode_gram(g, i) for i in axes)
-                bases = tuple(eigenbasis(H) for H in grams)
-            if k >= 1.0:
-                turned = rotate(g, bases, axes)
-                m = ema(m, turned, self.beta1, 1.0 - self.beta1)
-                v = ema(v, turned * turned, self.beta2, 1.0 - self.beta2)
-                below = xp.sqrt(v) * root + eps
-                if self.eps == 0.0:
-                    below = xp.where(below > 0.0, below, xp.ones_like(below))
-                u = step * rotate(m / below, bases, axes, back=True)
-                x = keep * (x - u) if self.decay_after else keep * x - u
-            if t > 1.0:
-                grams = tuple(ema(H, mode_gram(g, i), beta, 1.0 - beta) for i, H in zip(axes, grams))
-            if k >= 1.0 and int(k) % self.update_every == 0:
-                v, new = self.refreshed(v, grams, bases, axes)
-                m, bases = rotate(rotate(m, bases, axes, back=True), new, axes), new
-            return x, m, v, grams, bases
-
-        return soap
+dialect(SOAP, "official", "nikhilvyas/SOAP soap.py", "columns of the basis (and V) are sorted at a refresh",
+    sort=True, eps_corrected=False, decay_after=True)  # fmt: skip

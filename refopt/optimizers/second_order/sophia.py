@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from refopt.core.arrays import Namespace, namespace
+from refopt.core.arrays import namespace
 from refopt.core.errors import CapabilityError
 from refopt.core.hyper import Rate, hyper
-from refopt.core.method import Rule, State
+from refopt.core.method import State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, leaves, map_leaves, rebuild
-from refopt.core.registry import Dialect, Evidence, Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.core.rng import normal, rademacher
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 
-LIU_SOPHIA = Source(
-    key="liu-2023-sophia",
-    authors="H. Liu, Z. Li, D. Hall, P. Liang, T. Ma",
-    year=2023,
-    title="Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training",
-    arxiv="2305.14342",
-)
+LIU_SOPHIA = Source("liu-2023-sophia", "H. Liu, Z. Li, D. Hall, P. Liang, T. Ma",
+    "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training",
+    arxiv="2305.14342")  # fmt: skip
 
 
 def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
@@ -52,70 +45,7 @@ def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
     return rebuild(x, {k: batch * found[k] * found[k] for k in leaves(x)})
 
 
-@register(
-    "sophia",
-    kind="optimizer",
-    source=LIU_SOPHIA,
-    where="Algorithm 3, with the Hutchinson or the Gauss-Newton-Bartlett estimator",
-    needs=("grad", "hvp"),
-    dialects={
-        "official": Dialect(
-            {
-                "estimator": "gnb", "beta1": 0.965, "gamma": 0.04, "eps": 1e-15, "eps_added": True,
-                "refresh_first": False,
-            },
-            "Liuhong99/Sophia sophia.py, train_sophiag.py",
-            "its rho times batch size is gamma here, its h has no factor B; h stays 0 for the first period",
-        ),
-        "optax": Dialect(
-            {
-                "beta1": 0.965, "eps": 1e-8, "probe": "rademacher", "stale": True, "bias_correction": True,
-                "weight_decay": 1e-4,
-            },
-            "optax 0.2.8 contrib.sophia",
-            "a step uses the h of before its refresh",
-        ),
-        "kozistr": Dialect(
-            {"lr": 6e-2, "gamma": 1.0, "limit": 1e-2, "weight_decay": 0.0},
-            "pytorch_optimizer 4.1 SophiaH",
-            "the paper's first version: clipped to limit, lr scaled accordingly",
-        ),
-    },
-    evidence=(
-        Evidence(
-            "parity",
-            "pytorch_optimizer.SophiaH handed the same z * Hz, 40 steps with decay and a period of 3, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sophia-kozistr]",
-        ),
-        Evidence(
-            "parity",
-            "optax.contrib.sophia handed the same z * Hz, 40 steps with decay and a period of 3, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sophia-optax]",
-        ),
-        Evidence(
-            "parity",
-            "the authors' SophiaG handed streams of gradients and of gradients under drawn labels, a period of 10, with decay and a schedule, 200 steps on three streams, to 1e-12",
-            "tests/parity/test_tapes.py::test_tape[sophia-official]",
-        ),
-        Evidence(
-            "identity",
-            "equals Algorithm 3 transcribed with Python floats on an indefinite function with the same probes, to 1e-13",
-            "tests/identities/test_sophia.py::test_algorithm_3",
-        ),
-        Evidence(
-            "identity",
-            "the Gauss-Newton-Bartlett estimate's mean over drawn labels is the Gauss-Newton diagonal (4000 draws, 5 sigma)",
-            "tests/identities/test_sophia.py::test_gnb_is_unbiased",
-        ),
-        Evidence(
-            "claim",
-            "unclipped on a diagonal quadratic it is Newton's step times lr / gamma; where h <= 0 the step is lr sign(m)",
-            "tests/claims/test_sophia.py::test_newton_or_sign",
-        ),
-    ),
-    state_copies=2,
-)  # fmt: skip
-@dataclass(frozen=True, kw_only=True)
+@register("sophia", source=LIU_SOPHIA, where="Algorithm 3, with the Hutchinson or the Gauss-Newton-Bartlett estimator", needs=("grad", "hvp"), state_copies=2)  # fmt: skip
 class Sophia(ElementwiseDecay):
     """Sophia: averaged gradient over averaged Hessian diagonal, no entry larger than one.
 
@@ -123,46 +53,10 @@ class Sophia(ElementwiseDecay):
     ``h_t = β2 h_{t-k} + (1 - β2) ĥ_t``; ``θ ← θ - η λ θ``,
     ``θ ← θ - η clip(m_t / max(γ h_t, ε), 1)``, from m_0 = h_0 = 0.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η, in the units of x: the largest step of an entry.
-    beta1, beta2 : float, range [0, 1)
-    gamma : float, range [0, inf)
-        γ: 0.01 with Hutchinson's estimate, 0.05 with Gauss-Newton-Bartlett's.
-    eps : float, range (0, inf)
-        ε, in units of the Hessian.
-    limit : float, range (0, inf)
-        What an entry is clipped to; the paper's 1.
-    update_every : int, range [1, inf)
-        k.
-    estimator : {"hutchinson", "gnb"}
-        ĥ: ``u ⊙ (∇²L u)`` with random u; or ``B ĝ ⊙ ĝ`` with ĝ the batch gradient under labels drawn
-        from the model (`gauss_newton_bartlett`), which needs a problem with ``layers``.
-    probe : {"normal", "rademacher"}
-        The distribution of u.
-    eps_added : bool
-        False as above; True: the denominator is ``max(γ h, 0) + ε``.
-    stale : bool
-        True: the step uses the h of before this step's refresh.
-    refresh_first : bool
-        True: the first refresh is at t = 1; False: at t = k + 1.
-    bias_correction : bool
-        True: m_t / (1 - β1^t) in place of m_t. h is never corrected.
-    weight_decay : float, range [0, inf)
-        λ.
-    decay : {"decoupled", "independent", "coupled"}
-    schedule : callable, optional
-    engine : {"array", "numba", "cupy"}
-
     Raises
     ------
     CapabilityError
         The problem has no ``hvp`` (or no ``layers``, with ``estimator="gnb"``).
-
-    References
-    ----------
-    H. Liu, Z. Li, D. Hall, P. Liang, T. Ma 2023, arXiv:2305.14342, Algorithm 3.
 
     Examples
     --------
@@ -173,22 +67,46 @@ class Sophia(ElementwiseDecay):
     {'grad': 200, 'hvp': 20}
     """
 
-    slots: ClassVar[tuple[str, ...]] = ("m", "h")
-    given: ClassVar[tuple[str, ...]] = ("g", "d")
-    lr: Rate = hyper(1e-4, "[0, inf)", rate=True)
+    slots = ("m", "h")
+    given = ("g", "d")
+    lr: Rate = hyper(1e-4, "[0, inf)", "η, in the units of x: the largest step of an entry.")
     beta1: float = hyper(0.96, "[0, 1)")
     beta2: float = hyper(0.99, "[0, 1)")
-    gamma: float = hyper(0.01, "[0, inf)")
-    eps: float = hyper(1e-12, "(0, inf)")
-    limit: float = hyper(1.0, "(0, inf)")
-    update_every: int = hyper(10, "int [1, inf)")
-    estimator: str = hyper("hutchinson", ("hutchinson", "gnb"))
-    probe: str = hyper("normal", ("normal", "rademacher"))
-    eps_added: bool = hyper(False, (True, False))
-    stale: bool = hyper(False, (True, False))
-    refresh_first: bool = hyper(True, (True, False))
-    bias_correction: bool = hyper(False, (True, False))
-    weight_decay: float = hyper(0.1, "[0, inf)")
+    gamma: float = hyper(
+        0.01, "[0, inf)", "γ: 0.01 with Hutchinson's estimate, 0.05 with Gauss-Newton-Bartlett's."
+    )
+    eps: float = hyper(1e-12, "(0, inf)", "ε, in units of the Hessian.")
+    limit: float = hyper(1.0, "(0, inf)", "What an entry is clipped to; the paper's 1.")
+    update_every: int = hyper(10, "int [1, inf)", "k.")
+    estimator: str = hyper("hutchinson", ("hutchinson", "gnb"),
+        "ĥ: ``u ⊙ (∇²L u)`` with random u; or ``B ĝ ⊙ ĝ`` with ĝ the batch gradient under labels drawn"
+        " from the model (`gauss_newton_bartlett`), which needs a problem with ``layers``.")  # fmt: skip
+    probe: str = hyper("normal", ("normal", "rademacher"), "The distribution of u.")
+    eps_added: bool = hyper(False, words="False as above; True: the denominator is ``max(γ h, 0) + ε``.")
+    stale: bool = hyper(False, words="True: the step uses the h of before this step's refresh.")
+    refresh_first: bool = hyper(True, words="True: the first refresh is at t = 1; False: at t = k + 1.")
+    bias_correction: bool = hyper(
+        False, words="True: m_t / (1 - β1^t) in place of m_t. h is never corrected."
+    )
+    weight_decay: float = hyper(0.1, "[0, inf)", "λ.")
+
+    def rule(self, xp):
+        stale, added = self.stale, self.eps_added
+
+        def sophia(x, g, d, m, h, lr, beta1, k1, beta2, k2, gain, gamma, eps, limit, l2, keep):
+            m = ema(m, g + l2 * x, beta1, k1)
+            new = ema(h, d, beta2, k2)
+            curvature = gamma * (h if stale else new)
+            if added:
+                below = xp.where(curvature > 0.0, curvature, 0.0) + eps
+            else:
+                below = xp.where(curvature > eps, curvature, eps)
+            u = gain * m / below
+            u = xp.where(u > limit, limit, u)
+            u = xp.where(u < -limit, -limit, u)
+            return keep * x - lr * u, m, new
+
+        return sophia
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -212,39 +130,21 @@ class Sophia(ElementwiseDecay):
         d = self.diagonal(x, oracle) if self._due(s["t"] + 1) else g
         return self.advance(x, (g, d), s)
 
-    def scalars(self, t: int, carried: object) -> dict[str, float]:
-        """Return the numbers of step `t`."""
+    def scalars(self, t, carried):
         beta2 = self.beta2 if self._due(t) else 1.0
         return {
-            "lr": self.rate(t),
-            "beta1": self.beta1,
             "k1": 1.0 - self.beta1,
             "beta2": beta2,
             "k2": 1.0 - beta2,
             "gain": 1.0 / correction(self.beta1, t) if self.bias_correction else 1.0,
-            "gamma": self.gamma,
-            "eps": self.eps,
-            "limit": self.limit,
-            "zero": 0.0,
-            "l2": self.coupled(),
-            "keep": self.keep(t),
         }
 
-    def rule(self, xp: Namespace) -> Rule:
-        """Return the step, given gradient and estimate."""
-        stale, added = self.stale, self.eps_added
 
-        def sophia(x, g, d, m, h, lr, beta1, k1, beta2, k2, gain, gamma, eps, limit, zero, l2, keep):  # type: ignore[no-untyped-def]
-            m = ema(m, g + l2 * x, beta1, k1)
-            new = ema(h, d, beta2, k2)
-            curvature = gamma * (h if stale else new)
-            if added:
-                below = xp.where(curvature > zero, curvature, zero) + eps
-            else:
-                below = xp.where(curvature > eps, curvature, eps)
-            u = gain * m / below
-            u = xp.where(u > limit, limit, u)
-            u = xp.where(u < -limit, -limit, u)
-            return keep * x - lr * u, m, new
-
-        return sophia
+dialect(Sophia, "official", "Liuhong99/Sophia sophia.py, train_sophiag.py",
+    "its rho times batch size is gamma here, its h has no factor B; h stays 0 for the first period",
+    estimator="gnb", beta1=0.965, gamma=0.04, eps=1e-15, eps_added=True, refresh_first=False)  # fmt: skip
+dialect(Sophia, "optax", "optax 0.2.8 contrib.sophia", "a step uses the h of before its refresh", beta1=0.965,
+    eps=1e-8, probe="rademacher", stale=True, bias_correction=True, weight_decay=1e-4)  # fmt: skip
+dialect(Sophia, "kozistr", "pytorch_optimizer 4.1 SophiaH",
+    "the paper's first version: clipped to limit, lr scaled accordingly", lr=6e-2, gamma=1.0, limit=1e-2,
+    weight_decay=0.0)  # fmt: skip

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from refopt.core.arrays import Array
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, map_leaves
-from refopt.core.registry import Evidence, Source, register
+from refopt.core.params import Params, copied, map_leaves
+from refopt.core.registry import Source, register
 
-JOHNSON = Source(
-    key="johnson-2013-accelerating",
-    authors="R. Johnson, T. Zhang",
-    year=2013,
-    title="Accelerating Stochastic Gradient Descent using Predictive Variance Reduction",
-    venue="NeurIPS 26",
-)
+JOHNSON = Source("johnson-2013-accelerating", "R. Johnson, T. Zhang",
+    "Accelerating Stochastic Gradient Descent using Predictive Variance Reduction", venue="NeurIPS 26")  # fmt: skip
 
 
-@register(
-    "svrg",
-    kind="optimizer",
-    source=JOHNSON,
-    where="Figure 1, Procedure SVRG",
-    evidence=(
-        Evidence(
-            "claim",
-            "option II contracts E[P - P*] by at most 1/(gamma lr (1 - 2 L lr) m) + 2 L lr/(1 - 2 L lr) an outer loop",
-            "tests/claims/test_svrg.py::test_linear_rate",
-        ),
-        Evidence(
-            "claim",
-            "at the snapshot the direction is the full gradient whatever the batch, and its variance vanishes at the optimum",
-            "tests/claims/test_svrg.py::test_variance_vanishes",
-        ),
-        Evidence(
-            "identity",
-            "on full batches it is gradient descent, to 1e-13",
-            "tests/identities/test_svrg.py::test_full_batch_is_gradient_descent",
-        ),
-        Evidence(
-            "identity",
-            "equals a literal transcription of the procedure (options I and II) with the same indices, to 1e-12",
-            "tests/identities/test_svrg.py::test_procedure",
-        ),
-    ),
-)
-@dataclass(frozen=True, kw_only=True)
+@register("svrg", source=JOHNSON, where="Figure 1, Procedure SVRG")
 class SVRG(Method):
     """SVRG: a stochastic gradient corrected by its value at a snapshot, where the full gradient is known.
 
     Every m steps ``w̃`` is the snapshot and ``μ̃ = ∇P(w̃)``; between,
     ``w_t = w_{t-1} - η (∇ψ_i(w_{t-1}) - ∇ψ_i(w̃) + μ̃)``.
 
-    Parameters
-    ----------
-    lr : float or callable, range [0, inf)
-        η.
-    inner_steps : int or None, range [1, inf)
-        m. None: twice the number of batches in the data, the paper's suggestion for convex problems.
-    option : {"I", "II"}
-        The next snapshot is the last iterate (I), or one of w_0 … w_{m-1} drawn at random, from
-        where the next inner loop starts (II, what the theorem is about).
-    schedule : callable, optional
-
     Notes
     -----
     Batches are the driver's: ``minimize(..., batch_size=1, sampling="replacement")`` is the paper's
     setting. Without batches the method is gradient descent at two gradients a step.
-
-    References
-    ----------
-    R. Johnson, T. Zhang 2013, NeurIPS 26, Figure 1.
 
     Examples
     --------
@@ -84,12 +34,16 @@ class SVRG(Method):
     2276
     """
 
-    lr: Rate = hyper(0.01, "[0, inf)", rate=True)
-    inner_steps: int | None = hyper(None, "int [1, inf)")
-    option: str = hyper("I", ("I", "II"))
+    lr: Rate = hyper(0.01, "[0, inf)", "η.")
+    inner_steps: int | None = hyper(None, "int [1, inf)",
+        "m. None: twice the number of batches in the data, the paper's suggestion for convex problems.")  # fmt: skip
+    option: str = hyper("I", ("I", "II"),
+        "The next snapshot is the last iterate (I), or one of w_0 … w_{m-1} drawn at random, from where"
+        " the next inner loop starts (II, what the theorem is about).")  # fmt: skip
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
+        x = copied(x)
         return {"t": 0, "k": 0, "snapshot": x, "mean": x, "chosen": x, "choice": 0}
 
     def inner_loop(self, oracle: Oracle) -> int:
@@ -111,12 +65,12 @@ class SVRG(Method):
         if k == 0:
             if self.option == "II" and s["t"] > 0:
                 x = chosen
-            snapshot, mean = x, oracle.full.grad(x)
+            snapshot, mean = x, copied(oracle.full.grad(x))
             if self.option == "II":
                 choice = int(oracle.rng.integers(0, self.inner_loop(oracle)))
         if k == choice:
             chosen = x
-        here, there = oracle.grad(x), oracle.grad(snapshot)
+        here, there = copied(oracle.grad(x)), oracle.grad(snapshot)
         eta = self.rate(s["t"] + 1)
         v = map_leaves(self.direction, here, there, mean)
         x = map_leaves(lambda w, d: w - eta * d, x, v)

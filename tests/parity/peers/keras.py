@@ -13,6 +13,9 @@ LR, WD, EPS = {"lr": 0.03}, {"weight_decay": 0.1}, {"eps": 1e-2}
 BETAS = {"beta1": 0.8, "beta2": 0.6}
 
 
+SAYS = "Keras 3's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12."
+
+
 def _case(name: str, ours: dict[str, Any], cls: str, **theirs: Any) -> Case:
     def run(seed: int) -> Any:
         return run_keras(
@@ -25,6 +28,7 @@ def _case(name: str, ours: dict[str, Any], cls: str, **theirs: Any) -> Case:
     return Case(
         name, "keras", "keras",
         lambda seed: run_refopt(name, seed, KINDS, dialect="keras", schedule=schedule, **LR, **WD, **ours), run,
+        says=SAYS,
     )  # fmt: skip
 
 

@@ -10,11 +10,13 @@ CASES = [
         "lion", "optax", "optax",
         ours("lion", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, weight_decay=0.1),
         optax_side(lambda o, lr: o.lion(lr, b1=0.8, b2=0.6, weight_decay=0.1), 0.03),
+        says="optax.lion with decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "lion", "kozistr", "pytorch-optimizer",
         ours("lion", dialect="kozistr", lr=0.03, beta1=0.6, beta2=0.8, weight_decay=0.1),
         torch_side("Lion", lr=0.03, betas=(0.6, 0.8), weight_decay=0.1),
+        says="pytorch_optimizer.Lion with decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "lars", "optax", "optax",
@@ -22,16 +24,19 @@ CASES = [
         optax_side(
             lambda o, lr: o.lars(lr, trust_coefficient=0.02, momentum=0.8, weight_decay=0.1), 0.5
         ),
+        says="optax.lars with decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "lars", "kozistr", "pytorch-optimizer",
         ours("lars", dialect="kozistr", lr=0.03, trust=0.02, momentum=0.8, weight_decay=0.1),
         torch_side("LARS", lr=0.03, trust_coefficient=0.02, momentum=0.8, weight_decay=0.1),
+        says="pytorch_optimizer.LARS with decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "lamb", "optax", "optax",
         ours("lamb", dialect="optax", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
         optax_side(lambda o, lr: o.lamb(lr, b1=0.8, b2=0.6, eps=1e-2, weight_decay=0.1), 0.03),
+        says="optax.lamb with decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "lamb", "kozistr", "pytorch-optimizer",
@@ -40,5 +45,6 @@ CASES = [
             largest_size=10.0,
         ),
         torch_side("Lamb", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1),
+        says="pytorch_optimizer.Lamb (clamped sizes, eps in the ratio, decay outside), 200 steps on two streams, to 1e-12.",
     ),
 ]  # fmt: skip

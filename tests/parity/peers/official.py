@@ -49,15 +49,15 @@ def _jasper(seed: int) -> Arrays:
     return {**ours("novograd", **kwargs)(seed), "late": trajectory(advance, x, gradients)}
 
 
-def _fadam(version: str, commit: str, **kwargs: Any) -> Case:
+def _fadam(version: str, commit: str, says: str, **kwargs: Any) -> Case:
     # An eps that shows, and gradients far below it.
     side = ours("fadam", dialect=version, kinds=(*TWO, "small"), lr=0.03, weight_decay=0.1, **BETAS, **kwargs)
-    return Case("fadam", version, f"{FADAM}@{commit}", side, None)
+    return Case("fadam", version, f"{FADAM}@{commit}", side, None, says=says)
 
 
-def _cautious(label: str, peer: str, **kwargs: Any) -> Case:
+def _cautious(label: str, peer: str, says: str, **kwargs: Any) -> Case:
     side = ours("cautious-adamw", **COMMON, **BETAS, **kwargs)
-    return Case("cautious-adamw", label, peer, side, None)
+    return Case("cautious-adamw", label, peer, side, None, says=says)
 
 
 def _moonlight(seed: int) -> Arrays:
@@ -149,36 +149,42 @@ CASES = [
     Case(
         "adamw", "official", "loshchil/AdamW-and-SGDW@0ae5185",
         _side("adamw", "official", lr=0.03, eps=1e-2, weight_decay=0.02, **BETAS), None,
+        says="The authors' adam.lua, over tables in place of Torch's tensors, low betas, large eps, decay and schedule, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "sgdw", "official", "loshchil/AdamW-and-SGDW@0ae5185",
         _side("sgdw", "official", lr=0.03, momentum=0.8, dampening=0.3, weight_decay=0.02), None,
+        says="The authors' sgd.lua, over tables in place of Torch's tensors, with dampening, decay and a schedule, 200 steps on two streams, to 1e-12.",
     ),
-    Case("lion", "official", "google/automl@6a54c87", _side("lion", "official", lr=0.03, weight_decay=0.1, **BETAS), None),
-    Case("lamb", "official", "google-research/albert@b772393", _side("lamb", "official", **COMMON, **BETAS), None),
+    Case("lion", "official", "google/automl@6a54c87", _side("lion", "official", lr=0.03, weight_decay=0.1, **BETAS), None, says="The authors' torch code with decay and a schedule, 200 steps on two streams, to 1e-12."),
+    Case("lamb", "official", "google-research/albert@b772393", _side("lamb", "official", **COMMON, **BETAS), None, says="ALBERT's LAMBOptimizer by one of the authors, its slots in float64, with decay and a schedule, 200 steps on two streams, to 1e-12."),
     Case(
         "novograd", "jasper", "NVIDIA/DeepLearningExamples@729963d",
         _jasper, None,
+        says="The authors' Jasper code with averaged gradients, large eps, decay and a schedule, 200 steps on two streams and on one where a leaf has no gradient at first, to 1e-12.",
     ),
     Case(
         "inna", "tensorflow", "camcastera/INNA-for-DeepLearning@9c10c01",
         _side("inna", "tensorflow", scheduled=False, lr=0.05, alpha=0.7, beta=0.3, first_velocity=2.0), None,
+        says="The authors' TensorFlow code in float64, 200 steps on two streams, to 1e-12.",
     ),
     Case(
         "nadam", "official", "tdozat/Optimization@702c7ac",
         _side("nadam", "official", scheduled=False, lr=0.03, eps=1e-2, **BETAS), None,
+        says="The author's code, over NumPy in place of TensorFlow's operations, with low betas and large eps, 200 steps on two streams, to 1e-12.",
     ),
-    _cautious("first", f"{OPTIM}@fcfc4b7", dialect="first"),
-    _cautious("second", f"{OPTIM}@3106e07", dialect="first", decay_after=False),
-    _cautious("levanter", "marin-community/levanter@9263f81", dialect="levanter"),
-    _fadam("v1", "ff03471", eps=1e-2),
-    _fadam("v2", "7e8dd2a", eps=1e-2, eps_gradient=0.5),
-    _fadam("v3", "93666b5", eps=1e-2),
-    Case("muon", "moonlight", "MoonshotAI/Moonlight@c2ad5b2", _moonlight, None, rtol=1e-11, why=WHY),
+    _cautious("first", f"{OPTIM}@fcfc4b7", dialect="first", says="The authors' first code with decay and a schedule, 200 steps on two streams, to 1e-12."),
+    _cautious("second", f"{OPTIM}@3106e07", dialect="first", decay_after=False, says="The authors' second code (the same mask, decay before the step), 200 steps on two streams, to 1e-12."),
+    _cautious("levanter", "marin-community/levanter@9263f81", dialect="levanter", says="levanter's scale_by_cautious, its mask's mean in float64, with decay and a schedule, 200 steps on two streams, to 1e-12."),
+    _fadam("v1", "ff03471", eps=1e-2, says="The port's state of the paper's first version, its F kept as in a later state, in float64 with decay and a schedule, 200 steps on three streams, to 1e-12."),
+    _fadam("v2", "7e8dd2a", eps=1e-2, eps_gradient=0.5, says="The port's state of the paper's second version, its F kept as in a later state, in float64 with decay and a schedule, 200 steps on three streams, to 1e-12."),
+    _fadam("v3", "93666b5", eps=1e-2, says="The port's state of the paper's third version in float64 with decay and a schedule, 200 steps on three streams, to 1e-12."),
+    Case("muon", "moonlight", "MoonshotAI/Moonlight@c2ad5b2", _moonlight, None, rtol=1e-11, why=WHY, says="Moonlight's Muon with its bfloat16 cast taken out and its AdamW, two matrices and a vector, 200 steps on two streams with decay and a schedule, to 1e-11."),
     Case(
         "randomly-scaled-sgdm", "authors", "ZQZCalin/jaxoptimizers@badf728",
         _side("randomly-scaled-sgdm", "authors", lr=0.003, beta=0.8, mu=2.0), None,
+        says="An author's online_nonconvex(ogd_mirror_descent) handed the same s, under a schedule, 200 steps on two streams, to 1e-12.",
     ),
-    Case("sophia", "official", "Liuhong99/Sophia@a7e1572", _sophia, None),
-    Case("sam", "official", "google-research/sam@dae9904", _sam, None),
+    Case("sophia", "official", "Liuhong99/Sophia@a7e1572", _sophia, None, says="The authors' SophiaG handed streams of gradients and of gradients under drawn labels, a period of 10, with decay and a schedule, 200 steps on three streams, to 1e-12."),
+    Case("sam", "official", "google-research/sam@dae9904", _sam, None, says="The authors' train_step around a gradient step, with decay in the loss and a schedule, 200 steps on a nonlinear function and on an ill-conditioned one, to 1e-12."),
 ]  # fmt: skip

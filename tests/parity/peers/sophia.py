@@ -67,6 +67,7 @@ CASES = [
             weight_decay=0.1, update_every=PERIOD, schedule=schedule,
         ),
         _kozistr,
+        says="pytorch_optimizer.SophiaH handed the same z * Hz, 40 steps with decay and a period of 3, to 1e-12.",
     ),
     Case(
         "sophia", "optax", "optax",
@@ -75,5 +76,6 @@ CASES = [
             weight_decay=0.1, update_every=PERIOD, schedule=schedule,
         ),
         _optax,
+        says="optax.contrib.sophia handed the same z * Hz, 40 steps with decay and a period of 3, to 1e-12.",
     ),
 ]  # fmt: skip

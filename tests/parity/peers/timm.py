@@ -23,6 +23,7 @@ def _case(
     cls: str,
     label: str = "timm",
     shapes: dict[str, Any] | None = None,
+    says: str = "timm's optimizer with decay and a schedule, 200 steps on two streams, to 1e-12.",
     **theirs: Any,
 ) -> Case:
     theirs = {"lr": 0.03, "weight_decay": 0.1, **theirs}
@@ -44,6 +45,7 @@ def _case(
     return Case(
         name, label, "timm",
         lambda seed: run_refopt(name, seed, KINDS, shapes, dialect="timm", schedule=schedule, **ours), run,
+        says=says,
     )  # fmt: skip
 
 
@@ -125,7 +127,14 @@ def _adahessian(seed: int) -> Any:
 
 
 CASES = [
-    Case("adahessian", "timm", "timm", _adahessian, _handed),
+    Case(
+        "adahessian",
+        "timm",
+        "timm",
+        _adahessian,
+        _handed,
+        says="timm's Adahessian handed streams of gradients and Hz, a period of 3, with decay and a schedule, 200 steps on two streams, to 1e-12.",
+    ),
     _case(
         "lars",
         {"lr": 0.5, "trust": 0.02, "momentum": 0.8, "dampening": 0.3},
@@ -136,6 +145,7 @@ CASES = [
         trust_coeff=0.02,
         momentum=0.8,
         dampening=0.3,
+        says="timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12.",
     ),
     _case(
         "lars",
@@ -145,6 +155,7 @@ CASES = [
         "timm-plain",
         momentum=0.8,
         weight_decay=0.0,
+        says="timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12.",
     ),
     _case(
         "lars",
@@ -166,10 +177,18 @@ CASES = [
         trust_clip=True,
         always_adapt=True,
         weight_decay=0.0,
+        says="timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12.",
     ),
     _case("sgdw", {"momentum": 0.8, "dampening": 0.3}, "sgdw", "SGDW", momentum=0.8, dampening=0.3),
     _case("nadamw", {**BETAS}, "nadamw", "NAdamW", **ADAM),
-    _case("nadam", {**BETAS}, "nadamw", "NAdamW", **ADAM),
+    _case(
+        "nadam",
+        {**BETAS},
+        "nadamw",
+        "NAdamW",
+        **ADAM,
+        says="timm's NAdamW with decay and a schedule, 200 steps on two streams, to 1e-12.",
+    ),
     _case(
         "rmsprop",
         {"beta2": 0.8, "momentum": 0.5, "eps": 1e-2},

@@ -1,0 +1,1 @@
+"""Test vectors: exact runs as files, for implementations in any language (docs/vectors.md)."""

@@ -1,0 +1,1 @@
+"""The search behind `diagnose`: from the plainest variant to pairs."""

@@ -1,0 +1,162 @@
+"""Does the evidence of a name hold its rule? ``refopt evidence NAME``, or ``python -m tests.evidence.hold NAME``.
+
+Every smallest edit of the method's own text is put in place in turn (a sign turned, a term left out, a name
+for another: `refopt.verify` makes them), and the name's own evidence is run until something fails. What
+survives is printed: an edit that a user could see needs a test, the others say that nobody can tell.
+
+Exit status: 0 if nothing survives, 1 if something does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import refopt
+from _pytest.runner import runtestprotocol
+from refopt.core.registry import Entry, entry
+from refopt.verify.variants.edits import Edit
+from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
+
+ROOT = Path(__file__).parents[2]
+# An edit may leave a loop without an end; evidence takes seconds. What this stops counts as failed.
+SECONDS = 60
+
+
+class EndlessError(BaseException):
+    """A test did not end."""
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise EndlessError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _passes(item: pytest.Item) -> bool:
+    """Run one test; True if it passed or was skipped."""
+    try:
+        with _bounded():
+            reports = runtestprotocol(item, log=False, nextitem=None)
+    except EndlessError:
+        return False
+    return not any(r.failed for r in reports)
+
+
+def _is_own(edit: Edit, method: Entry) -> bool:
+    """Tell whether an edit is of the method's own text: its class and those that it inherits from in the rooms."""
+    own = inspect.getsourcefile(method.obj)
+    code = edit.text.function.__code__
+    if code.co_filename != own:
+        return False
+    classes = {c.__qualname__ for c in getattr(method.obj, "__mro__", ())}
+    first = edit.text.function.__qualname__.split(".")[0]
+    every = {n for n, c in vars(sys.modules[method.obj.__module__]).items() if isinstance(c, type)}
+    return first in classes or first not in every
+
+
+class Hold:
+    """The pytest plugin that runs the collected evidence under every edit."""
+
+    def __init__(self, method: Entry) -> None:
+        self.method = method
+        self.edits = 0
+        self.broken: list[str] = []
+        self.survivors: list[Edit] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the evidence once as it is, then under each edit."""
+        items = list(session.items)
+
+        def once() -> None:
+            self.broken.extend(i.nodeid for i in items if not _passes(i))
+
+        found = [e for e in small_edits(once) if e.size == 0 and _is_own(e, self.method)]
+        if self.broken:
+            return True
+        for edit in found:
+            codes = codes_of((edit,))
+            if codes is None:
+                continue
+            self.edits += 1
+            with swapped(codes):
+                # What caught the last edit is likely to catch the next one.
+                caught = next((i for i in items if not _passes(i)), None)
+            if caught is None:
+                self.survivors.append(edit)
+            else:
+                items.sort(key=lambda i: i is not caught)
+        return True
+
+
+def told(edit: Edit) -> str:
+    """Return a survivor in one line."""
+    function = edit.text.function
+    place = f"{Path(function.__code__.co_filename).name}, {function.__qualname__}"
+    return f"{place}: `{edit.old}` -> `{edit.new or '(nothing)'}`"
+
+
+def hold(name: str) -> Hold:
+    """Run a name's evidence under every edit of its text.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Hold
+        With ``edits``, the number tried, and ``survivors``.
+    """
+    method = entry(name)
+    nodes = sorted({e.test for e in method.evidence})
+    plugin = Hold(method)
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        f"--rootdir={ROOT}",
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([*options, *(str(ROOT / n) for n in nodes)], plugins=[plugin])
+    return plugin
+
+
+def main(names: list[str]) -> int:
+    """Print what survives, name by name."""
+    left = 0
+    for name in names or [m.name for m in refopt.methods()]:
+        found = hold(name)
+        if found.broken:
+            print(f"{name}: its evidence fails as it stands: {', '.join(found.broken)}")
+            left += len(found.broken)
+            continue
+        n = len(found.survivors)
+        print(f"{name}: {found.edits} edits, {found.edits - n} caught, {n} survive")
+        for edit in found.survivors:
+            print(f"  {told(edit)}")
+        left += n
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Evidence, a file a paper: claims, then identities."""
