@@ -17,7 +17,6 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
 
 State = Mapping[str, Any]
-SMALL_EPS = 1e-7  # float16 holds what is not below
 Rule = Callable[..., tuple[Array, ...]]
 
 
@@ -124,6 +123,8 @@ class LeafRule(GradientMethod):
     slots: ClassVar[tuple[str, ...]] = ()
     given: ClassVar[tuple[str, ...]] = ("g",)
     elementwise: ClassVar[bool] = False
+    # Below this an eps is looked at again: float16, which is array code's alone, holds what is not below 1e-7.
+    small_eps: ClassVar[float] = 1e-7
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the slots in use; a subclass drops those that its switches leave idle."""
@@ -218,15 +219,19 @@ class LeafRule(GradientMethod):
     ) -> tuple[Params, State]:
         """Apply the rule to every leaf, fed with `given` (each like x)."""
         slots = self.active_slots()
-        self.check_state(s)
-        t = s["t"] + 1
+        try:
+            t, parts = s["t"] + 1, (x, *given, *map(s.__getitem__, slots))
+        except (AttributeError, LookupError, TypeError):
+            self.check_state(s)
+            raise
+        if type(t) is not int or t < 1:
+            self.check_state(s)
         carried = self.carry(t, s)
         numbers = self.numbers(t, carried)
-        if 0.0 < numbers.get("eps", 1.0) < SMALL_EPS:
+        if 0.0 < numbers.get("eps", 1.0) < self.small_eps:
             # An eps that the dtype cannot hold would be zero, and zero over zero not a number.
             numbers["eps"] = max(numbers["eps"], smallest(x[next(iter(x))] if isinstance(x, dict) else x))
         scalars = list(numbers.values())
-        parts = (x, *given, *map(s.__getitem__, slots))
         if isinstance(x, dict):
             n = len(x)
             out = self._run([p[name] for p in parts for name in x], n, scalars, donate)
@@ -256,6 +261,8 @@ class Elementwise(LeafRule):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "_engine", engines.engine(self.engine))
+        if self.engine == "numba":
+            object.__setattr__(self, "small_eps", 1e-37)
 
     def _run(self, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
         return self._engine(self, arrays, leaves, scalars, donate)  # type: ignore[attr-defined]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from refopt.core.arrays import Array, detached, namespace
 from refopt.core.errors import DtypeError, ShapeError
 
@@ -12,10 +14,12 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
     """Apply the rule to each leaf as array code; see `refopt.core.engines.Engine`."""
     rows = []
     for k in range(leaves):
-        given = [detached(a) for a in arrays[k::leaves]]
+        given = arrays[k::leaves]
+        if type(given[0]) is not np.ndarray:
+            given = [detached(a) for a in given]
         x = given[0]
         xp = namespace(x)
-        if method.elementwise and any(a.shape != x.shape for a in given):
+        if method.elementwise and [a.shape for a in given].count(x.shape) != len(given):
             shapes = ", ".join(str(tuple(a.shape)) for a in given)
             raise ShapeError(f"s: is no state of x, whose shape is {tuple(x.shape)}: got {shapes}")
         out = method.rule(xp)(*given, *scalars)
@@ -25,6 +29,6 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
                 f" {out[0].dtype} of shape {tuple(out[0].shape)}"
             )
         # A rule may hand on what it was given (the last gradient is a slot of Adan); the caller keeps its own.
-        ours = 1 + len(method.given)
-        rows.append([xp.asarray(a, copy=True) if any(a is b for b in given[:ours]) else a for a in out])
+        theirs = set(map(id, given[: 1 + len(method.given)]))
+        rows.append([xp.asarray(a, copy=True) if id(a) in theirs else a for a in out])
     return [a for column in zip(*rows) for a in column]

@@ -29,7 +29,7 @@ class Decay(LeafRule):
 
     def keep(self, t: int) -> float:
         """Return the factor that is left of x beside the step."""
-        if self.decay == "coupled":
+        if self.decay == "coupled" or not self.weight_decay:
             return 1.0
         return 1.0 - (self.rate(t) if self.decay == "decoupled" else self.multiplier(t)) * self.weight_decay
 
