@@ -28,7 +28,7 @@ from refopt.core.hyper import check_number
 from refopt.core.identity import identity
 from refopt.core.method import Method, State
 from refopt.core.oracle import SAMPLING, NonFiniteGradient, Oracle, Sampler, objective
-from refopt.core.params import Params, check_start, leaves
+from refopt.core.params import Params, check_start, copied, leaves
 from refopt.core.problem import offers, require
 from refopt.core.result import Result
 
@@ -176,7 +176,7 @@ class _Run:
             raise ArgumentTypeError(f"callback: wanted a callable or None, got {type(callback).__qualname__}")
         check_number(seed, "int [0, 9223372036854775807]", "seed")
         self._check_capabilities()
-        self.x0 = self._start(x0, seed)
+        self.x0 = copied(self._start(x0, seed))
         self.sampler = self._sampler(batch_size, sampling, seed)
         self.oracle = Oracle(problem, int(seed), self.sampler)
         self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
@@ -308,6 +308,7 @@ class _Run:
 
     def _call_back(self, x: Params, k: int) -> bool:
         assert self.callback is not None
+        x = copied(x)  # who writes into it does not steer the run
         try:
             if self.intermediate:
                 now = Intermediate(x, k, self.oracle.counts.equivalents, self.seconds, self.problem)

@@ -221,3 +221,18 @@ def test_progress_bar_does_not_change_the_run(capsys: pytest.CaptureFixture[str]
     a = refopt.minimize(quadratic(), "adam", lr=0.1, steps=30, progress=True)
     b = refopt.minimize(quadratic(), "adam", lr=0.1, steps=30)
     np.testing.assert_array_equal(a.x, b.x)
+
+
+def test_what_the_caller_holds_is_not_touched() -> None:
+    """A callback or an objective that writes into its x changes neither the run nor the start; r.x is not x0."""
+    x0 = np.array([3.0, -2.0])
+
+    def rude(x: np.ndarray) -> None:
+        x[:] = 0.0
+
+    want = refopt.minimize(quadratic(), "adam", lr=0.1, steps=5)
+    got = refopt.minimize(quadratic(), "adam", lr=0.1, steps=5, callback=rude)
+    np.testing.assert_array_equal(got.x, want.x)
+    bowl = refopt.from_functions(lambda x: float(x @ x), lambda x: 2 * x, x0=x0)
+    r = refopt.minimize(bowl, "sgd", x0, steps=0)
+    assert not np.shares_memory(r.x, x0)
