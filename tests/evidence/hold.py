@@ -137,7 +137,10 @@ def hold(name: str) -> Hold:
         f"--rootdir={ROOT}",
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main([*options, *(str(ROOT / n) for n in nodes)], plugins=[plugin])
+        code = pytest.main([*options, *(str(ROOT / n) for n in nodes)], plugins=[plugin])
+    if code != pytest.ExitCode.OK and not plugin.broken:
+        # Nothing ran: no edit survived, since none was tried.
+        plugin.broken.append(f"pytest ended with {code!r}")
     return plugin
 
 

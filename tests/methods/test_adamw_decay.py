@@ -82,8 +82,8 @@ def best(decay: str) -> list[int]:
 
 @pytest.mark.claim("adamw")
 def test_best_decay_of_adamw_is_independent_of_the_rate() -> None:
-    """The best decay is 2^-4 at rates 0.03, 0.085 and 0.24 (digits, weight-normalised softmax, held-
-    out losses within 1 % of each other).
+    """The best decay is 2^-4 at rates 0.03, 0.085 and 0.24 (digits, weight-normalised softmax,
+    held-out losses within 1 % of each other).
 
     Measured: 2^-4 at all three rates, with losses 0.1975, 0.1964, 0.1969.
     """

@@ -39,8 +39,8 @@ def test_derivatives_at_repeated_eigenvalues():
 
 @pytest.mark.claim("spd-distance")
 def test_affine_invariance():
-    """affine-invariant: unchanged by congruence (to 1e-10) and inversion (1e-11); never below log-
-    Euclidean.
+    """affine-invariant: unchanged by congruence (to 1e-10) and inversion (1e-11);
+    never below log-Euclidean.
 
     d(P A P^T, P B P^T) = d(A, B) = d(A^{-1}, B^{-1}); log-Euclidean is never larger.
     """

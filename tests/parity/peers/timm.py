@@ -155,7 +155,7 @@ CASES = [
         "timm-plain",
         momentum=0.8,
         weight_decay=0.0,
-        says="timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12.",
+        says="timm's Lars without decay, which adapts nothing, 200 steps on two streams, to 1e-12.",
     ),
     _case(
         "lars",
@@ -177,7 +177,7 @@ CASES = [
         trust_clip=True,
         always_adapt=True,
         weight_decay=0.0,
-        says="timm's Lars with dampening, decay and a schedule, and a leaf without gradient, 200 steps on two streams, to 1e-12.",
+        says="timm's Lars(trust_clip, always_adapt, nesterov) without decay, 200 steps on two streams, to 1e-12.",
     ),
     _case("sgdw", {"momentum": 0.8, "dampening": 0.3}, "sgdw", "SGDW", momentum=0.8, dampening=0.3),
     _case("nadamw", {**BETAS}, "nadamw", "NAdamW", **ADAM),
@@ -217,6 +217,7 @@ CASES = [
         momentum=0.0,
         eps=1e-2,
         decoupled_decay=True,
+        says="timm's MADGRAD without momentum, with decoupled decay, 200 steps on two streams, to 1e-12.",
     ),
     _case("cautious-adamw", {**BETAS}, "adamw", "AdamWLegacy", **ADAM, caution=True),
 ]
