@@ -61,9 +61,11 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
         passed_on = {k: v for k, v in given.items() if k not in own}
         if isinstance(base, str):
-            theirs = {f.name for f in dataclasses.fields(entry(base, ("optimizer", "wrapper")).obj)}
+            inner = entry(base, ("optimizer", "wrapper"))
+            theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
-                if key not in theirs and entry(base).kind != "wrapper":
+                # What a wrapper does not know it hands on in its turn.
+                if key not in theirs and inner.kind != "wrapper":
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"

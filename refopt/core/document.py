@@ -31,7 +31,7 @@ def kind_of(field: dataclasses.Field[Any]) -> str:
         kind = "float or callable"
     elif isinstance(allowed, tuple) and field.type != "bool":
         return "{" + ", ".join(f'"{a}"' if isinstance(a, str) else repr(a) for a in allowed) + "}" + optional
-    elif field.name == "schedule":
+    elif "Callable" in str(field.type):
         kind = "callable"
     else:
         kind = str(field.type).replace(" | None", "").replace("Any", "object")
@@ -49,7 +49,7 @@ def default_of(field: dataclasses.Field[Any]) -> str:
 
 
 def parameters(cls: type) -> str:
-    """Return numpydoc's Parameters section of a method's class; neighbours of the same words share a line."""
+    """Return numpydoc's Parameters section of a method's class."""
     retold: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         retold.update(base.__dict__.get("words", {}))

@@ -18,10 +18,9 @@ def hyper(
     allowed: str | tuple[Any, ...] | None = None,
     words: str = "",
     *,
-    rate: bool = False,
     kind: str = "",
 ) -> Any:
-    """Declare a hyperparameter.
+    """Declare a hyperparameter; one annotated as `Rate` may also be a function of the step ``t = 1, 2, ...``.
 
     Parameters
     ----------
@@ -33,22 +32,17 @@ def hyper(
     words : str
         What it is: the symbol in the formula, units, meaning. The documentation's Parameters are made
         from default, range and words (`refopt.core.document`).
-    rate : bool
-        Also take a function of the step ``t = 1, 2, ...`` that returns the rate. So does whatever is
-        annotated as a `Rate`.
     kind : str
         The type in words, where the range does not say it: ``"str, sequence of str, or callable"``.
     """
     if isinstance(default, bool) and allowed is None:
         allowed = (True, False)
-    return dataclasses.field(
-        default=default, metadata={"allowed": allowed, "rate": rate, "words": words, "kind": kind}
-    )
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "words": words, "kind": kind})
 
 
 def is_rate(field: dataclasses.Field[Any]) -> bool:
     """Tell whether a hyperparameter may be a function of the step."""
-    return field.metadata.get("rate", False) or field.type in (Rate, "Rate")
+    return field.type in (Rate, "Rate")
 
 
 def _interval(text: str) -> tuple[bool, float, float, bool, bool]:

@@ -14,7 +14,7 @@ from refopt.core.arrays import Array, Namespace, namespace, smallest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild
+from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild, without_graph
 
 State = Mapping[str, Any]
 Rule = Callable[..., tuple[Array, ...]]
@@ -27,11 +27,6 @@ class Method:
 
     A state is a dict: ``"t"``, the number of steps made, and the method's own entries (parameters-
     like arrays, arrays, numbers, nested dicts). `init` and `step` never change what they are given.
-
-    Parameters
-    ----------
-    schedule : callable, optional
-        Multiplier of the rate, a function of the step ``t = 1, 2, ...``.
     """
 
     registered_name: ClassVar[str] = ""
@@ -86,11 +81,47 @@ class Method:
 
 
 class GradientMethod(Method):
-    """A method that needs one gradient a step, at the current point."""
+    """A method that needs one gradient a step, at the current point: a subclass gives `_update`.
+
+    `given` names what a step is fed with: the gradient, or more, and then `update` is an error.
+    """
+
+    given: ClassVar[tuple[str, ...]] = ("g",)
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Ask for the gradient at `x` and update."""
         return self.update(x, oracle.grad(x), s)
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Make one step.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        grad : like x
+        s : state
+            From `init` or the last `update`.
+        donate : bool
+            The caller gives up `x` and `s`: their memory may be overwritten and returned.
+
+        Returns
+        -------
+        x, s : the new point and state
+
+        Raises
+        ------
+        ShapeError, DtypeError, ArgumentTypeError
+            `grad` is not like `x`, or `s` is not a state of this method.
+        """
+        if self.given != ("g",):
+            return super().update(x, grad, s)
+        self.check_state(s)
+        check_like(grad, x, "grad")
+        return self._update(without_graph(x), grad, s, donate)
+
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
+        """Make one step from what `update` has checked."""
+        raise NotImplementedError
 
     def active_slots(self) -> tuple[str, ...]:
         """Return the names of the state arrays in use."""
@@ -98,22 +129,23 @@ class GradientMethod(Method):
 
     def check_state(self, s: State) -> None:
         """Raise unless `s` has what a state of this method has."""
-        t, slots = s.get("t") if isinstance(s, dict) else None, self.active_slots()
-        if type(t) is not int or t < 0 or not all(slot in s for slot in slots):
-            got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
-            wanted = ", ".join(("t, the steps made", *slots))
-            raise ArgumentTypeError(
-                f"s: wanted a state of {self.registered_name or type(self).__name__} ({wanted}), from init or the"
-                f" last update; got {got}" + (f", t = {t!r}" if t is not None else "")
-            )
+        t = s.get("t") if isinstance(s, dict) else None
+        slots = self.active_slots()
+        if type(t) is int and t >= 0 and s.keys() >= set(slots):
+            return
+        got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
+        wanted = ", ".join(("t, the steps made", *slots))
+        raise ArgumentTypeError(
+            f"s: wanted a state of {self.registered_name or type(self).__name__} ({wanted}), from init or the"
+            f" last update; got {got}" + (f", t = {t!r}" if t is not None else "")
+        )
 
 
 class LeafRule(GradientMethod):
     """Applies one rule to each named array separately.
 
     A subclass names its `slots` (state arrays) and gives the formula in `rule`. Here the rule sees whole
-    arrays, so that it may use norms and products. `given` names what the step is fed with: the gradient,
-    and whatever else `advance` is called with.
+    arrays, so that it may use norms and products.
 
     The rule's first parameters are x, what is given, and the slots in use. The others are numbers, filled
     by name (`numbers`): from `scalars`, which holds only what is no hyperparameter (corrected rates,
@@ -121,7 +153,6 @@ class LeafRule(GradientMethod):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    given: ClassVar[tuple[str, ...]] = ("g",)
     elementwise: ClassVar[bool] = False
     # Below this an eps is looked at again: float16, which is array code's alone, holds what is not below 1e-7.
     small_eps: ClassVar[float] = 1e-7
@@ -154,11 +185,15 @@ class LeafRule(GradientMethod):
     def numbers(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
         """Return all numbers of step `t`, in the order of the rule's parameters."""
         own, fields = self.scalars(t, carried), self.__dict__
-        return {
-            name: own[name] if name in own
-            else fields[name] if name in fields and name != "lr" else self.number(name, t)
-            for name in self._wanted()
-        }  # fmt: skip
+        out = {}
+        for name in self._wanted():
+            if name in own:
+                out[name] = own[name]
+            elif name in fields and name != "lr":
+                out[name] = fields[name]
+            else:
+                out[name] = self.number(name, t)
+        return out
 
     def _wanted(self) -> tuple[str, ...]:
         """Return the names of the rule's numbers: its parameters but for the arrays."""
@@ -188,44 +223,16 @@ class LeafRule(GradientMethod):
         """Return the carried numbers before the first step."""
         return {}
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step.
-
-        Parameters
-        ----------
-        x : array or dict of arrays
-        grad : like x
-        s : state
-            From `init` or the last `update`.
-        donate : bool
-            The caller gives up `x` and `s`: their memory may be overwritten and returned.
-
-        Returns
-        -------
-        x, s : the new point and state
-
-        Raises
-        ------
-        ShapeError, DtypeError, ArgumentTypeError
-            `grad` is not like `x`.
-        """
-        if self.given != ("g",):
-            return super().update(x, grad, s)
-        check_like(grad, x, "grad")
-        return self.advance(x, (grad,), s, donate=donate)
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
+        return self.advance(x, (g,), s, donate=donate)
 
     def advance(
         self, x: Params, given: tuple[Params, ...], s: State, *, donate: bool = False
     ) -> tuple[Params, State]:
         """Apply the rule to every leaf, fed with `given` (each like x)."""
         slots = self.active_slots()
-        try:
-            t, parts = s["t"] + 1, (x, *given, *map(s.__getitem__, slots))
-        except (AttributeError, LookupError, TypeError):
-            self.check_state(s)
-            raise
-        if type(t) is not int or t < 1:
-            self.check_state(s)
+        t = s["t"] + 1
+        parts = (x, *given, *map(s.__getitem__, slots))
         carried = self.carry(t, s)
         numbers = self.numbers(t, carried)
         if 0.0 < numbers.get("eps", 1.0) < self.small_eps:

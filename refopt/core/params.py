@@ -48,7 +48,8 @@ def copied(x: Params) -> Params:
 
 def without_graph(x: Params) -> Params:
     """Return parameters without torch's graph of them (`refopt.core.arrays.detached`)."""
-    return map_leaves(detached, x)
+    first = next(iter(x.values())) if isinstance(x, dict) else x
+    return x if type(first) is np.ndarray else map_leaves(detached, x)
 
 
 def zeros_like(x: Params) -> Params:

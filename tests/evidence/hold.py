@@ -1,8 +1,9 @@
 """Does the evidence of a name hold its rule? ``refopt evidence NAME``, or ``python -m tests.evidence.hold NAME``.
 
 Every smallest edit of the method's own text is put in place in turn (a sign turned, a term left out, a name
-for another: `refopt.verify` makes them), and the name's own evidence is run until something fails. What
-survives is printed: an edit that a user could see needs a test, the others say that nobody can tell.
+for another: `refopt.verify` makes them), and the name's own evidence is run, and what the house holds over all
+methods, until something fails. What survives is printed: an edit that a user could see needs a test, the others
+say that nobody can tell.
 
 Exit status: 0 if nothing survives, 1 if something does.
 """
@@ -111,6 +112,20 @@ def told(edit: Edit) -> str:
     return f"{place}: `{edit.old}` -> `{edit.new or '(nothing)'}`"
 
 
+def _house_rules(name: str) -> list[str]:
+    """Return the cases of the tests over all methods that are of one name's rule."""
+    from tests.properties import test_everywhere as rules
+
+    over = {
+        "test_decay_is_what_it_is_called[{}]": rules.DECAYING,
+        "test_a_rate_may_be_a_function[{}]": rules.RATED,
+        "test_no_gradient_no_move[{}-0.0]": rules.STANDING,
+        "test_nothing_is_shared_with_what_was_given[{}]": rules.GRADIENT_ONLY,
+    }
+    path = "tests/properties/test_everywhere.py"
+    return [f"{path}::{test.format(name)}" for test, names in over.items() if name in names]
+
+
 def hold(name: str) -> Hold:
     """Run a name's evidence under every edit of its text.
 
@@ -124,7 +139,7 @@ def hold(name: str) -> Hold:
         With ``edits``, the number tried, and ``survivors``.
     """
     method = entry(name)
-    nodes = sorted({e.test for e in method.evidence})
+    nodes = sorted({e.test for e in method.evidence}) + _house_rules(name)
     plugin = Hold(method)
     options = [
         "-q",

@@ -12,6 +12,7 @@ import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ShapeError
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -48,16 +49,10 @@ def test_single_entries_are_adamw() -> None:
 
     blocks="entry": AdamW.
     """
-    x, gradients = stream(0, "ill", steps=40)
     common = {"lr": 0.05, "beta1": 0.8, "beta2": 0.7, "eps": 1e-3, "weight_decay": 0.1, "schedule": schedule}
     a = refopt.optimizer("adam-mini", blocks="entry", **common)
     b = refopt.optimizer("adamw", dialect="torch", **common)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-        for k in x:
-            np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-13)
+    assert_same_run(a, b, stream(0, "ill", steps=40), rtol=1e-13, atol=1e-13)
 
 
 def test_blocks_by_hand() -> None:

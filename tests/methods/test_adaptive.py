@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import refopt
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -82,12 +83,7 @@ def test_adagrad_invariant_to_diagonal_rescaling() -> None:
     x, gradients = stream(0, "random", steps=50)
     scale = {k: 2.0 ** np.random.default_rng(1).integers(-8, 9, v.shape) for k, v in x.items()}
     o = refopt.optimizer("adagrad", lr=0.1, eps=0.0)
-    y, sx, sy = x, o.init(x), o.init(x)
-    for g in gradients:
-        x, sx = o.update(x, g, sx)
-        y, sy = o.update(y, {k: scale[k] * v for k, v in g.items()}, sy)
-        for k in x:
-            np.testing.assert_array_equal(x[k], y[k])
+    assert_same_run(o, o, (x, gradients), change=lambda g: {k: scale[k] * v for k, v in g.items()})
 
 
 @pytest.mark.claim("adadelta")
@@ -255,13 +251,7 @@ def test_nadam_line_by_line() -> None:
 
 def same_run(a: Any, b: Any, rtol: float) -> None:
     """Two methods walk alike on the random stream."""
-    x, gradients = stream(0, "random", steps=60)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-    for k in x:
-        np.testing.assert_allclose(x[k], y[k], rtol=rtol, atol=1e-14)
+    assert_same_run(a, b, stream(0, "random", steps=60), rtol=rtol, atol=1e-14)
 
 
 @pytest.mark.identity("rmsprop")
@@ -298,12 +288,6 @@ def test_nadam_with_a_finished_momentum_schedule_is_optax() -> None:
 def test_rmsprop_has_one_rule_on_both_engines(centered: bool, momentum: float) -> None:
     """All four forms give NumPy's bits in the compiled loop."""
     pytest.importorskip("numba")
-    x, gradients = stream(1, "random", steps=10)
     given = {"centered": centered, "momentum": momentum, "nesterov": centered, "weight_decay": 0.1}
     a, b = refopt.optimizer("rmsprop", **given), refopt.optimizer("rmsprop", engine="numba", **given)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-    for k in x:
-        np.testing.assert_array_equal(x[k], y[k])
+    assert_same_run(a, b, stream(1, "random", steps=10))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import refopt
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -38,15 +39,9 @@ def test_innaprop_at_one_is_adamw() -> None:
 
     alpha = beta = 1: AdamW without momentum, decay times the rate.
     """
-    x, gradients = stream(0, "ill", steps=50)
     a = refopt.optimizer("innaprop", lr=0.1, alpha=1.0, beta=1.0, sigma=0.7, eps=1e-3, weight_decay=0.1)
     b = refopt.optimizer("adamw", dialect="torch", lr=0.1, beta1=0.0, beta2=0.7, eps=1e-3, weight_decay=0.1)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-        for k in x:
-            np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-13)
+    assert_same_run(a, b, stream(0, "ill", steps=50), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
@@ -72,15 +67,9 @@ def test_equal_beta_and_rate_is_heavy_ball() -> None:
     beta = gamma: momentum 1 - alpha gamma, rate gamma^2, as heavy ball with its rate outside.
     """
     alpha, gamma = 1.5, 0.2
-    x, gradients = stream(0, "random", steps=60)
     a = refopt.optimizer("inna", lr=gamma, alpha=alpha, beta=gamma, power=0.0)
     b = refopt.optimizer("momentum", lr=gamma**2, momentum=1.0 - alpha * gamma)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-        for k in x:
-            np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-12)
+    assert_same_run(a, b, stream(0, "random", steps=60), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.identity("inna")

@@ -12,6 +12,7 @@ import pytest
 import refopt
 from refopt.optimizers.first_order.ademamix import half_life_warmup
 
+from tests.alike import assert_same_run
 from tests.methods.test_adaptive import follow, same_run
 from tests.streams import schedule, stream
 
@@ -215,16 +216,10 @@ def test_ademamix_without_the_slow_average_is_adamw() -> None:
 
     alpha = 0: the same bits.
     """
-    x, gradients = stream(0, "ill", steps=40)
     given = {"lr": 0.03, "beta1": 0.8, "beta2": 0.6, "weight_decay": 0.1, "schedule": schedule}
     o = refopt.optimizer("ademamix", alpha=0.0, **given)
     a = refopt.optimizer("adamw", dialect="torch", **given)
-    y, s, sa = x, o.init(x), a.init(x)
-    for g in gradients:
-        x, s = o.update(x, g, s)
-        y, sa = a.update(y, g, sa)
-        for k in x:
-            np.testing.assert_array_equal(x[k], y[k])
+    assert_same_run(o, a, stream(0, "ill", steps=40))
 
 
 @pytest.mark.identity("ademamix")

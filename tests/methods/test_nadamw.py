@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import refopt
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -44,16 +45,10 @@ def test_first_step_and_limit() -> None:
 @pytest.mark.parametrize("form", ["next", "same", "schedule"])
 def test_without_momentum_it_is_adamw(form: str) -> None:
     """beta1 = 0: AdamW without momentum, in every form."""
-    x, gradients = stream(1, "ill", steps=30)
     kwargs = {"lr": 0.1, "beta1": 0.0, "beta2": 0.7, "weight_decay": 0.1}
     a = refopt.optimizer("nadamw", corrections=form, **kwargs)
     b = refopt.optimizer("adamw", dialect="torch", **kwargs)
-    y, sa, sb = x, a.init(x), b.init(x)
-    for g in gradients:
-        x, sa = a.update(x, g, sa)
-        y, sb = b.update(y, g, sb)
-        for k in x:
-            np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-13)
+    assert_same_run(a, b, stream(1, "ill", steps=30), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.identity("nadamw")

@@ -12,6 +12,7 @@ import pytest
 import refopt
 from refopt.core.rng import generator
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -41,14 +42,9 @@ def test_stable_spam_is_scale_free() -> None:
 
     Gradients times 2^12, eps = 0: the same bits.
     """
-    x, gradients = stream(0, "random", steps=30)
     o = refopt.optimizer("stable-spam", eps=0.0, reset_every=11)
-    y, sx, sy = x, o.init(x), o.init(x)
-    for g in gradients:
-        x, sx = o.update(x, g, sx)
-        y, sy = o.update(y, {k: 4096.0 * v for k, v in g.items()}, sy)
-    for k in x:
-        np.testing.assert_array_equal(x[k], y[k])
+    run = stream(0, "random", steps=30)
+    assert_same_run(o, o, run, change=lambda g: {k: 4096.0 * v for k, v in g.items()})
 
 
 @pytest.mark.claim("stable-spam")

@@ -29,7 +29,7 @@ def test_a_system_is_solved_alike_at_every_scale(name: str, dtype: str, power: i
     r = refopt.get(name)(A.astype(dtype), b, rtol=1e-5, **more)
     assert r.status == "converged", r.message
     assert r.x.dtype == dtype
-    np.testing.assert_allclose(r.x.astype(float) / 10.0**power, X, rtol=1e-3)
+    np.testing.assert_allclose(r.x.astype(float) / 10.0**power, X, rtol=5e-5)  # the condition number is 2.6
     base = refopt.get(name)(A.astype(dtype), B.astype(dtype), rtol=1e-5, **more)
     assert abs(r.iterations - base.iterations) <= 1
 

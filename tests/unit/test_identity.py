@@ -23,7 +23,7 @@ def digits(**more: Any) -> Any:
 
 
 def sums(shift: float) -> Any:
-    """A sum over examples of which one of a thousand may be another."""
+    """A sum over eight examples, of which one may be moved."""
     rows = np.random.default_rng(0).standard_normal((8, 2))
     rows[3] += shift
     return refopt.problem("logistic", data=(rows, np.array([1, -1] * 4)))

@@ -113,7 +113,7 @@ def test_public_names() -> None:
 
 def test_contributing_example() -> None:
     """The method that CONTRIBUTING shows is under 45 lines, and works on both engines."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)  # type: ignore[union-attr]
     assert len(code.splitlines()) < 45
     from refopt.core import registry
@@ -133,7 +133,7 @@ def test_contributing_example() -> None:
 
 def test_readme_example(capsys: pytest.CaptureFixture[str]) -> None:
     """README's Python runs."""
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]  # the third has a user's own functions
     exec(compile("\n".join(blocks), "README.md", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out

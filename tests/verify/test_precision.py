@@ -14,7 +14,7 @@ import pytest
 import refopt
 from refopt.core import registry
 from refopt.core.errors import ArgumentError, ArgumentTypeError, MissingExtraError
-from refopt.core.hyper import hyper
+from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Elementwise
 from refopt.core.registry import Source, register
 from refopt.precision.lift import context, lift
@@ -120,7 +120,7 @@ def test_numbers_of_the_step(name: str, settings: dict[str, Any], number: str, f
     state = dict(lifted.start_numbers())
     for t in range(1, 8):
         state = lifted.carry(t, state)
-        got = lifted.scalars(t, state)[number]
+        got = lifted.numbers(t, state)[number]
         want = formula(ctx, t)
         assert abs(ctx.mpf(got) - want) <= ctx.mpf(10) ** -55 * abs(want), t
 
@@ -166,7 +166,7 @@ def test_lost_digits_are_found(temporary: None) -> None:
     class Sloppy(Elementwise):
         """SGD with a detour."""
 
-        lr: float = hyper(0.1, "[0, inf)", rate=True)
+        lr: Rate = hyper(0.1, "[0, inf)")
 
         def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
             return {"lr": self.rate(t), "big": 1e6}
@@ -187,7 +187,7 @@ def test_rounded_numbers_count(temporary: None) -> None:
     class Badly(Elementwise):
         """SGD whose rate is a cancellation."""
 
-        lr: float = hyper(1e-9, "[0, inf)", rate=True)
+        lr: Rate = hyper(1e-9, "[0, inf)")
 
         def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
             return {"lr": 1e9 * (1.0 - (1.0 - self.rate(t)))}
@@ -207,7 +207,7 @@ def test_numbers_that_cannot_run_are_told(temporary: None, way: str) -> None:
     class Foreign(Elementwise):
         """SGD whose rate is computed in a way that only floats know."""
 
-        lr: float = hyper(0.1, "[0, inf)", rate=True)
+        lr: Rate = hyper(0.1, "[0, inf)")
 
         def scalars(self, t: int, carried: Mapping[str, float]) -> dict[str, float]:
             if way == "raises":

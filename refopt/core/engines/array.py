@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from refopt.core.arrays import Array, detached, namespace
+from refopt.core.arrays import Array, namespace
 from refopt.core.errors import DtypeError, ShapeError
 
 
@@ -15,8 +13,6 @@ def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], don
     rows = []
     for k in range(leaves):
         given = arrays[k::leaves]
-        if type(given[0]) is not np.ndarray:
-            given = [detached(a) for a in given]
         x = given[0]
         xp = namespace(x)
         if method.elementwise and [a.shape for a in given].count(x.shape) != len(given):

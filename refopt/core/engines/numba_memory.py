@@ -94,6 +94,18 @@ def length(array: int) -> int:
 
 
 @njit(error_model="numpy")
+def alike(array: int, other: int) -> bool:
+    """Tell whether the array objects at two addresses have one shape."""
+    if half(array + NDIM) != half(other + NDIM):
+        return False
+    dims, others = word(array + DIMS), word(other + DIMS)
+    for axis in range(half(array + NDIM)):  # noqa: SIM110  compiled: no generators
+        if word(dims + 8 * axis) != word(others + 8 * axis):
+            return False
+    return True
+
+
+@njit(error_model="numpy")
 def number(address: int) -> float:
     """Return the 64-bit floating-point number at `address`."""
     return carray(pointer(address, np.float64(0)), 1)[0]
@@ -116,6 +128,7 @@ def look(table: int, leaves: int, inputs: int, places: Any, sizes: Any) -> bool:
     """
     kind, dtype = word(table), word(table + 8)
     table += 16
+    first = table
     if kind == 0:
         for leaf in range(leaves):
             sizes[leaf] = word(table + 8 * leaf)
@@ -132,10 +145,9 @@ def look(table: int, leaves: int, inputs: int, places: Any, sizes: Any) -> bool:
                 return False
             if half(array + FLAGS) & wanted != wanted:
                 return False
-            size = length(array)
             if column == 0:
-                sizes[leaf] = size
-            elif size != sizes[leaf]:
+                sizes[leaf] = length(array)
+            elif not alike(array, word(first + 8 * leaf)):
                 return False
             places[column, leaf] = word(array + DATA)
     return True

@@ -11,7 +11,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import hyper
 from refopt.core.method import LeafRule, Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild
+from refopt.core.params import Params, check_start, leaves, rebuild
 
 Chooser = str | Sequence[str] | Callable[[str, Array], bool]
 
@@ -92,13 +92,11 @@ class Grouped(LeafRule):
         own = super().init(pick(x, mine)) if mine else {"t": 0, **{slot: {} for slot in self.active_slots()}}
         return {**own, "others": self.others.init(pick(x, rest))} if rest else own
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step: the rule on its leaves, the other method on the rest."""
-        self.check_state(s)
-        check_like(grad, x, "grad")
         return self._both(
-            x, s, lambda names, state: super(Grouped, self).update(pick(x, names), pick(grad, names), state, donate=donate),
-            lambda names, state: self.others.update(pick(x, names), pick(grad, names), state, donate=donate),
+            x, s, lambda names, state: super(Grouped, self)._update(pick(x, names), pick(g, names), state, donate),
+            lambda names, state: self.others.update(pick(x, names), pick(g, names), state, donate=donate),
         )  # fmt: skip
 
     def _both(

@@ -49,7 +49,7 @@ class AdaBound(OnlineAdam):
     gamma: float | None = hyper(
         None, "(0, inf)", "γ, how fast the bounds meet; None: 1 - β2, as in the paper's experiments."
     )
-    beta2: float = hyper(0.999, "[0, 1)")
+    beta2: float = hyper(0.999, "[0, 1)", "β2.")
     bias_correction: bool = hyper(
         False, words="α sqrt(1 - β2^t) / (1 - Π β1i) in α's place, inside the clip (the authors' code)."
     )
@@ -59,8 +59,6 @@ class AdaBound(OnlineAdam):
     words = {
         "lr": "α, of the adaptive beginning.",
         "rate_root": "Divide the clipped rates by sqrt(t).",
-        "lower": "The feasible set, a box.",
-        "upper": "The feasible set, a box.",
         "weight_decay": "The paper has none.",
     }
 
@@ -70,18 +68,20 @@ class AdaBound(OnlineAdam):
         def rates(second: Array, alpha: float, eps: float, least: float, most: float) -> Array:
             return clip(alpha / divisor(xp.sqrt(second) + eps), least, most)
 
-        def adabound(x, g, m, v, beta1, k1, beta2, k2, alpha, eps, least, most, fall, l2, keep, low, up):
+        def adabound(x, g, m, v, beta1, k1, beta2, k2, alpha, eps, least, most, fall, l2, keep, lower, upper):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
             eta = rates(v, alpha, eps, least, most)
-            return clip(keep * x - fall * eta * m, low, up), m, v
+            return clip(keep * x - fall * eta * m, lower, upper), m, v
 
-        def amsbound(x, g, m, v, V, beta1, k1, beta2, k2, alpha, eps, least, most, fall, l2, keep, low, up):
+        def amsbound(
+            x, g, m, v, V, beta1, k1, beta2, k2, alpha, eps, least, most, fall, l2, keep, lower, upper
+        ):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
             V = xp.maximum(V, v)
             eta = rates(V, alpha, eps, least, most)
-            return clip(keep * x - fall * eta * m, low, up), m, v, V
+            return clip(keep * x - fall * eta * m, lower, upper), m, v, V
 
         return amsbound if "V" in self.slots else adabound
 
@@ -106,7 +106,6 @@ class AdaBound(OnlineAdam):
             "least": least,
             "most": most,
             "fall": self.fall(t),
-            **self.bounds(t),
         }
 
 

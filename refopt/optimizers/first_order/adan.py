@@ -7,7 +7,7 @@ import math
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Elementwise, State
-from refopt.core.params import Params, check_like
+from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
@@ -98,14 +98,12 @@ class Adan(Elementwise):
 
         return adan
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Clip the gradients' norm, if so wished, and make one step."""
-        self.check_state(s)
         if self.max_grad_norm is not None:
-            check_like(grad, x, "grad")
-            size = params.norm(grad) + self.eps
-            grad = params.scale(min(1.0, self.max_grad_norm / size) if size > 0.0 else 1.0, grad)
-        return super().update(x, grad, s, donate=donate)
+            size = params.norm(g) + self.eps
+            g = params.scale(min(1.0, self.max_grad_norm / size) if size > 0.0 else 1.0, g)
+        return super()._update(x, g, s, donate)
 
     def scalars(self, t, carried):
         age = t if self.restart_every is None else (t - 1) % self.restart_every + 1

@@ -19,11 +19,12 @@ class OnlineAdam(ElementwiseDecay):
     """What the methods with a regret bound share: falling rate and momentum, and a feasible box."""
 
     lr: Rate = hyper(1e-3, "[0, inf)", "α.")
-    beta1: float = hyper(0.9, "[0, 1)")
+    beta1: float = hyper(0.9, "[0, 1)", "β1.")
     beta1_decay: float = hyper(1.0, "(0, 1]", "λ in β1t = β1 λ^(t-1).")
-    rate_root: bool = hyper(True, words="The rate is α / sqrt(t).")
-    lower: float = hyper(-math.inf, "[-inf, inf]", "The feasible set F, a box for every coordinate alike.")
-    upper: float = hyper(math.inf, "[-inf, inf]", "The feasible set F, a box for every coordinate alike.")
+    rate_root: bool = hyper(True, words="α_t = α / sqrt(t); False: α_t = α.")
+    lower: float = hyper(-math.inf, "[-inf, inf]", "The least x of the feasible set, a box.")
+    upper: float = hyper(math.inf, "[-inf, inf]",
+        "The largest; the projection in the norm weighted by sqrt(V) is a clip.")  # fmt: skip
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
@@ -50,15 +51,6 @@ class OnlineAdam(ElementwiseDecay):
         """Return one minus the product of β1, β1 λ, …, β1 λ^(t-1)."""
         return 1.0 - self.beta1**t * self.beta1_decay ** (t * (t - 1) / 2)
 
-    def bounds(self, t: int) -> dict[str, float]:
-        """Return decay and box of step `t`, the last numbers of every rule here."""
-        return {
-            "l2": self.coupled(),
-            "keep": self.keep(t),
-            "low": self.lower,
-            "up": self.upper,
-        }
-
 
 @register("amsgrad", source=REDDI, where="Algorithm 2", state_copies=3)
 class AMSGrad(OnlineAdam):
@@ -82,7 +74,7 @@ class AMSGrad(OnlineAdam):
     """
 
     slots = ("m", "v", "V")
-    beta2: float = hyper(0.999, "[0, 1)")
+    beta2: float = hyper(0.999, "[0, 1)", "β2.")
     bias_correction: bool = hyper(False, words="Divide m by 1 - Π β1i, and v or V by 1 - β2^t.")
     maximum_of: str = hyper("raw", ("raw", "corrected"),
         "Of which v the maximum is taken and kept, where there is a bias correction.")  # fmt: skip
@@ -90,22 +82,17 @@ class AMSGrad(OnlineAdam):
     eps_corrected: bool = hyper(
         True, words="With bias correction: ε beside the corrected root, or beside the raw one (Keras)."
     )
-    words = {
-        "rate_root": "α_t = α / sqrt(t); False: α_t = α.",
-        "lower": "The feasible set, a box. The projection in the norm weighted by sqrt(V) is a clip.",
-        "upper": "The feasible set, a box. The projection in the norm weighted by sqrt(V) is a clip.",
-        "weight_decay": "The paper has none.",
-    }
+    words = {"weight_decay": "The paper has none."}
 
     def rule(self, xp):
         divisor, project = nonzero(xp), box(xp)
 
-        def amsgrad(x, g, m, v, V, beta1, k1, beta2, k2, step, before, after, eps, l2, keep, low, up):
+        def amsgrad(x, g, m, v, V, beta1, k1, beta2, k2, step, before, after, eps, l2, keep, lower, upper):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
             V = xp.maximum(V, before * v)
             new = keep * x - step * m / divisor(xp.sqrt(V) * after + eps)
-            return project(new, low, up), m, v, V
+            return project(new, lower, upper), m, v, V
 
         return amsgrad
 
@@ -120,7 +107,6 @@ class AMSGrad(OnlineAdam):
             "before": 1.0 if raw else 1.0 / c2,
             "after": 1.0 / math.sqrt(c2) if raw else 1.0,
             "eps": self.eps if self.eps_corrected else self.eps / math.sqrt(c2),
-            **self.bounds(t),
         }
 
 
@@ -165,20 +151,15 @@ class AdamNC(OnlineAdam):
     beta2: Callable[[int], float] | None = hyper(
         None, words="β2t as a function of t = 1, 2, …; None: 1 - 1/t, so that v_t is the mean of all squares."
     )
-    words = {
-        "rate_root": "α_t = α / sqrt(t); False: α_t = α.",
-        "lower": "The feasible set, a box.",
-        "upper": "The feasible set, a box.",
-        "weight_decay": "The paper has none.",
-    }
+    words = {"weight_decay": "The paper has none."}
 
     def rule(self, xp):
         divisor, project = nonzero(xp), box(xp)
 
-        def adamnc(x, g, m, v, beta1, k1, beta2, k2, step, l2, keep, low, up):
+        def adamnc(x, g, m, v, beta1, k1, beta2, k2, step, l2, keep, lower, upper):
             g = g + l2 * x
             m, v = ema(m, g, beta1, k1), ema(v, g * g, beta2, k2)
-            return project(keep * x - step * m / divisor(xp.sqrt(v)), low, up), m, v
+            return project(keep * x - step * m / divisor(xp.sqrt(v)), lower, upper), m, v
 
         return adamnc
 
@@ -199,5 +180,4 @@ class AdamNC(OnlineAdam):
             "beta2": beta2,
             "k2": 1.0 - beta2,
             "step": self.rate(t),
-            **self.bounds(t),
         }

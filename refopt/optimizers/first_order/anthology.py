@@ -10,7 +10,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
+from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.core.registry import Source, register
 from refopt.optimizers.common.lmo import (
     as_matrix,
@@ -116,17 +116,14 @@ class SteepestDescent(GradientMethod):
                 raise ArgumentError(f"steepest-descent: norm: names no norm for {', '.join(missing)}")
         return {"t": 0}
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step from the gradient `grad`."""
-        self.check_state(s)
-        x = without_graph(x)
-        check_like(grad, x, "grad")
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
+        """Make one step from the gradient `g`."""
         t = s["t"] + 1
         xs = leaves(x)
         scale = {k: (self.scales or {}).get(k, 1.0) for k in xs}
         maps = {
-            k: dual(g, self.norm[k] if isinstance(self.norm, dict) else self.norm)
-            for k, g in leaves(grad).items()
+            k: dual(a, self.norm[k] if isinstance(self.norm, dict) else self.norm)
+            for k, a in leaves(g).items()
         }
         eta = self.rate(t)
         if self.dual_scaled:

@@ -6,7 +6,7 @@ from refopt.core import params
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, check_like, check_start
+from refopt.core.params import Params, check_start
 from refopt.core.registry import Source, register
 
 CHEN = Source("chen-2023-generalized", "Z. Chen, Y. Zhou, Y. Liang, Z. Lu",
@@ -47,13 +47,10 @@ class NormalizedGD(GradientMethod):
         check_start(x, "x")
         return {"t": 0}
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step from the gradient `grad`."""
-        self.check_state(s)
-        x = params.without_graph(x)
-        check_like(grad, x, "grad")
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
+        """Make one step from the gradient `g`."""
         t = s["t"] + 1
-        return normalized_step(x, grad, self.rate(t), self.beta, self.floor), {"t": t}
+        return normalized_step(x, g, self.rate(t), self.beta, self.floor), {"t": t}
 
 
 def normalized_step(x: Params, g: Params, lr: float, beta: float, floor: float = 0.0) -> Params:

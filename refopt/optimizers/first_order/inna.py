@@ -29,13 +29,8 @@ class PhaseSpace(ElementwiseDecay):
         return (1.0 - self.alpha * self.beta) * leaf if slot == "psi" else super().init_slot(slot, leaf)
 
     def phase_scalars(self, t: int) -> dict[str, float]:
-        """Return the rate, the weights of θ and ψ in the pull r, and β."""
-        return {
-            "lr": self.rate(t),
-            "of_x": self.alpha - 1.0 / self.beta,
-            "of_psi": 1.0 / self.beta,
-            "beta": self.beta,
-        }
+        """Return the weights of θ and ψ in the pull r."""
+        return {"of_x": self.alpha - 1.0 / self.beta, "of_psi": 1.0 / self.beta}
 
 
 @register("inna", source=CASTERA, where="the discrete algorithm INNA", state_copies=1)

@@ -70,7 +70,7 @@ class VarianceReduced(Decay):
         own = {k: v for k, v in s.items() if k != "last"}
         x, new = super().advance(x, (c,), own, donate=donate)
         # A copy: the caller may write the next gradient into this one's memory.
-        return x, {**new, "last": map_leaves(lambda a: 1.0 * a, g)}
+        return x, {**new, "last": copied(g)}
 
 
 class MarsFamily(Grouped, VarianceReduced):
@@ -84,11 +84,10 @@ class MarsFamily(Grouped, VarianceReduced):
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the exact form keeps the last point."""
         s = super().init(x)
-        return {**s, "previous": map_leaves(lambda a: 1.0 * a, x)} if self.exact else s
+        return {**s, "previous": copied(x)} if self.exact else s
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Make one step of the approximate form."""
-        self.check_state(s)
         if self.exact:
             raise CapabilityError(
                 f"{self.registered_name}: exact=True asks for a second gradient; use step(x, s, oracle)"

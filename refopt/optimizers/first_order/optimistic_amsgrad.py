@@ -11,7 +11,7 @@ from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
-from refopt.core.params import Params, check_like, check_start, map_leaves
+from refopt.core.params import Params, check_start, map_leaves
 from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import ema
 
@@ -102,21 +102,19 @@ class OptimisticAMSGrad(GradientMethod):
             "past": (),
         }
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step from the gradient at `x`."""
-        self.check_state(s)
-        check_like(grad, x, "grad")
         t = s["t"] + 1
         eta, b1, b2 = self.rate(t), self.beta1, self.beta2
-        theta = map_leaves(lambda a, g: ema(a, g, b1, 1.0 - b1), s["theta"], grad)
-        v = map_leaves(lambda a, g, m: ema(a, (g - m) * (g - m), b2, 1.0 - b2), s["v"], grad, s["prediction"])
+        theta = map_leaves(lambda a, g: ema(a, g, b1, 1.0 - b1), s["theta"], g)
+        v = map_leaves(lambda a, g, m: ema(a, (g - m) * (g - m), b2, 1.0 - b2), s["v"], g, s["prediction"])
         v_max = map_leaves(lambda a, b: namespace(a).maximum(a, b), s["v_max"], v)
 
         def descend(w: Params, d: Params) -> Params:
             return map_leaves(lambda a, b, c: a - eta * b / namespace(c).sqrt(c), w, d, v_max)
 
         auxiliary = descend(s["auxiliary"], theta)
-        past = (*s["past"], params.copied(grad))[-(self.history + 1) :]
+        past = (*s["past"], params.copied(g))[-(self.history + 1) :]
         ready = self.history > 0 and len(past) == self.history + 1
         prediction = extrapolate(past, self.regularization) if ready else params.zeros_like(x)
         ahead = map_leaves(lambda a, m: ema(a, m, b1, 1.0 - b1), s["theta"], prediction)

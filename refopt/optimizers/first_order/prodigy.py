@@ -9,13 +9,12 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import (
     Params,
-    check_like,
     check_start,
+    copied,
     dot,
     leaves,
     map_leaves,
     subtract,
-    without_graph,
     zeros_like,
 )
 from refopt.core.registry import Source, dialect, register
@@ -83,7 +82,7 @@ class Prodigy(GradientMethod):
         x = check_start(x, "x")
         zero = zeros_like(x)
         numbers = {"t": 0, "k": 0, "d": self.d0, "d_max": self.d0, "r": 0.0}
-        return {**numbers, "m": zero, "v": zero, "s": zero, "x0": map_leaves(lambda a: 1.0 * a, x)}
+        return {**numbers, "m": zero, "v": zero, "s": zero, "x0": copied(x)}
 
     def distance(self, d: float, d_max: float, estimate: float) -> tuple[float, float]:
         """Return the next d and the largest estimate so far."""
@@ -92,11 +91,8 @@ class Prodigy(GradientMethod):
         d_max = max(d_max, estimate)
         return min(d_max, d * self.growth_rate), d_max
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step."""
-        self.check_state(s)
-        x = without_graph(x)
-        g = check_like(grad, x, "grad")
         t, k, d = s["t"] + 1, s["k"] + 1, s["d"]
         beta3 = self.beta2**0.5 if self.beta3 is None else self.beta3
         delta = d * self.rate(t)

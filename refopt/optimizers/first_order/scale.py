@@ -7,7 +7,7 @@ from typing import Any
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_like, check_start, leaves, rebuild, without_graph
+from refopt.core.params import Params, check_like, check_start, leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
@@ -83,17 +83,14 @@ class SCALE(Decay):
         zeros = {k: namespace(v).zeros_like(v) for k, v in pick(x, last).items()}
         return {"t": 0, "m": zeros, **({"others": self.others.init(pick(x, rest))} if rest else {})}
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step from the gradient `grad`."""
-        self.check_state(s)
-        x = without_graph(x)
-        check_like(grad, x, "grad")
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
+        """Make one step from the gradient `g`."""
         t = s["t"] + 1
         matrices, last, embeddings, rest = self._groups(x)
         check_like(s["m"], pick(x, last), "s['m']")
         new_x, momenta = dict(leaves(x)), {}
         for k in matrices:
-            w, m = leaves(x)[k], leaves(grad)[k] + self.coupled() * leaves(x)[k]
+            w, m = leaves(x)[k], leaves(g)[k] + self.coupled() * leaves(x)[k]
             if k in last:
                 m = momenta[k] = ema(s["m"][k], m, self.momentum, 1.0 - self.momentum)
             flat = namespace(m).reshape(m, (m.shape[0], -1))
@@ -101,7 +98,7 @@ class SCALE(Decay):
             new_x[k] = self.keep(t) * w - self.rate(t) * namespace(m).reshape(u, w.shape)
         new_s: dict[str, Any] = {"t": t, "m": momenta}
         if rest:
-            moved, new_s["others"] = self.others.update(pick(x, rest), pick(grad, rest), s["others"])
+            moved, new_s["others"] = self.others.update(pick(x, rest), pick(g, rest), s["others"])
             new_x.update(moved)
         return rebuild(x, new_x), new_s
 

@@ -7,7 +7,7 @@ import math
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_like, leaves, rebuild
+from refopt.core.params import Params, leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.decay import Decay
 
@@ -69,13 +69,11 @@ class SGDSaI(Decay):
         zeros = namespace(leaf).zeros_like(leaf)
         return zeros if slot == "m" else namespace(leaf).sum(zeros)
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Set the gains from the first gradient; then make one step."""
-        self.check_state(s)
-        check_like(grad, x, "grad")
         if s["t"] == 0:
-            s = {**s, "gain": rebuild(x, self.gains(grad))}
-        return self.advance(x, (grad,), s, donate=donate)
+            s = {**s, "gain": rebuild(x, self.gains(g))}
+        return super()._update(x, g, s, donate)
 
     def gains(self, grad: Params) -> dict[str, Array]:
         """Return each block's gain."""

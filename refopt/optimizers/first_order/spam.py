@@ -11,7 +11,7 @@ from typing import Any
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_like, leaves, rebuild
+from refopt.core.params import Params, leaves, rebuild
 from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
@@ -112,14 +112,12 @@ class SPAM(ElementwiseDecay):
 
         return rebuild(x, {k: draw(v) for k, v in leaves(x).items()})
 
-    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+    def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Draw new masks where the moments are reset; then make one step."""
-        self.check_state(s)
-        check_like(grad, x, "grad")
         t = s["t"] + 1
         if self.density < 1.0 and t % self.reset_every == 0:
             s = {**s, "mask": self._masks(x, t)}
-        return self.advance(x, (grad,), s, donate=donate)
+        return super()._update(x, g, s, donate)
 
     def restart(self, t: int) -> float:
         """Return the factor of the rate at step `t`: 1, or on its way back after a reset."""
