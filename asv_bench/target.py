@@ -180,11 +180,11 @@ def main() -> None:
     )
     parser.add_argument("--results", metavar="FILE", type=pathlib.Path, help=f"default {RESULTS.name}, here")
     options = parser.parse_args()
-    spaces = json.loads(SPACES.read_text())
+    spaces = json.loads(SPACES.read_text(encoding="utf-8"))
     results = options.results or (None if options.libsvm else RESULTS)
     if options.libsvm:
         spaces["problems"] = {os.path.basename(options.libsvm): own_file(options.libsvm)}
-    kept = json.loads(results.read_text()) if results is not None and results.exists() else {}
+    kept = json.loads(results.read_text(encoding="utf-8")) if results is not None and results.exists() else {}
     wanted = options.names or [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
     for title, spec in spaces["problems"].items():
         problem = build(spec)

@@ -67,8 +67,8 @@ def picture(results: dict[str, Any], titles: list[str], path: str) -> None:
 
 
 def main(path: str) -> None:
-    results = json.loads(RESULTS.read_text())
-    titles = list(json.loads(SPACES.read_text())["problems"])
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    titles = list(json.loads(SPACES.read_text(encoding="utf-8"))["problems"])
     picture(results, titles, path)
     print(table(results, titles))
 

@@ -94,7 +94,7 @@ def test_name(method: Entry) -> None:
     """Lower case with hyphens, and the file is short enough to read."""
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", method.name)
     path = pathlib.Path(inspect.getsourcefile(method.obj) or "")
-    assert len(path.read_text().splitlines()) <= 420, path
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 420, path
 
 
 def test_a_name_is_registered_once() -> None:

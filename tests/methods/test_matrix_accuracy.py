@@ -21,6 +21,6 @@ def test_error_near_bound(row: Row, kappa: float) -> None:
 
 def test_page_is_there() -> None:
     """The page has a line for every function."""
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "matrix-accuracy.md").read_text()
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "matrix-accuracy.md").read_text(encoding="utf-8")
     for row in ROWS:
         assert f"| {row.label} |" in text

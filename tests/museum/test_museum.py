@@ -37,7 +37,7 @@ def test_ids_are_unique() -> None:
 
 
 def test_the_page_has_every_exhibit() -> None:
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     for e in EXHIBITS:
         for part in (e.release.partition("==")[0], *e.diagnosis):
             assert part in text, (e.id, part)

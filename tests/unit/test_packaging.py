@@ -15,7 +15,7 @@ import pytest
 import refopt
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # Makes the optional packages impossible to import, as on a machine without any extra.
 CORE_ONLY = """
@@ -90,7 +90,7 @@ def test_every_package_is_listed() -> None:
 def test_version_is_from_one_place() -> None:
     """pyproject.toml's, through the installed metadata."""
     assert refopt.__version__ == PROJECT["project"]["version"]
-    assert f"version: {refopt.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"version: {refopt.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_required_dependencies() -> None:

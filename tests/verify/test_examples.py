@@ -21,7 +21,7 @@ def _c(tmp_path: pathlib.Path, source: str | None = None) -> list[str]:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     text = tmp_path / "adam.c"
-    text.write_text(source or (EXAMPLES / "adam.c").read_text())
+    text.write_text(source or (EXAMPLES / "adam.c").read_text(encoding="utf-8"))
     words = [
         "gcc",
         "-std=c99",
@@ -43,7 +43,7 @@ def _js(tmp_path: pathlib.Path, source: str | None = None) -> list[str]:
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     text = tmp_path / "adam.js"
-    text.write_text(source or (EXAMPLES / "adam.js").read_text())
+    text.write_text(source or (EXAMPLES / "adam.js").read_text(encoding="utf-8"))
     return ["node", str(text)]
 
 
@@ -108,7 +108,7 @@ def test_examples(tmp_path: pathlib.Path, language: str, kind: str, hyper: dict[
 )
 def test_a_wrong_example_is_told(tmp_path: pathlib.Path, language: str, line: str, wrong: str) -> None:
     """The same programs with a line of theirs changed."""
-    source = (EXAMPLES / f"adam.{language}").read_text()
+    source = (EXAMPLES / f"adam.{language}").read_text(encoding="utf-8")
     assert source.count(line) == 1
     point, _ = _units(MAKERS[language](tmp_path, source.replace(line, wrong)), "random", HYPER)
     assert point > 1e9
@@ -119,7 +119,11 @@ def test_compare_takes_a_program(tmp_path: pathlib.Path) -> None:
     report = refopt.verify.compare(_c(tmp_path), "adam", steps=20)
     assert report.agrees, str(report)
     assert {k: v[0] for k, v in report.state.items()} == {"m": "m", "v": "v"}
-    source = (EXAMPLES / "adam.c").read_text().replace("pow(hyper.beta2, t)", "pow(hyper.beta2, t + 1)")
+    source = (
+        (EXAMPLES / "adam.c")
+        .read_text(encoding="utf-8")
+        .replace("pow(hyper.beta2, t)", "pow(hyper.beta2, t + 1)")
+    )
     assert not refopt.verify.compare(_c(tmp_path, source), "adam", steps=20).agrees
 
 

@@ -42,7 +42,7 @@ def test_every_elementwise_method(name: str) -> None:
 
 def test_the_page_is_up_to_date() -> None:
     """Two rows anew; every elementwise method has one; none is above the bound."""
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     for line in table(("sgd", "adagrad")).splitlines():
         assert line in text
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ") and " / " in line]

@@ -55,7 +55,9 @@ def gone(pid: int) -> bool:
         except ProcessLookupError:
             return True
         if pathlib.Path(f"/proc/{pid}/stat").exists():
-            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            state = (
+                pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            )
             if state == "Z":  # ended; its new parent has not looked yet
                 return True
         time.sleep(0.02)
@@ -251,7 +253,7 @@ def test_refused_start_ends_the_process(tmp_path: pathlib.Path) -> None:
     )
     with pytest.raises(ProgramError, match="at the start it refused: float64 only"):
         begin(side)
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
 
 def test_hyperparameters_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +301,7 @@ def test_a_silent_program_is_ended_with_its_children(tmp_path: pathlib.Path) -> 
     ):
         run.step(G, 1)
     assert time.monotonic() - began < 10.0
-    own, child = map(int, (tmp_path / "pids").read_text().split())
+    own, child = map(int, (tmp_path / "pids").read_text(encoding="utf-8").split())
     assert gone(own)
     assert gone(child)
 

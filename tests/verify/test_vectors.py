@@ -207,7 +207,7 @@ def test_a_changed_file_is_not_read(
     good, bad, text = tmp_path / "good.json", tmp_path / "bad.json", tmp_path / "text.json"
     vectors_format.save(adam, good)
     last = adam["profiles"][0]["runs"]["float64"]["trajectory"][5]["kernel"][3]
-    bad.write_text(good.read_text().replace(last, last.replace("0x1.", "0x1.1"), 1))
+    bad.write_text(good.read_text(encoding="utf-8").replace(last, last.replace("0x1.", "0x1.1"), 1))
     text.write_text("{")
     with pytest.raises(VectorsError, match=r"bad.json: sha256: .*changed since it was written"):
         vectors.check_vectors(bad)
@@ -405,7 +405,7 @@ def test_the_schema_for_others(adam: dict[str, Any]) -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_javascript(tmp_path: pathlib.Path) -> None:
     """The example reads every dialect of adam and adamw, and tells a wrong Adam and a changed file."""
-    assert len(EXAMPLE.read_text().splitlines()) < 100
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 100
     files = []
     for name in ("adam", "adamw"):
         for dialect in entry(name).dialects:
@@ -419,9 +419,11 @@ def test_javascript(tmp_path: pathlib.Path) -> None:
         done = node(EXAMPLE, f)
         assert done.returncode == 0 and done.stdout.count("agrees") == 2, done.stdout + done.stderr
     wrong = tmp_path / "wrong.js"
-    wrong.write_text(EXAMPLE.read_text().replace("1 - h.beta2 ** t", "1 - h.beta2 ** (t + 1)"))
+    wrong.write_text(
+        EXAMPLE.read_text(encoding="utf-8").replace("1 - h.beta2 ** t", "1 - h.beta2 ** (t + 1)")
+    )
     assert node(wrong, files[0]).returncode == 1
-    text = files[0].read_text()
+    text = files[0].read_text(encoding="utf-8")
     files[0].write_text(text.replace('"where": "', '"where": "the '))
     done = node(EXAMPLE, files[0])
     assert done.returncode == 2 and "checksum" in done.stderr
