@@ -15,7 +15,7 @@ import inspect
 import io
 import signal
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -26,36 +26,17 @@ from refopt.verify.variants.edits import Edit
 from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
 
 ROOT = Path(__file__).parents[2]
-# An edit may leave a loop without an end; evidence takes seconds. What this stops counts as failed.
-SECONDS = 60
+# An edit may leave a loop without an end: a test is stopped after so many times what it took without one.
+TIMES, AT_LEAST = 30.0, 60.0
 
 
 class EndlessError(BaseException):
     """A test did not end."""
 
 
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise EndlessError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def _passes(item: pytest.Item) -> bool:
     """Run one test; True if it passed or was skipped."""
-    try:
-        with _bounded():
-            reports = runtestprotocol(item, log=False, nextitem=None)
-    except EndlessError:
-        return False
-    return not any(r.failed for r in reports)
+    return not any(r.failed for r in runtestprotocol(item, log=False, nextitem=None))
 
 
 def _is_own(edit: Edit, method: Entry) -> bool:
@@ -75,7 +56,8 @@ class Hold:
 
     def __init__(self, method: Entry) -> None:
         self.method = method
-        self.edits = 0
+        self.edits = self.endless = 0
+        self.took: dict[pytest.Item, float] = {}
         self.broken: list[str] = []
         self.survivors: list[Edit] = []
 
@@ -85,7 +67,11 @@ class Hold:
         items = list(session.items)
 
         def once() -> None:
-            self.broken.extend(i.nodeid for i in items if not _passes(i))
+            for item in items:
+                begun = time.monotonic()
+                if not _passes(item):
+                    self.broken.append(item.nodeid)
+                self.took[item] = time.monotonic() - begun
 
         found = [e for e in small_edits(once) if e.size == 0 and _is_own(e, self.method)]
         if self.broken:
@@ -97,12 +83,29 @@ class Hold:
             self.edits += 1
             with swapped(codes):
                 # What caught the last edit is likely to catch the next one.
-                caught = next((i for i in items if not _passes(i)), None)
+                caught = next((i for i in items if not self._still_passes(i)), None)
             if caught is None:
                 self.survivors.append(edit)
             else:
                 items.sort(key=lambda i: i is not caught)
         return True
+
+    def _still_passes(self, item: pytest.Item) -> bool:
+        """Run one test under an edit; one that does not end is stopped, counted, and has not passed."""
+
+        def stop(*_: object) -> None:
+            self.endless += 1
+            raise EndlessError
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, max(AT_LEAST, TIMES * self.took[item]))
+        try:
+            return _passes(item)
+        except EndlessError:  # between the parts of a test that pytest guards
+            return False
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 def told(edit: Edit) -> str:
@@ -169,7 +172,8 @@ def main(names: list[str]) -> int:
             left += len(found.broken)
             continue
         n = len(found.survivors)
-        print(f"{name}: {found.edits} edits, {found.edits - n} caught, {n} survive")
+        endless = f" ({found.endless} by a test that did not end)" if found.endless else ""
+        print(f"{name}: {found.edits} edits, {found.edits - n} caught{endless}, {n} survive")
         for edit in found.survivors:
             print(f"  {told(edit)}")
         left += n
