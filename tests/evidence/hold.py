@@ -40,15 +40,19 @@ def _passes(item: pytest.Item) -> bool:
 
 
 def _is_own(edit: Edit, method: Entry) -> bool:
-    """Tell whether an edit is of the method's own text: its class and those that it inherits from in the rooms."""
-    own = inspect.getsourcefile(method.obj)
-    code = edit.text.function.__code__
-    if code.co_filename != own:
-        return False
-    classes = {c.__qualname__ for c in getattr(method.obj, "__mro__", ())}
-    first = edit.text.function.__qualname__.split(".")[0]
-    every = {n for n, c in vars(sys.modules[method.obj.__module__]).items() if isinstance(c, type)}
-    return first in classes or first not in every
+    """Tell whether an edit is of the method's own text: of its class, of one that it inherits from in the
+    rooms, or of a function of its file.
+    """
+    code, first = edit.text.function.__code__, edit.text.function.__qualname__.split(".")[0]
+    classes = {
+        (inspect.getsourcefile(c), c.__qualname__)
+        for c in getattr(method.obj, "__mro__", ())
+        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers."))
+    }
+    if (code.co_filename, first) in classes:
+        return True
+    others = {n for n, c in vars(sys.modules[method.obj.__module__]).items() if isinstance(c, type)}
+    return code.co_filename == inspect.getsourcefile(method.obj) and first not in others
 
 
 class Hold:
