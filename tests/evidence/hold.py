@@ -126,6 +126,8 @@ def _house_rules(name: str) -> list[str]:
     over = {
         "test_decay_is_what_it_is_called[{}]": rules.DECAYING,
         "test_a_rate_may_be_a_function[{}]": rules.RATED,
+        "test_coupled_decay_is_in_the_gradient_alone[{}]": rules.SECOND,
+        "test_a_box_holds[{}]": [n for n in rules.UPDATING if rules._with(n, "lower", "upper")],
         "test_no_gradient_no_move[{}-0.0]": rules.STANDING,
         "test_nothing_is_shared_with_what_was_given[{}]": rules.GRADIENT_ONLY,
     }
