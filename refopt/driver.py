@@ -14,6 +14,7 @@ import numpy as np
 
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
+from refopt.core.answers import NonFiniteAnswer, overflowed
 from refopt.core.arguments import Intermediate, non_negative, takes_intermediate_result, whole
 from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
@@ -22,13 +23,15 @@ from refopt.core.errors import (
     ArgumentTypeError,
     CapabilityError,
     CheckpointError,
+    ConvergenceError,
+    NonFiniteError,
     missing_extra,
 )
 from refopt.core.hyper import check_number
 from refopt.core.identity import identity
 from refopt.core.method import Method, State
-from refopt.core.oracle import SAMPLING, NonFiniteGradient, Oracle, Sampler, objective
-from refopt.core.params import Params, check_start, copied, leaves
+from refopt.core.oracle import SAMPLING, Oracle, Sampler, gradient_norm, objective
+from refopt.core.params import Params, check_like, check_start, copied, leaves
 from refopt.core.problem import offers, require
 from refopt.core.result import Result
 
@@ -247,20 +250,23 @@ class _Run:
         while not status:
             start = time.perf_counter()
             recorded = k % self.record_every == 0 or k == self.steps
-            if recorded and not self._record(x, s, k):
-                return self._diverged(x, s, k)
+            if recorded and (bad := self._record(x, s, k)):
+                return self._diverged(x, s, k, bad)
             if recorded:
                 start = time.perf_counter()
             self.oracle.begin(k + 1)
-            status = self._status(x, s, k, recorded)
-            if status:
-                break
             try:
+                status = self._status(x, s, k, recorded)
+                if status:
+                    break
                 new_x, new_s = self.method.step(x, s, self.oracle)
-            except NonFiniteGradient:
-                return self._diverged(x, s, k)
-            if not params.finite(new_x):
-                return self._diverged(x, s, k)
+            except NonFiniteAnswer as answer:
+                return self._diverged(x, s, k, f"met NaN or infinity in the problem's {answer}")
+            except (np.linalg.LinAlgError, NonFiniteError, ConvergenceError) as error:
+                # A factorization inside the step that could not be made: nobody's argument.
+                return self._diverged(x, s, k, f"could not be made ({error})")
+            if not params.finite(check_like(new_x, x, f"x after step {k + 1}")):
+                return self._diverged(x, s, k, "met NaN or infinity in x")
             x, s, k = new_x, new_s, k + 1
             self.seconds += time.perf_counter() - start
             if self.checkpoint is not None and k % self.checkpoint_every == 0:
@@ -268,8 +274,8 @@ class _Run:
             tick(k)
             if self.callback is not None and self._call_back(x, k):
                 status = "callback"
-        if self.rows[-1][0] != k and not self._record(x, s, k):
-            return self._diverged(x, s, k)
+        if self.rows[-1][0] != k and (bad := self._record(x, s, k)):
+            return self._diverged(x, s, k, bad)
         if self.checkpoint is not None:
             self._save(x, s, k)
         return self._result(x, s, k, status)
@@ -281,13 +287,10 @@ class _Run:
 
     def _status(self, x: Params, s: State, k: int, recorded: bool) -> str:
         if self.tol is not None and (self.sampler is None or recorded):
-            try:
-                # A check on all examples beside a run on batches is the driver's, not the method's.
-                oracle = self.oracle if self.sampler is None else Oracle(self.problem, self.seed)
-                if self.method.stationarity(x, s, oracle) <= self.tol:
-                    return "converged"
-            except NonFiniteGradient:
-                return ""
+            # A check on all examples beside a run on batches is the driver's, not the method's.
+            oracle = self.oracle if self.sampler is None else Oracle(self.problem, self.seed)
+            if self.method.stationarity(x, s, oracle) <= self.tol:
+                return "converged"
         if k >= self.steps:
             return "steps"
         if self.budget(self.oracle):
@@ -296,15 +299,17 @@ class _Run:
             return "time"
         return ""
 
-    def _record(self, x: Params, s: State, k: int) -> bool:
-        """Add a row to the history; False if the objective is not finite there."""
+    def _record(self, x: Params, s: State, k: int) -> str:
+        """Add a row to the history; what is wrong, if the objective or the state is not finite there."""
+        if slot := overflowed(s):
+            return f"cannot be made: {slot} of the method's state holds NaN or infinity"
         value = objective(self.problem, x)
         if hasattr(self.problem, "value") and not math.isfinite(value):
-            return False
-        grad_norm = params.norm(self.problem.grad(x)) if hasattr(self.problem, "grad") else math.nan
+            return "met a non-finite objective"
+        grad_norm = gradient_norm(self.problem, x)
         self.rows.append([k, value, grad_norm, self.oracle.counts.equivalents, self.seconds])
         self.last_good = (x, s, k)
-        return True
+        return ""
 
     def _call_back(self, x: Params, k: int) -> bool:
         assert self.callback is not None
@@ -319,13 +324,13 @@ class _Run:
             return True
         return False
 
-    def _diverged(self, x: Params, s: State, k: int) -> Result:
+    def _diverged(self, x: Params, s: State, k: int, what: str) -> Result:
         if hasattr(self.problem, "value") and not math.isfinite(objective(self.problem, x)):
             if self.last_good is None:
                 value = objective(self.problem, x)
                 return self._result(x, s, 0, "diverged", f"the objective is {value} at the start")
             x, s, k = self.last_good
-        where = f"step {k + 1} met a non-finite value; x is the last point with a finite objective (step {k})"
+        where = f"step {k + 1} {what}; x is the last point with a finite objective (step {k})"
         return self._result(x, s, k, "diverged", where)
 
     def _result(self, x: Params, s: State, k: int, status: str, detail: str = "") -> Result:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.answers import NonFiniteAnswer, as_array, as_x, linear_layers, number, pair, stack_of
 from refopt.core.arrays import Array
-from refopt.core.params import Params, finite
+from refopt.core.params import Params, norm
 from refopt.core.problem import Layer
 from refopt.core.rng import generator
 
@@ -33,10 +34,6 @@ COST: dict[str, float] = {
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
-
-
-class NonFiniteGradient(ArithmeticError):
-    """The problem's gradient has NaN or infinity; `minimize` ends the run as diverged."""
 
 
 class Sampler:
@@ -113,12 +110,13 @@ class Oracle:
         self._share = 1.0
         self._memo: tuple[Params, Params] | None = None
         self._rng: np.random.Generator | None = None
+        self._rows: tuple[int, ...] | None = None  # the residual's shape, once it is known
 
     def begin(self, step: int) -> None:
         """Move to `step`: draw its batch and reset its random numbers."""
         self.step, self._rng = step, None
         if self.sampler is not None:
-            self.batch, self._memo = self.sampler.draw(step), None
+            self.batch, self._memo, self._rows = self.sampler.draw(step), None, None
             self._share = self.batch.size / self.sampler.n
 
     @property
@@ -167,16 +165,14 @@ class Oracle:
         return member(*args, batch=self.batch, **kwargs)
 
     def value(self, x: Params) -> float:
-        """Return f(x)."""
-        return float(self._ask("value", x))
+        """Return f(x), which may be NaN or infinite."""
+        return number(self._ask("value", x), "value(x)")
 
     def grad(self, x: Params) -> Params:
         """Return the gradient of f at x; asked twice at the same object x, it is computed once."""
         if self._memo is not None and self._memo[0] is x:
             return self._memo[1]
-        g = self._ask("grad", x)
-        if not finite(g):
-            raise NonFiniteGradient
+        g = as_x(self._ask("grad", x), x, "grad")
         self._memo = (x, g)
         return g
 
@@ -186,39 +182,42 @@ class Oracle:
             if hasattr(self.problem, "value_and_grad"):
                 self.counts.add("grad", self._share)
                 batch = {} if self.batch is None else {"batch": self.batch}
-                f, g = self.problem.value_and_grad(x, **batch)
-                self._memo = (x, g)
-                return float(f), g
+                f, g = pair(self.problem.value_and_grad(x, **batch), "value_and_grad(x)")
+                self._memo = (x, as_x(g, x, "value_and_grad(x)[1]"))
+                return number(f, "value_and_grad(x)[0]"), g
             self.grad(x)
         return self.value(x), self.grad(x)
 
     def hvp(self, x: Params, v: Params) -> Params:
         """Return the Hessian of f at x times v."""
-        return self._ask("hvp", x, v)
+        return as_x(self._ask("hvp", x, v), x, "hvp(x, v)")
 
     def example_grads(self, x: Params) -> Params:
         """Return the gradient of each example of the batch, on a new first axis."""
-        return self._ask("example_grads", x)
+        count = getattr(self.problem, "n_examples", None) if self.batch is None else len(self.batch)
+        return stack_of(self._ask("example_grads", x), x, "example_grads(x)", count)
 
     def residual(self, x: Params) -> Array:
         """Return r(x) of f = phi(r(x))."""
-        return self._ask("residual", x)
+        r = as_array(self._ask("residual", x), "residual(x)", self._rows)
+        self._rows = tuple(r.shape)
+        return r
 
     def jvp(self, x: Params, v: Params) -> Array:
         """Return the Jacobian of r at x times v."""
-        return self._ask("jvp", x, v)
+        return as_array(self._ask("jvp", x, v), "jvp(x, v)", self._rows)
 
     def vjp(self, x: Params, u: Array) -> Params:
         """Return the transposed Jacobian of r at x times u."""
-        return self._ask("vjp", x, u)
+        return as_x(self._ask("vjp", x, u), x, "vjp(x, u)")
 
     def loss_gradient(self, x: Params) -> Array:
         """Return the gradient of phi at r(x)."""
-        return self._ask("loss_gradient", x)
+        return as_array(self._ask("loss_gradient", x), "loss_gradient(x)", self._rows)
 
     def loss_hessian(self, x: Params, u: Array) -> Array:
         """Return the Hessian of phi at r(x) times u."""
-        return self._ask("loss_hessian", x, u)
+        return as_array(self._ask("loss_hessian", x, u), "loss_hessian(x, u)", tuple(u.shape))
 
     def ggn(self, x: Params, v: Params) -> Params:
         """Return the generalized Gauss-Newton matrix J^T H_phi J times v."""
@@ -226,22 +225,22 @@ class Oracle:
 
     def layers(self, x: Params, *, sample: bool) -> list[Layer]:
         """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
-        return self._ask("layers", x, rng=self.rng if sample else None)
+        return linear_layers(self._ask("layers", x, rng=self.rng if sample else None), "layers(x)")
 
     def penalty(self, x: Params) -> float:
         """Return the nonsmooth part g(x)."""
         self.counts.add("penalty", 0.0)
-        return float(self.problem.penalty(x))
+        return number(self.problem.penalty(x), "penalty(x)")
 
     def prox(self, x: Params, step: float) -> Params:
         """Return the proximal point of g with step size `step`."""
         self.counts.add("prox", 0.0)
-        return self.problem.prox(x, step)
+        return as_x(self.problem.prox(x, step), x, "prox(x, step)")
 
     def project(self, x: Params) -> Params:
         """Return the feasible point nearest to x."""
         self.counts.add("project", 0.0)
-        return self.problem.project(x)
+        return as_x(self.problem.project(x), x, "project(x)")
 
 
 class GradientsAt(Oracle):
@@ -271,7 +270,17 @@ def objective(problem: Any, x: Params) -> float:
     """Return the whole objective f + g at x, uncounted; NaN where the problem has no value."""
     if not hasattr(problem, "value"):
         return math.nan
-    total = float(problem.value(x))
+    total = number(problem.value(x), "value(x)")
     if hasattr(problem, "penalty"):
-        total += float(problem.penalty(x))
+        total += number(problem.penalty(x), "penalty(x)")
     return total
+
+
+def gradient_norm(problem: Any, x: Params) -> float:
+    """Return the norm of the gradient of f at x, uncounted; NaN where there is none or it is not finite."""
+    if not hasattr(problem, "grad"):
+        return math.nan
+    try:
+        return norm(Oracle(problem).grad(x))
+    except NonFiniteAnswer:
+        return math.nan
