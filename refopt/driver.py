@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import numpy as np
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
 from refopt.core.answers import NonFiniteAnswer, overflowed
-from refopt.core.arguments import Intermediate, non_negative, takes_intermediate_result, whole
+from refopt.core.arguments import Intermediate, call_budget, check_callback, check_path, non_negative, whole
 from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
@@ -32,7 +31,7 @@ from refopt.core.identity import identity
 from refopt.core.method import Method, State
 from refopt.core.oracle import SAMPLING, Oracle, Sampler, gradient_norm, objective
 from refopt.core.params import Params, check_like, check_start, copied, leaves
-from refopt.core.problem import offers, require
+from refopt.core.problem import offers, require, start_of
 from refopt.core.result import Result
 
 COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds")
@@ -175,23 +174,20 @@ class _Run:
         record_every: Any, checkpoint: Any, checkpoint_every: int, resume: bool,
     ) -> None:  # fmt: skip
         self.problem, self.method = problem, method
-        if callback is not None and not callable(callback):
-            raise ArgumentTypeError(f"callback: wanted a callable or None, got {type(callback).__qualname__}")
         check_number(seed, "int [0, 9223372036854775807]", "seed")
         self._check_capabilities()
         self.x0 = copied(self._start(x0, seed))
         self.sampler = self._sampler(batch_size, sampling, seed)
         self.oracle = Oracle(problem, int(seed), self.sampler)
         self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
-        self.budget = self._budget(max_calls)
+        self.budget = call_budget(max_calls)
         every = max(1, steps // 100) if record_every is None else record_every
         self.record_every = whole(every, "record_every", 1)
-        self.callback = callback
-        self.intermediate = callback is not None and takes_intermediate_result(callback)
+        self.callback, self.intermediate = callback, check_callback(callback)
         self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
-        if checkpoint is not None and not resume and os.path.exists(checkpoint):
+        if checkpoint is not None and os.path.exists(check_path(checkpoint, "checkpoint")) and not resume:
             raise CheckpointError(
                 f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it"
             )
@@ -208,7 +204,7 @@ class _Run:
     def _start(self, x0: Any, seed: int) -> Params:
         if x0 is None:
             if callable(getattr(self.problem, "start", None)):
-                x0 = self.problem.start(seed)
+                x0 = start_of(self.problem, seed)
             else:
                 x0 = getattr(self.problem, "x0", None)
             if x0 is None:
@@ -229,20 +225,6 @@ class _Run:
         if batch_size > n:
             raise ArgumentError(f"batch_size: wanted at most the problem's {n} examples, got {batch_size}")
         return Sampler(n, int(batch_size), sampling, int(seed))
-
-    @staticmethod
-    def _budget(max_calls: Any) -> Callable[[Oracle], bool]:
-        if max_calls is None:
-            return lambda oracle: False
-        if isinstance(max_calls, Mapping):
-            limits = {k: whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
-            return lambda oracle: any(oracle.counts.calls.get(k, 0) >= v for k, v in limits.items())
-        if not isinstance(max_calls, numbers.Real):
-            raise ArgumentTypeError(
-                f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}"
-            )
-        limit = non_negative(max_calls, "max_calls") or 0.0
-        return lambda oracle: oracle.counts.equivalents >= limit
 
     def go(self, tick: Callable[[int], None]) -> Result:
         x, s, k = self._begin()

@@ -25,8 +25,8 @@ def namespace(*arrays: Array) -> Namespace:
 
 
 def is_array(value: Any) -> bool:
-    """Tell whether `value` is an array of a library that array-api-compat knows."""
-    return bool(array_api_compat.is_array_api_obj(value))
+    """Tell whether `value` is an array of a library that array-api-compat knows (masked arrays are none)."""
+    return bool(array_api_compat.is_array_api_obj(value)) and not isinstance(value, np.ma.MaskedArray)
 
 
 def is_floating(array: Array) -> bool:
@@ -174,9 +174,15 @@ def check_array(
         elif isinstance(value, np.generic):
             value = np.asarray(value)
         else:
+            hint = "; fill in what is masked first" if isinstance(value, np.ma.MaskedArray) else ""
             raise ArgumentTypeError(
-                f"{name}: wanted an array, got {type(value).__module__}.{type(value).__qualname__}"
+                f"{name}: wanted an array, got {type(value).__module__}.{type(value).__qualname__}{hint}"
             )
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        raise DtypeError(
+            f"{name}: its bytes are not in this machine's order ({value.dtype.str}); convert it first, for example"
+            " with .astype(value.dtype.newbyteorder('='))"
+        )
     xp = namespace(value)
     kinds = ("real floating", "complex floating") if complex_ok else ("real floating",)
     if not xp.isdtype(value.dtype, kinds):

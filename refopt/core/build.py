@@ -49,7 +49,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     [ 0.9 -1.9]
     """
     found = entry(name, ("optimizer", "wrapper"))
-    if dialect not in found.dialects:
+    if not isinstance(dialect, str) or dialect not in found.dialects:
         raise UnknownNameError(
             f"{name} has no dialect {dialect!r}.{nearest(str(dialect), found.dialects)} It has: {', '.join(found.dialects)}"
         )

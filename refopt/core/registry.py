@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.guard import guarded
 from refopt.core.hyper import check_known
 from refopt.core.index import ROOMS, default_kind, index
 
@@ -21,6 +22,8 @@ KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
+# Registered as plain functions, which are guarded.
+FUNCTIONS = ("matfun", "solver", "transport", "diagnostic", "aggregator")
 EVIDENCE_KINDS = ("parity", "claim", "identity")
 # Collected from the tests that give it: `python -m tests.evidence`.
 EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
@@ -194,6 +197,8 @@ def register(
         wanted = needs
         if wanted is None:
             wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
+        if of_kind in FUNCTIONS and not isinstance(obj, type):
+            obj = cast(T, guarded(cast(Callable[..., Any], obj), name, finite=of_kind == "matfun"))
         old = _entries.get(name)
         place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
         if old is not None and place != (old.obj.__module__, old.obj.__qualname__):

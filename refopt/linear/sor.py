@@ -127,6 +127,8 @@ def sor(
     """
     operator, b, x = linear_system(A, b, x0, entries=True)
     check_number(omega, "(0, 2)", "omega")
+    if omega < 1e-30:
+        raise ArgumentError(f"omega: {omega!r} is so small that D / omega leaves the range of numbers")
     check_number(rtol, "[0, inf)", "rtol")
     check_number(atol, "[0, inf)", "atol")
     check_number(maxiter, "int [0, inf)", "maxiter")
