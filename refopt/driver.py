@@ -15,6 +15,7 @@ from refopt.core import checkpoint as ckpt
 from refopt.core import params
 from refopt.core.answers import NonFiniteAnswer, overflowed
 from refopt.core.arguments import Intermediate, call_budget, check_callback, check_path, non_negative, whole
+from refopt.core.arrays import to_numpy
 from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
@@ -193,6 +194,7 @@ class _Run:
             )
         self.rows: list[list[float]] = []
         self.seconds = 0.0
+        self.made: tuple[Params, State, int, dict[str, int], float] | None = None
         self.last_good: tuple[Params, State, int] | None = None
 
     def _check_capabilities(self) -> None:
@@ -227,6 +229,16 @@ class _Run:
         return Sampler(n, int(batch_size), sampling, int(seed))
 
     def go(self, tick: Callable[[int], None]) -> Result:
+        """Make all steps; an interrupt leaves a checkpoint of the last one, where one is asked for."""
+        try:
+            return self._steps(tick)
+        except KeyboardInterrupt:
+            if self.checkpoint is not None and self.made is not None:
+                x, s, k, self.oracle.counts.calls, self.oracle.counts.equivalents = self.made
+                self._save(x, s, k)
+            raise
+
+    def _steps(self, tick: Callable[[int], None]) -> Result:
         x, s, k = self._begin()
         status = ""
         while not status:
@@ -236,6 +248,8 @@ class _Run:
                 return self._diverged(x, s, k, bad)
             if recorded:
                 start = time.perf_counter()
+            # What a step that is cut off asks for is not counted.
+            self.made = x, s, k, dict(self.oracle.counts.calls), self.oracle.counts.equivalents
             self.oracle.begin(k + 1)
             try:
                 status = self._status(x, s, k, recorded)
@@ -351,20 +365,21 @@ class _Run:
             self.checkpoint,
             {
                 "run": self.identity, "x": x, "state": dict(s), "step": k, "calls": counts.calls,
-                "equivalents": counts.equivalents, "rows": self.rows, "seconds": self.seconds,
+                "equivalents": counts.equivalents, "rows": np.array(self.rows, dtype=np.float64).reshape(-1, len(COLUMNS)), "seconds": self.seconds,
             },
         )  # fmt: skip
 
     def _load(self) -> tuple[Params, State, int]:
         assert self.checkpoint is not None
         content = ckpt.load(self.checkpoint, next(iter(leaves(self.x0).values())))
+        ckpt.check_run(content)
         for key, value in self.identity.items():
             stored = content.get("run", {}).get(key)
             if stored != value:
                 raise CheckpointError(
                     f"checkpoint: {self.checkpoint} is of another run: its {key}: {stored}; this run's: {value}"
                 )
-        self.rows = [list(r) for r in content["rows"]]
+        self.rows = to_numpy(content["rows"]).tolist()
         self.seconds = content["seconds"]
         self.oracle.counts.calls = content["calls"]
         self.oracle.counts.equivalents = content["equivalents"]

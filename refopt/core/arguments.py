@@ -72,12 +72,12 @@ def check_callback(callback: Any) -> bool:
     return False
 
 
-def check_path(path: Any, name: str) -> str:
+def check_path(path: Any, name: str, error: type[ArgumentError] = CheckpointError) -> str:
     """Return `path` as a str, or raise unless a file can be written there: before hours of work, not after.
 
     Raises
     ------
-    ArgumentTypeError, CheckpointError
+    ArgumentTypeError, or `error`
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"{name}: wanted a path (str or os.PathLike), got {type(path).__qualname__}")
@@ -86,13 +86,13 @@ def check_path(path: Any, name: str) -> str:
         raise ArgumentTypeError(f"{name}: wanted a path of str, got one of {type(text).__qualname__}")
     folder = os.path.dirname(os.path.abspath(text))
     if not os.path.isdir(folder):
-        raise CheckpointError(f"{name}: cannot write {text}: there is no folder {folder}")
+        raise error(f"{name}: cannot write {text}: there is no folder {folder}")
     if os.path.isdir(text):
-        raise CheckpointError(f"{name}: cannot write {text}: it is a folder")
+        raise error(f"{name}: cannot write {text}: it is a folder")
     if os.path.exists(text) and not os.path.isfile(text):
-        raise CheckpointError(f"{name}: cannot use {text}: it is no plain file")
+        raise error(f"{name}: cannot use {text}: it is no plain file")
     if not os.access(folder, os.W_OK):
-        raise CheckpointError(f"{name}: cannot write {text}: the folder is not writable")
+        raise error(f"{name}: cannot write {text}: the folder is not writable")
     return text
 
 
