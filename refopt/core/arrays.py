@@ -66,6 +66,12 @@ def like(values: Any, reference: Array, *, dtype: Any = None) -> Array:
     return xp.asarray(values, dtype=dtype, device=device)
 
 
+def eye_like(A: Array, n: int | None = None) -> Array:
+    """Return the identity of `A`'s dtype and device, of order `n` (default: `A`'s columns)."""
+    xp = namespace(A)
+    return xp.eye(A.shape[-1] if n is None else n, dtype=A.dtype, device=array_api_compat.device(A))
+
+
 def norm(array: Array) -> float:
     """Return the Euclidean norm of all entries as a Python float; no square over- or underflows on the way."""
     xp = namespace(array)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refopt.core.arrays import Array, check_array, like, namespace
+from refopt.core.arrays import Array, check_array, eye_like, like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -14,7 +14,6 @@ from refopt.matrix.common import (
     check_count,
     check_number,
     epsilon,
-    eye_like,
     frobenius,
 )
 

@@ -15,7 +15,7 @@ from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
-from refopt.core.params import leaves
+from refopt.core.params import leaves, map_leaves
 from refopt.core.registry import Entry
 from refopt.optimizers.common.decay import Decay
 
@@ -486,3 +486,15 @@ def test_one_gradient_buffer_gives_the_same_bits(method: Entry) -> None:
     got = _run(method.name, OneBuffer(problem), x0, steps=8)
     np.testing.assert_array_equal(_flat(got.x), _flat(want.x))
     np.testing.assert_array_equal(_flat(x0), before)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_a_second_device(method: Entry) -> None:
+    """On array-api-strict's second device nothing moves to the first, and nothing is mixed."""
+    strict = pytest.importorskip("array_api_strict")
+    problem, device = _problem(method), strict.Device("device1")
+    x0 = map_leaves(lambda a: strict.asarray(a, device=device), problem.start(1))
+    found = _run(method.name, problem, x0, steps=3)
+    kept = [found.x, *(v for v in found.state.values() if isinstance(v, dict) or hasattr(v, "device"))]
+    devices = {str(leaf.device) for part in kept for leaf in leaves(part).values() if hasattr(leaf, "device")}
+    assert devices == {str(device)}

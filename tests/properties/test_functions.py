@@ -78,3 +78,37 @@ def test_rare_dtypes_are_taken_or_told(method: Any, dtype: str) -> None:
     except refopt.errors.RefoptError:
         return
     assert not isinstance(answer, np.ndarray) or np.all(np.isfinite(answer))
+
+
+@pytest.mark.parametrize("method", ARRAYS, ids=[m.name for m in ARRAYS])
+def test_a_second_device(method: Any) -> None:
+    """What runs on array-api-strict runs on its second device, and answers there."""
+    strict = pytest.importorskip("array_api_strict")
+    answers = []
+    for device in (strict.Device("CPU_DEVICE"), strict.Device("device1")):
+        try:
+            answers.append(_plain_call(method, strict, device))
+        except refopt.errors.RefoptError as error:
+            answers.append(str(error))
+    if isinstance(answers[0], str):
+        assert answers[1] == answers[0]
+    else:
+        assert {str(a.device) for a in answers[1]} == {"array_api_strict.Device('device1')"}
+
+
+def _plain_call(method: Any, xp: Any, device: Any) -> list[Any]:
+    """Call with what an argument's name says that it is; return the arrays of the answer."""
+    vector = np.array([0.25, 0.75])
+    by_name = {
+        "a": vector, "b": vector, "reg": 0.5, "K": np.ones((2, 2, 3, 3)), "terms": np.stack([MATRIX, np.eye(2)]),
+        "training": np.array([[0.2, 0.2], [1.0, 1.0], [0.5, 0.7]]), "query": vector, "X": MATRIX @ MATRIX.T,
+        "C": MATRIX if method.kind == "transport" or "lyapunov" in method.name else np.stack([MATRIX, MATRIX]),
+    }  # fmt: skip
+    given = [
+        by_name.get(p.name, MATRIX)
+        for p in inspect.signature(method.obj).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    answer = method.obj(*(xp.asarray(v, device=device) if isinstance(v, np.ndarray) else v for v in given))
+    parts = [answer] if hasattr(answer, "device") else list(vars(answer).values())
+    return [v for v in parts if hasattr(v, "device") and not isinstance(v, np.ndarray)]
