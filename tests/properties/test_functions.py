@@ -109,6 +109,9 @@ def _plain_call(method: Any, xp: Any, device: Any) -> list[Any]:
         for p in inspect.signature(method.obj).parameters.values()
         if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
     ]
-    answer = method.obj(*(xp.asarray(v, device=device) if isinstance(v, np.ndarray) else v for v in given))
+    # A walk of ten thousand steps is as good in twenty.
+    fewer = {"steps": 20} if "burn_in" in inspect.signature(method.obj).parameters else {}
+    arrays = [xp.asarray(v, device=device) if isinstance(v, np.ndarray) else v for v in given]
+    answer = method.obj(*arrays, **fewer)
     parts = [answer] if hasattr(answer, "device") else list(vars(answer).values())
     return [v for v in parts if hasattr(v, "device") and not isinstance(v, np.ndarray)]

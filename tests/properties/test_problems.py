@@ -45,10 +45,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         )
     ],
 }
+# Where the defaults are a large data set: the same on its first examples.
+FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
 CASES = [
     pytest.param(entry.name, keywords, id=f"{entry.name}-{i}")
     for entry in refopt.methods(kind="problem")
-    for i, keywords in enumerate([{}, *VARIANTS.get(entry.name, [])])
+    for i, keywords in enumerate([FEWER.get(entry.name, {}), *VARIANTS.get(entry.name, [])])
 ]
 problems = pytest.mark.parametrize(("name", "keywords"), CASES)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
