@@ -21,14 +21,15 @@ _LAZY = {
     "from_torch": "refopt.adapters.torch",
     "scipy_method": "refopt.adapters.scipy",
 }
-_MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
+_MODULES = ("curvature", "matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
 
 __all__ = [
-    "__version__", "bibliography", "errors", "from_functions", "from_jax", "from_torch", "get",
+    "__version__", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
     "methods", "minimize", "optimizer", "problem", "scipy_method",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from refopt import curvature as curvature
     from refopt.adapters.functions import from_functions
     from refopt.adapters.jax import from_jax
     from refopt.adapters.scipy import scipy_method

@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare, verify, vectors, bench."""
+"""The command line: list, show, run, compare, curvature, verify, vectors, bench."""
 
 from __future__ import annotations
 
@@ -67,6 +67,19 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--no-progress", action="store_true", help="no progress bar (none is shown off a terminal)"
         )
+
+    curvature = commands.add_parser(
+        "curvature",
+        help="Hessian, Gauss-Newton, Fisher ... of a problem at its start: order, trace, eigenvalues",
+        epilog="Further options are the curvature's own (--samples 4) and the problem's parameters (--problem.n 50).",
+    )
+    curvature.add_argument("name", help="a name of kind curvature, such as ggn")
+    curvature.add_argument("problem")
+    curvature.add_argument("--batch-size", type=int, metavar="B", help="the first B examples (default: all)")
+    curvature.add_argument("--seed", type=int, default=0, help="of the start and of what is drawn")
+    curvature.add_argument("--spectrum", action="store_true", help="draw the density of eigenvalues")
+    curvature.add_argument("--plot", metavar="FILE", help="write the density there (.png, .pdf, .svg)")
+    curvature.add_argument("--json", action="store_true", help="as JSON on standard output")
 
     bench = commands.add_parser(
         "bench",
@@ -186,6 +199,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
         from refopt.cli.verify import verify
 
         return verify(options, rest)
+    if options.command == "curvature":
+        from refopt.cli import curvature
+
+        return curvature.show(options, *runs.parts(rest, options.name))
     if options.command == "bench":
         from refopt.cli import bench
 

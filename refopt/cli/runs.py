@@ -66,6 +66,12 @@ def _split(rest: list[str], names: list[str]) -> tuple[dict[str, Any], dict[str,
     return problem, {n: {**shared, **own[n]} for n in names}
 
 
+def parts(rest: list[str], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read ``--name value`` as one thing's own options, ``--problem.name value`` as the problem's parameters."""
+    problem, own = _split(rest, [name])
+    return own[name], problem
+
+
 def hyperparameters(rest: list[str], name: str) -> dict[str, Any]:
     """Read ``--name value`` as one method's hyperparameters, where there is no problem."""
     problem, own = _split(rest, [name])

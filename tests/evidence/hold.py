@@ -47,12 +47,12 @@ def _is_own(edit: Edit, method: Entry) -> bool:
     classes = {
         (inspect.getsourcefile(c), c.__qualname__)
         for c in getattr(method.obj, "__mro__", ())
-        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers."))
+        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers.", "refopt.curvature."))
     }
     if (code.co_filename, first) in classes:
         return True
     others = {n for n, c in vars(sys.modules[method.obj.__module__]).items() if isinstance(c, type)}
-    return code.co_filename == inspect.getsourcefile(method.obj) and first not in others
+    return code.co_filename == inspect.getsourcefile(inspect.unwrap(method.obj)) and first not in others
 
 
 class Hold:
@@ -121,6 +121,13 @@ def told(edit: Edit) -> str:
 
 def _house_rules(name: str) -> list[str]:
     """Return the cases of the tests over all methods that are of one name's rule."""
+    if entry(name).kind == "curvature":
+        from tests.properties import test_curvature as matrices
+
+        path = "tests/properties/test_curvature.py"
+        cases = ("test_the_parts_agree", "test_what_it_cannot_use_is_told", "test_the_point_is_kept_by_value")
+        halves = [f"{path}::test_batches[{name}]"] if name in matrices.OF_EXAMPLES else []
+        return [*(f"{path}::{test}[{name}]" for test in cases), *halves, f"{path}::test_one_array"]
     from tests.properties import test_everywhere as rules
 
     over = {
