@@ -91,7 +91,7 @@ def _minimize(
     every = None if options.steps is not None or options.budget is None else _every(problem, options)
     progress = sys.stderr.isatty() and sys.stdout.isatty() and not options.no_progress and not options.json
     return minimize(
-        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record_every=every,
+        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record="full", record_every=every,
         batch_size=options.batch_size, seed=options.seed, progress=progress, **further, **hyperparameters,
     )  # fmt: skip
 

@@ -111,10 +111,14 @@ class Oracle:
         self._memo: tuple[Params, Params] | None = None
         self._rng: np.random.Generator | None = None
         self._rows: tuple[int, ...] | None = None  # the residual's shape, once it is known
+        # f (NaN if not asked for) and gradient where the step starts: what its row of the history costs nothing for.
+        self.seen: tuple[float, Params | None] | None = None
+        self._at: Params | None = None
+        self._both = hasattr(problem, "value_and_grad")
 
-    def begin(self, step: int) -> None:
-        """Move to `step`: draw its batch and reset its random numbers."""
-        self.step, self._rng = step, None
+    def begin(self, step: int, x: Params | None = None) -> None:
+        """Move to `step`, which starts at `x`: draw its batch and reset its random numbers."""
+        self.step, self._rng, self.seen, self._at = step, None, None, x
         if self.sampler is not None:
             self.batch, self._memo, self._rows = self.sampler.draw(step), None, None
             self._share = self.batch.size / self.sampler.n
@@ -166,25 +170,41 @@ class Oracle:
 
     def value(self, x: Params) -> float:
         """Return f(x), which may be NaN or infinite."""
-        return number(self._ask("value", x), "value(x)")
+        f = number(self._ask("value", x), "value(x)")
+        if x is self._at and self.seen is None:
+            self.seen = f, None
+        return f
 
     def grad(self, x: Params) -> Params:
         """Return the gradient of f at x; asked twice at the same object x, it is computed once."""
         if self._memo is not None and self._memo[0] is x:
             return self._memo[1]
+        if self._both:
+            return self._value_and_grad(x)[1]
         g = as_x(self._ask("grad", x), x, "grad")
         self._memo = (x, g)
+        self._see(x, math.nan, g)
         return g
+
+    def _see(self, x: Params, f: float, g: Params) -> None:
+        if x is self._at and (self.seen is None or self.seen[1] is None):
+            self.seen = (f if self.seen is None else self.seen[0]), g
+
+    def _value_and_grad(self, x: Params) -> tuple[float, Params]:
+        """Return both for the price of the gradient."""
+        self.counts.add("grad", self._share)
+        batch = {} if self.batch is None else {"batch": self.batch}
+        f, g = pair(self.problem.value_and_grad(x, **batch), "value_and_grad(x)")
+        f, g = number(f, "value_and_grad(x)[0]"), as_x(g, x, "the gradient of value_and_grad(x)")
+        self._memo = (x, g)
+        self._see(x, f, g)
+        return f, g
 
     def value_and_grad(self, x: Params) -> tuple[float, Params]:
         """Return f(x) and its gradient, counted as one gradient where the problem gives both at once."""
         if self._memo is None or self._memo[0] is not x:
-            if hasattr(self.problem, "value_and_grad"):
-                self.counts.add("grad", self._share)
-                batch = {} if self.batch is None else {"batch": self.batch}
-                f, g = pair(self.problem.value_and_grad(x, **batch), "value_and_grad(x)")
-                self._memo = (x, as_x(g, x, "value_and_grad(x)[1]"))
-                return number(f, "value_and_grad(x)[0]"), g
+            if self._both:
+                return self._value_and_grad(x)
             self.grad(x)
         return self.value(x), self.grad(x)
 

@@ -182,10 +182,10 @@ def test_an_interrupt_leaves_a_checkpoint(
     words = ["run", "adam", "quadratic", "--steps", "20", "--json", "--checkpoint", str(tmp_path / "run")]
     begin = Oracle.begin
 
-    def interrupted(self: Oracle, step: int) -> None:
+    def interrupted(self: Oracle, step: int, x: Any = None) -> None:
         if step == 8:
             raise KeyboardInterrupt
-        begin(self, step)
+        begin(self, step, x)
 
     monkeypatch.setattr(Oracle, "begin", interrupted)
     assert main(words) == 130
