@@ -22,7 +22,7 @@ from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.params import Params, leaves
 from refopt.core.problem import offers
-from refopt.core.registry import entry
+from refopt.core.registry import STEPPING, entry
 
 ENGINES = ("numpy", "numba", "torch", "cupy")
 Step = Callable[[], None]
@@ -176,7 +176,7 @@ def engines_of(name: str) -> list[str]:
 
 def build(name: str, engine: str, hyperparameters: dict[str, Any]) -> Method:
     """Return the method for an engine: the fused loop or kernel where it has one."""
-    elementwise = issubclass(entry(name, ("optimizer", "wrapper")).obj, Elementwise)
+    elementwise = issubclass(entry(name, STEPPING).obj, Elementwise)
     own = {"engine": engine} if elementwise and engine in ("numba", "cupy") else {}
     return optimizer(name, **own, **hyperparameters)
 
@@ -235,7 +235,7 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
 
 def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int:
     """Print the median times of a method's step."""
-    found = entry(options.name, ("optimizer", "wrapper"))
+    found = entry(options.name, STEPPING)
     text = options.shapes or (
         "1000,100000,1000000" if issubclass(found.obj, Elementwise) else "64x64,256x256"
     )

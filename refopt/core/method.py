@@ -15,6 +15,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.hyper import check_hyperparameters, hyper
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild, without_graph
+from refopt.core.problem import require
 
 State = Mapping[str, Any]
 Rule = Callable[..., tuple[Array, ...]]
@@ -53,6 +54,7 @@ class Method:
 
     def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
         """Return the measure that `minimize` compares with ``tol``: the gradient's largest entry."""
+        require(oracle.problem, ("grad",), "tol, which is held against the gradient's largest entry,")
         return max_abs(oracle.grad(x))
 
     def multiplier(self, t: int) -> float:

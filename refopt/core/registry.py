@@ -21,6 +21,8 @@ KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
+# What steps: an estimator is a method around a method, as a wrapper is.
+STEPPING = ("optimizer", "wrapper", "estimator")
 EVIDENCE_KINDS = ("parity", "claim", "identity")
 # Collected from the tests that give it: `python -m tests.evidence`.
 EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
@@ -172,7 +174,8 @@ def register(
     name : str
         The catalogue's name, lower case with hyphens.
     kind : str, optional
-        One of `KINDS`. A method class of the wrappers' room is a wrapper, any other an optimizer.
+        One of `KINDS`. A method class of the wrappers' room is a wrapper, of the estimators' an
+        estimator, any other an optimizer.
     source : Source
         The paper.
     where : str
@@ -193,7 +196,7 @@ def register(
         of_kind = kind or default_kind(obj.__module__)
         wanted = needs
         if wanted is None:
-            wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
+            wanted = ("grad",) if of_kind in STEPPING else ()
         old = _entries.get(name)
         place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
         if old is not None and place != (old.obj.__module__, old.obj.__qualname__):
@@ -206,7 +209,7 @@ def register(
         )  # fmt: skip
         if isinstance(obj, type):
             obj.registered_name = name  # type: ignore[attr-defined]
-            if of_kind in ("optimizer", "wrapper"):
+            if of_kind in STEPPING:
                 obj.own_needs = wanted  # type: ignore[attr-defined]
         obj.__doc__ = completed(obj, (source, *also), where)
         return obj
