@@ -20,9 +20,9 @@ from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
-from refopt.core.params import Params, leaves
+from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
-from refopt.core.registry import entry
+from refopt.core.registry import STEPPING, entry
 
 ENGINES = ("numpy", "numba", "torch", "cupy")
 Step = Callable[[], None]
@@ -104,8 +104,9 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
-        problem = build_problem(problems_with(method.needs)[0])
-        x = {k: to_engine(v.astype(dtype), engine) for k, v in leaves(problem.start(0)).items()}
+        having = problems_with(method.needs)
+        problem = build_problem("mlp" if "mlp" in having else having[0])
+        x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):
 
@@ -176,7 +177,7 @@ def engines_of(name: str) -> list[str]:
 
 def build(name: str, engine: str, hyperparameters: dict[str, Any]) -> Method:
     """Return the method for an engine: the fused loop or kernel where it has one."""
-    elementwise = issubclass(entry(name, ("optimizer", "wrapper")).obj, Elementwise)
+    elementwise = issubclass(entry(name, STEPPING).obj, Elementwise)
     own = {"engine": engine} if elementwise and engine in ("numba", "cupy") else {}
     return optimizer(name, **own, **hyperparameters)
 
@@ -235,7 +236,7 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
 
 def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int:
     """Print the median times of a method's step."""
-    found = entry(options.name, ("optimizer", "wrapper"))
+    found = entry(options.name, STEPPING)
     text = options.shapes or (
         "1000,100000,1000000" if issubclass(found.obj, Elementwise) else "64x64,256x256"
     )

@@ -8,11 +8,11 @@ from typing import Any
 from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
 from refopt.core.hyper import check_known
 from refopt.core.method import Method
-from refopt.core.registry import entry, methods
+from refopt.core.registry import STEPPING, entry, methods
 
 
 def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Method:
-    """Return an optimizer or wrapper by name.
+    """Return an optimizer, wrapper or estimator by name.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
         ``"paper"``, or the name of a library whose choices to make (``"torch"``, ``"optax"``,
         ``"keras"``, ``"official"``, … as the method lists them).
     hyperparameters
-        The method's own; they win over the dialect's. For a wrapper, those that it does not know
+        The method's own; they win over the dialect's. For a wrapper or an estimator, those that it does not know
         go to its ``base``, which is a method or the name of one.
 
     Returns
@@ -48,24 +48,24 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     >>> print(x.round(6))
     [ 0.9 -1.9]
     """
-    found = entry(name, ("optimizer", "wrapper"))
+    found = entry(name, STEPPING)
     if not isinstance(dialect, str) or dialect not in found.dialects:
         raise UnknownNameError(
             f"{name} has no dialect {dialect!r}.{nearest(str(dialect), found.dialects)} It has: {', '.join(found.dialects)}"
         )
     cls = found.obj
     given = {**found.dialects[dialect].settings, **hyperparameters}
-    if found.kind == "wrapper":
+    if found.kind != "optimizer":
         # A schedule is of the rate, and the rate is the base's.
         own = {f.name for f in dataclasses.fields(cls)} - {"schedule"}
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
         passed_on = {k: v for k, v in given.items() if k not in own}
         if isinstance(base, str):
-            inner = entry(base, ("optimizer", "wrapper"))
+            inner = entry(base, STEPPING)
             theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
                 # What a wrapper does not know it hands on in its turn.
-                if key not in theirs and inner.kind != "wrapper":
+                if key not in theirs and inner.kind == "optimizer":
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"

@@ -24,6 +24,7 @@ from refopt.core.params import (
     rebuild,
     without_graph,
 )
+from refopt.core.problem import require
 
 State = Mapping[str, Any]
 Rule = Callable[..., tuple[Array, ...]]
@@ -64,6 +65,7 @@ class Method:
 
     def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
         """Return the measure that `minimize` compares with ``tol``: the gradient's largest entry."""
+        require(oracle.problem, ("grad",), "tol, which is held against the gradient's largest entry,")
         return max_abs(oracle.grad(x))
 
     def multiplier(self, t: int) -> float:

@@ -16,10 +16,12 @@ from refopt.core.rng import generator
 
 # The price of one call in full gradients, times the share of the examples that it looks at. A
 # gradient in reverse mode costs about three evaluations of f; a Hessian-vector product is a
-# derivative of a gradient, about two gradients; prox, penalty and projection look at no data.
+# derivative of a gradient, about two gradients; a derivative along one direction is two
+# evaluations of f in forward mode; prox, penalty and projection look at no data.
 COST: dict[str, float] = {
     "value": 1 / 3,
     "grad": 1.0,
+    "directional": 2 / 3,
     "hvp": 2.0,
     "example_grads": 1.0,
     "residual": 1 / 3,
@@ -208,6 +210,13 @@ class Oracle:
             self.grad(x)
         return self.value(x), self.grad(x)
 
+    def directional(self, x: Params, v: Params) -> float:
+        """Return the derivative of f at x along v."""
+        d = number(self._ask("directional", x, v), "directional(x, v)")
+        if not math.isfinite(d):
+            raise NonFiniteAnswer("directional(x, v)")
+        return d
+
     def hvp(self, x: Params, v: Params) -> Params:
         """Return the Hessian of f at x times v."""
         return as_x(self._ask("hvp", x, v), x, "hvp(x, v)")
@@ -281,6 +290,10 @@ class GradientsAt(Oracle):
     def grad(self, x: Params) -> Params:
         """Return the replaced gradient at x."""
         return self._replaced(self._inner, x)
+
+    def value_and_grad(self, x: Params) -> tuple[float, Params]:
+        """Return f(x) and the replaced gradient."""
+        return self.value(x), self.grad(x)
 
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         return GradientsAt(self._inner._with_batch(batch), self._replaced)

@@ -22,6 +22,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "value": ("value(x, batch=None)", "the smooth objective f, a 0-d array"),
     "grad": ("grad(x, batch=None)", "its gradient, like x"),
     "value_and_grad": ("value_and_grad(x, batch=None)", "both for the price of the gradient"),
+    "directional": ("directional(x, v, batch=None)", "the derivative of f at x along v, a 0-d array"),
     "hvp": ("hvp(x, v, batch=None)", "the Hessian of f times v, like x"),
     "example_grads": (
         "example_grads(x, batch=None)",

@@ -12,7 +12,7 @@ from refopt.core.params import leaves, map_leaves
 from tests.properties.test_everywhere import METHODS, _problem
 
 ASKED = (
-    "grad", "hvp", "example_grads", "residual", "jvp", "vjp", "loss_gradient", "loss_hessian", "layers", "prox",
+    "directional", "grad", "hvp", "example_grads", "residual", "jvp", "vjp", "loss_gradient", "loss_hessian", "layers", "prox",
     "project",
 )  # fmt: skip
 PAIRS = [(m, need) for m in METHODS for need in refopt.optimizer(m.name).needs if need in ASKED]
@@ -50,6 +50,8 @@ def _poisoned(answer: Any) -> Any:
 def _run(method: Any, need: str, change: Any) -> Any:
     problem = _problem(method)
     batch = {"batch_size": 32} if (getattr(problem, "n_examples", None) or 0) > 32 else {}
+    if hasattr(method.obj, "lag"):  # looks back so many epochs before it asks
+        batch |= {"lag": 1, "start": 0}
     lying = Lying(problem, need, change)
     return refopt.minimize(lying, method.name, problem.start(1), steps=12, record_every=12, tol=0.0, **batch)
 

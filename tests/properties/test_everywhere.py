@@ -21,7 +21,7 @@ from refopt.optimizers.common.decay import Decay
 
 from tests.streams import stream
 
-METHODS = [*refopt.methods("optimizer"), *refopt.methods("wrapper")]
+METHODS = [*refopt.methods("optimizer"), *refopt.methods("wrapper"), *refopt.methods("estimator")]
 NAMES = [m.name for m in METHODS]
 ELEMENTWISE = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, Elementwise)]
 GRADIENT_ONLY = [

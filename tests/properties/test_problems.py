@@ -72,7 +72,7 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(1)
     v = map_leaves(lambda a: rng.standard_normal(a.shape), x)
     u = rng.standard_normal(problem.residual(x, batch=batch).shape) if hasattr(problem, "residual") else None
-    other = {"hvp": (v,), "jvp": (v,), "vjp": (u,), "loss_hessian": (u,), "prox": (0.5,)}
+    other = {"directional": (v,), "hvp": (v,), "jvp": (v,), "vjp": (u,), "loss_hessian": (u,), "prox": (0.5,)}
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c != "least_squares"}
 
 
@@ -180,7 +180,7 @@ def test_batches_average_to_the_whole(name: str, keywords: dict[str, Any]) -> No
     order = np.random.default_rng(3).permutation(n)
     parts = [order[: n // 3], order[n // 3 :]]
     args = arguments(problem, x, None)
-    for capability in ("value", "grad", "value_and_grad", "hvp"):
+    for capability in ("value", "grad", "value_and_grad", "directional", "hvp"):
         if capability not in args:
             continue
         whole = call(problem, capability, args[capability], None)
