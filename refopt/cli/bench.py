@@ -36,7 +36,7 @@ class Plane:
     """
 
     n_examples = 1000
-    lipschitz = 1.0
+    lipschitz, strong_convexity = 1.0, 0.01
 
     def __init__(self, c: Params) -> None:
         self.c = c

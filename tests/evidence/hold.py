@@ -47,7 +47,7 @@ def _is_own(edit: Edit, method: Entry) -> bool:
     classes = {
         (inspect.getsourcefile(c), c.__qualname__)
         for c in getattr(method.obj, "__mro__", ())
-        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers."))
+        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers.", "refopt.schedules."))
     }
     if (code.co_filename, first) in classes:
         return True
