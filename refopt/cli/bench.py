@@ -104,7 +104,12 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
-        problem = build_problem(problems_with(method.needs)[0])
+        # A registration may name the kind of problem that it is for.
+        name, arguments = entry(method.registered_name).extra.get("calm_problem") or (
+            problems_with(method.needs)[0],
+            {},
+        )
+        problem = build_problem(name, **arguments)
         x = {k: to_engine(v.astype(dtype), engine) for k, v in leaves(problem.start(0)).items()}
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):

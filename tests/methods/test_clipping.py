@@ -207,6 +207,17 @@ def test_sharpness_is_a_rayleigh_quotient() -> None:
     assert float(p.value(after)) < least
 
 
+@pytest.mark.identity("clip-norm", "clipped-sgd")
+def test_no_gradient() -> None:
+    """A gradient of zero is handed on as it is, and moves nothing."""
+    x = np.array([1.0, -2.0])
+    for name in ("clip-norm", "clipped-sgd"):
+        o = refopt.optimizer(name, lr=0.5)
+        np.testing.assert_array_equal(o.update(x, 0.0 * x, o.init(x))[0], x)
+    with pytest.raises(refopt.errors.NonFiniteError, match="x"):
+        refopt.optimizer("clipped-sgd").init(np.array([np.nan]))
+
+
 def test_sharpness_of_a_batch_and_bad_directions() -> None:
     """A batch is the whole problem on those examples; zero directions and saddles are told."""
     p = _logistic()
@@ -232,9 +243,10 @@ def test_sharpness_of_a_batch_and_bad_directions() -> None:
     assert (still.sharpness, still.best_step, still.best_decrease) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.identity("clip-norm", "coordinate-clip")
 @pytest.mark.parametrize("name", ["clip-norm", "coordinate-clip"])
 def test_a_wrappers_update_is_its_step(name: str) -> None:
-    """The same bits through update and step; a gradient that is not like x is told."""
+    """Around Adam, update on the gradient and step on the problem give the same bits, and a wrong gradient is told."""
     p = refopt.problem("quadratic", n=5)
     o = refopt.optimizer(name, base="adam", lr=0.1)
     x = y = p.start()
@@ -244,7 +256,7 @@ def test_a_wrappers_update_is_its_step(name: str) -> None:
         x, s = o.step(x, s, oracle)
         y, r = o.update(y, p.grad(y), r)
         np.testing.assert_array_equal(x, y)
-    assert s["t"] == r["t"] == 5
+        assert s["t"] == r["t"] == t
     with pytest.raises(refopt.errors.ShapeError, match="grad"):
         o.update(y, y[:2], r)
     with pytest.raises(refopt.errors.CapabilityError):

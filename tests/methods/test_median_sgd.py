@@ -95,12 +95,14 @@ def test_outliers_do_not_move_it(name: str) -> None:
     assert mean[0] > 1e4
 
 
+@pytest.mark.identity("median-sgd")
 def test_the_step_is_against_the_median() -> None:
     """x moves by the rate times the new m, from m_0 = 0; a gradient of zero moves nothing at first."""
     o = refopt.optimizer("median-sgd", lr=0.5, tau=0.1)
     x = {"a": np.array([1.0]), "b": np.array([2.0])}
     g = {"a": np.array([3.0]), "b": np.array([4.0])}
     y, s = o.update(x, g, o.init(x))
+    assert s["t"] == 1
     assert math.hypot(float(s["m"]["a"][0]), float(s["m"]["b"][0])) == pytest.approx(0.1, rel=1e-14)
     for k in x:
         np.testing.assert_allclose(y[k], x[k] - 0.5 * s["m"][k], rtol=1e-15)

@@ -81,6 +81,21 @@ def test_interpolation_stays_in_the_row_space(potential: str, p: float, lr: floa
     assert np.linalg.norm(change) > 0.1
 
 
+@pytest.mark.identity("mirror-descent")
+def test_momentum_of_the_entropic_step() -> None:
+    """The exponent is the rate times torch's momentum, Nesterov's too, and without momentum the gradient, to 1e-13."""
+    x, gradients = stream(2, "random", steps=15, shapes={"w": (6,)})
+    for mu, damp, ahead in ((0.6, 0.3, False), (0.6, 0.0, True), (0.0, 0.3, False)):
+        o = refopt.optimizer("mirror-descent", lr=0.1, momentum=mu, dampening=damp, nesterov=ahead)
+        w, want, s, v = x["w"], x["w"], o.init(x["w"]), None
+        for g in (g["w"] for g in gradients):
+            w, s = o.update(w, g, s)
+            v = g if v is None or mu == 0.0 else mu * v + (1 - damp) * g
+            want = want * np.exp(-0.1 * np.sign(want) * (g + mu * v if ahead else v))
+            np.testing.assert_allclose(w, want, rtol=1e-13)
+
+
+@pytest.mark.identity("mirror-descent")
 def test_zeros_and_signs() -> None:
     """With the entropy a zero stays and no sign changes; a p-norm's coordinate without gradient keeps its bits."""
     x, g = np.array([0.0, 1e-3, -2.0]), np.array([5.0, 90.0, -4.0])

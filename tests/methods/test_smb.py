@@ -99,6 +99,7 @@ def test_steps_are_bounded_and_trials_kept() -> None:
     )
 
 
+@pytest.mark.identity("smb")
 def test_a_tensor_without_gradient_stays() -> None:
     """No tensor divides zero by zero; huge gradients overflow nothing; at a stationary point the run stands."""
     o = refopt.optimizer("smb")
@@ -107,3 +108,7 @@ def test_a_tensor_without_gradient_stays() -> None:
     assert np.all(np.isfinite(o.model_step(1e200 * y, 1e200 * y, 1.0)))
     flat_problem = refopt.from_functions(lambda x: 0.0, lambda x: 0.0 * x, x0=np.ones(2))
     np.testing.assert_array_equal(refopt.minimize(flat_problem, "smb", steps=3).x, np.ones(2))
+    # The trial's rate follows the schedule: t = 1, 2, ....
+    scheduled = points(0, lr=1.0, schedule=lambda t: 8.0 if t <= 10 else 20.0)
+    np.testing.assert_array_equal(flat(scheduled[10]), flat(points(0, lr=8.0)[10]))
+    assert not np.array_equal(flat(scheduled[11]), flat(points(0, lr=8.0)[11]))
