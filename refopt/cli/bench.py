@@ -20,7 +20,7 @@ from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
-from refopt.core.params import Params, leaves
+from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
 from refopt.core.registry import entry
 
@@ -110,7 +110,7 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
             {},
         )
         problem = build_problem(name, **arguments)
-        x = {k: to_engine(v.astype(dtype), engine) for k, v in leaves(problem.start(0)).items()}
+        x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):
 
