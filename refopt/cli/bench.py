@@ -36,7 +36,7 @@ class Plane:
     """
 
     n_examples = 1000
-    lipschitz = 1.0
+    lipschitz, strong_convexity = 1.0, 0.01
 
     def __init__(self, c: Params) -> None:
         self.c = c
@@ -104,8 +104,13 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
+        # A registration may name the kind of problem that it is for.
         having = problems_with(method.needs)
-        problem = build_problem("mlp" if "mlp" in having else having[0])
+        name, arguments = entry(method.registered_name).extra.get("calm_problem") or (
+            "mlp" if "mlp" in having else having[0],
+            {},
+        )
+        problem = build_problem(name, **arguments)
         x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):

@@ -23,6 +23,7 @@ import refopt
 from _pytest.runner import runtestprotocol
 from refopt.core.registry import Entry, entry
 from refopt.verify.variants.edits import Edit
+from refopt.verify.variants.recorder import ROOMS
 from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def _is_own(edit: Edit, method: Entry) -> bool:
     classes = {
         (inspect.getsourcefile(c), c.__qualname__)
         for c in getattr(method.obj, "__mro__", ())
-        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers.", "refopt.curvature."))
+        if c.__module__.startswith(tuple(f"refopt.{room}." for room in ROOMS))
     }
     if (code.co_filename, first) in classes:
         return True

@@ -61,7 +61,7 @@ def _run(method: Any, need: str, change: Any) -> Any:
 def test_a_wrong_form_is_told(method: Any, need: str, change: Any) -> None:
     """None ("is a `return` missing?"), another shape: an error of refopt that names the capability."""
     # Where a form is known from another answer alone, either may be the wrong one.
-    with pytest.raises(refopt.errors.RefoptError, match=f"{need}|residual|jvp"):
+    with pytest.raises(refopt.errors.RefoptError, match=f"{need}|residual|jvp|loss_gradient"):
         _run(method, need, change)
 
 

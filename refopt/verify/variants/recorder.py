@@ -15,7 +15,7 @@ import refopt
 from refopt.verify.variants.edits import Seen
 from refopt.verify.variants.replacements import NUMBER, Kind
 
-ROOMS = ("optimizers", "wrappers", "curvature", "matrix", "linear", "transport")
+ROOMS = ("optimizers", "schedules", "wrappers", "curvature", "matrix", "linear", "transport")
 
 
 _HOME = Path(refopt.__file__).parent
