@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import Array
-from refopt.core.params import Params, finite
+from refopt.core.params import Params, finite, leaves
 from refopt.core.problem import Layer
 from refopt.core.rng import generator
 
@@ -30,6 +30,9 @@ COST: dict[str, float] = {
     "penalty": 0.0,
     "prox": 0.0,
     "project": 0.0,
+    # Of one objective.
+    "objectives": 1 / 3,
+    "jacobian": 1.0,
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
@@ -242,6 +245,21 @@ class Oracle:
         """Return the feasible point nearest to x."""
         self.counts.add("project", 0.0)
         return self.problem.project(x)
+
+    def objectives(self, x: Params) -> Array:
+        """Return the values of the objectives, an array of shape (m,)."""
+        values = self._ask("objectives", x)
+        self.counts.equivalents += COST["objectives"] * self._share * (values.shape[0] - 1)
+        return values
+
+    def jacobian(self, x: Params) -> Params:
+        """Return the gradients of the objectives, on a new first axis."""
+        rows = self._ask("jacobian", x)
+        if not finite(rows):
+            raise NonFiniteGradient
+        m = next(iter(leaves(rows).values())).shape[0]
+        self.counts.equivalents += COST["jacobian"] * self._share * (m - 1)
+        return rows
 
 
 class GradientsAt(Oracle):
