@@ -13,6 +13,7 @@ _LAZY = {
     "bibliography": "refopt.core.registry",
     "get": "refopt.core.registry",
     "methods": "refopt.core.registry",
+    "manifold": "refopt.manifolds.base",
     "minimize": "refopt.driver",
     "optimizer": "refopt.core.build",
     "problem": "refopt.core.build",
@@ -24,7 +25,7 @@ _LAZY = {
 _MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
 
 __all__ = [
-    "__version__", "bibliography", "errors", "from_functions", "from_jax", "from_torch", "get",
+    "__version__", "bibliography", "errors", "from_functions", "from_jax", "from_torch", "get", "manifold",
     "methods", "minimize", "optimizer", "problem", "scipy_method",
 ]  # fmt: skip
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from refopt.core.build import optimizer, problem
     from refopt.core.registry import bibliography, get, methods
     from refopt.driver import minimize
+    from refopt.manifolds.base import manifold
 
 
 def __getattr__(name: str) -> Any:

@@ -179,6 +179,20 @@ def test_a_stateful_aggregator_goes_on() -> None:
     np.testing.assert_allclose(r.state["aggregator"]["weights"], state["weights"], rtol=1e-13)
 
 
+def test_a_tolerance_draws_nothing() -> None:
+    """An aggregator that draws makes the same run with a tolerance that is checked before every step."""
+
+    def drawn(J: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.random(2) @ J
+
+    p = refopt.problem("two-quadratics")
+    a, b = (
+        refopt.minimize(p, "jacobian-descent", aggregator=drawn, lr=0.1, steps=10, tol=tol)
+        for tol in (None, 0.0)
+    )
+    np.testing.assert_array_equal(a.x, b.x)
+
+
 def test_bad_aggregators() -> None:
     with pytest.raises(refopt.errors.UnknownNameError, match="upgrad"):
         refopt.optimizer("jacobian-descent", aggregator="upgrda")

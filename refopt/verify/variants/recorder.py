@@ -14,7 +14,7 @@ import refopt
 from refopt.verify.variants.edits import Seen
 from refopt.verify.variants.replacements import NUMBER, Kind
 
-ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport")
+ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport", "aggregators", "manifolds")
 
 
 _HOME = Path(refopt.__file__).parent
