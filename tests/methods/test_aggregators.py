@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import refopt
@@ -102,19 +104,21 @@ def test_pcgrad_of_two() -> None:
 
 
 @pytest.mark.claim("cagrad")
-@pytest.mark.parametrize("c", [0.2, 0.5, 0.9])
-def test_cagrad_ball(c: float) -> None:
+@pytest.mark.parametrize(
+    ("c", "lengths"),
+    [(0.2, 1.0), (0.5, 1.0), (0.9, 1.0), (0.01, [0.1, 3.0, 1.0, 40.0]), (3.0, [1.0, 1e-3, 1.0, 1.0])],
+)
+def test_cagrad_ball(c: float, lengths: Any) -> None:
     """||d - g_0|| = c ||g_0||, and no direction of the ball is better for the worst objective.
 
     The value of the dual at w bounds what any d of the ball does; d attains it, to 1e-10.
     """
-    J = matrix(2)
+    J = (matrix(2).T * lengths).T
     g0, d = np.mean(J, axis=0), refopt.get("cagrad")(J, c=c)
     radius = c * np.linalg.norm(g0)
-    assert abs(np.linalg.norm(d - g0) - radius) < 1e-13
+    assert abs(np.linalg.norm(d - g0) - radius) < 1e-13 * max(1.0, radius)
     shift = (d - g0) / radius
-    active = J @ d <= np.min(J @ d) + 1e-8
-    assert 1 < active.sum() < 4
+    active = J @ d <= np.min(J @ d) + 1e-8 * np.linalg.norm(d)
     # The multipliers: convex weights of the active rows whose combination points along d - g_0.
     across = J[active].T - np.outer(shift, J[active] @ shift)
     v = non_negative_least_squares(np.vstack([across, np.ones(active.sum())]), np.append(np.zeros(6), 1.0))
@@ -159,6 +163,32 @@ def test_imtl_g_closed_form() -> None:
     np.testing.assert_allclose(refopt.get("imtl-g")(J), w / w.sum() @ J, rtol=1e-13)
 
 
+@pytest.mark.identity("imtl-g")
+def test_imtl_g_by_the_pseudo_inverse() -> None:
+    """Dependent gradients, and weights with a negative sum: the pseudo-inverse of the Gramian, to 1e-9.
+
+    Opposite gradients of one length have weights that add up to 0, and the direction is 0.
+    """
+    negative = 0
+    for seed in range(12):
+        J = matrix(seed, 3, 2) if seed % 2 else 0.5 * matrix(seed, 3, 5) + matrix(seed + 50, 1, 5)
+        if seed % 2 == 0:
+            u = J / np.linalg.norm(J, axis=1)[:, None]
+            # A short gradient with a negative share has a large negative weight.
+            J[np.argmin(np.linalg.solve(u @ u.T, np.ones(3)))] *= 0.01
+        v = np.linalg.pinv(J @ J.T, rcond=1e-12) @ np.linalg.norm(J, axis=1)
+        negative += v.sum() < 0.0
+        want = v / v.sum() @ J
+        np.testing.assert_allclose(
+            refopt.get("imtl-g")(J),
+            want,
+            rtol=0,
+            atol=1e-9 * np.linalg.norm(want) * np.abs(v).sum() / abs(v.sum()),
+        )
+    assert 0 < negative < 12
+    np.testing.assert_array_equal(refopt.get("imtl-g")(np.array([[1.0, 0.0], [-1.0, 0.0]])), 0.0)
+
+
 @pytest.mark.claim("nash-mtl")
 def test_nash_bargain() -> None:
     """||d||^2 = m and the gains J d are 1/α, to 1e-12, whatever the scales of the gradients."""
@@ -182,6 +212,16 @@ def test_nash_orthogonal() -> None:
     np.testing.assert_allclose(refopt.get("nash-mtl")(J, max_norm=5.0), q.sum(axis=0), rtol=1e-13)
     # Opposite gradients have no bargain.
     np.testing.assert_array_equal(refopt.get("nash-mtl")(np.array([[1.0, 0.0], [-2.0, 0.0]])), 0.0)
+
+
+@pytest.mark.identity("nash-mtl")
+@pytest.mark.parametrize("angle", [1e-1, 1e-3, 1e-5])
+def test_nash_of_two(angle: float) -> None:
+    """Two gradients, nearly opposite too: d is along their bisector, with length √2, to 1e-9 over the angle."""
+    J = np.array([[2.0, 0.0], [-5.0 * np.cos(angle), 5.0 * np.sin(angle)]])
+    units = J / np.array([[2.0], [5.0]])
+    want = units.sum(axis=0) / np.linalg.norm(units.sum(axis=0)) * np.sqrt(2.0)
+    np.testing.assert_allclose(refopt.get("nash-mtl")(J), want, rtol=0, atol=1e-14 / angle**2 + 1e-13)
 
 
 @pytest.mark.identity("gradnorm")
@@ -212,8 +252,8 @@ def test_gradnorm_transcribed() -> None:
 def test_gradnorm_evens_norms() -> None:
     """With α = 0 the weighted norms become equal, to 2e-3, and weights add up to m at every step, to 1e-15."""
     J, state = np.diag([1.0, 4.0, 0.5]), None
-    for k in range(900):
-        _, state = refopt.get("gradnorm")(J, state, losses=np.ones(3), alpha=0.0, lr=0.02 * 0.99**k)
+    for k in range(450):
+        _, state = refopt.get("gradnorm")(J, state, losses=np.ones(3), alpha=0.0, lr=0.02 * 0.98**k)
         assert state["weights"].sum() == pytest.approx(3.0, rel=1e-14)
     sizes = state["weights"] * np.array([1.0, 4.0, 0.5])
     np.testing.assert_allclose(sizes, np.mean(sizes), rtol=2e-3)
@@ -252,6 +292,14 @@ def test_bloop_transcribed(start: str, eps: float) -> None:
         np.testing.assert_allclose(d, want, rtol=1e-12, atol=1e-13)
     with pytest.raises(refopt.errors.ShapeError, match="J"):
         refopt.get("bloop")(matrix(0))
+    A = refopt.get("bloop")
+    np.testing.assert_allclose(
+        A(np.array([[0.6, 0.8], [1.0, 0.0]]), penalty=1.0)[0], [1.24, 0.32], rtol=1e-14
+    )
+    np.testing.assert_array_equal(A(np.array([[0.0, 0.0], [1.0, 0.0]]), penalty=0.5)[0], [0.5, 0.0])
+    for name, value in (("rho", 1.5), ("penalty", -1.0), ("eps", -1.0)):
+        with pytest.raises(refopt.errors.ArgumentError, match=name):
+            A(matrix(0, 2), **{name: value})
     with pytest.raises(refopt.errors.ArgumentError, match="start"):
         refopt.get("bloop")(matrix(0, 2), start="ones")
 
