@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from refopt.aggregators.rows import nearest_in_hull, rows_of
@@ -56,12 +58,10 @@ def nash_mtl(J: Array, *, max_norm: float | None = None) -> Array:
         check_number(max_norm, "(0, inf)", "max_norm")
     rows = rows_of(J)
     nearest = rows.units @ nearest_in_hull(rows.units, np.zeros(len(rows.units)))
-    if np.min(rows.lengths) == 0.0 or float(np.linalg.norm(nearest)) <= rows.tolerance:
+    if float(np.linalg.norm(nearest)) <= rows.tolerance:
         return rows.combined(np.zeros(rows.m))
     along = _bargain(rows.units.T @ rows.units)
-    length = float(np.linalg.norm(rows.units @ along))
-    shorter = 1.0 if max_norm is None else min(1.0, max_norm / length)
-    return rows.combined(along, shorter)
+    return rows.combined(along, 1.0 if max_norm is None else min(1.0, max_norm / math.sqrt(rows.m)))
 
 
 def _bargain(gram: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
-from refopt.core.params import Params, leaves
+from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
 from refopt.core.registry import entry
 
@@ -105,7 +105,7 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
         problem = build_problem(problems_with(method.needs)[0])
-        x = {k: to_engine(v.astype(dtype), engine) for k, v in leaves(problem.start(0)).items()}
+        x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):
 
@@ -114,7 +114,8 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
             x, s = method.update(x, c, s, donate=True)
 
         return update
-    oracle, t = Oracle(problem, 0, Sampler(problem.n_examples, problem.n_examples, "cyclic", 0)), 0
+    n = problem.n_examples
+    oracle, t = Oracle(problem, 0, None if n is None else Sampler(n, n, "cyclic", 0)), 0
 
     def step() -> None:
         nonlocal x, s, t

@@ -137,6 +137,11 @@ def test_cagrad_limits() -> None:
     far, near = A(J, c=1e7), refopt.get("mgda")(J)
     np.testing.assert_allclose(far / np.linalg.norm(far), near / np.linalg.norm(near), atol=1e-6)
     np.testing.assert_allclose(A(2.0 * np.eye(2)), [1.5, 1.5], rtol=1e-14)
+    # g_0 = 0, and a g_w of 0.
+    np.testing.assert_array_equal(A(np.array([[1.0, 0.0], [-1.0, 0.0]])), 0.0)
+    np.testing.assert_allclose(A(np.array([[2.0, 0.0], [0.0, 0.0]])), [1.0, 0.0], rtol=1e-14)
+    with pytest.raises(refopt.errors.ArgumentError, match="c: wanted"):
+        A(J, c=-0.1)
 
 
 @pytest.mark.claim("imtl-g")
@@ -210,6 +215,10 @@ def test_nash_orthogonal() -> None:
     np.testing.assert_allclose(refopt.get("nash-mtl")(J), q.sum(axis=0), rtol=1e-13)
     np.testing.assert_allclose(refopt.get("nash-mtl")(J, max_norm=1.0), q.sum(axis=0) / 2.0, rtol=1e-13)
     np.testing.assert_allclose(refopt.get("nash-mtl")(J, max_norm=5.0), q.sum(axis=0), rtol=1e-13)
+    J = matrix(4) + 0.3
+    np.testing.assert_allclose(np.linalg.norm(refopt.get("nash-mtl")(J, max_norm=0.5)), 0.5, rtol=1e-13)
+    with pytest.raises(refopt.errors.ArgumentError, match="max_norm"):
+        refopt.get("nash-mtl")(J, max_norm=0.0)
     # Opposite gradients have no bargain.
     np.testing.assert_array_equal(refopt.get("nash-mtl")(np.array([[1.0, 0.0], [-2.0, 0.0]])), 0.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import objective
+from refopt.core.oracle import Oracle, objective
 from scipy.optimize import nnls
 
 
@@ -160,6 +160,45 @@ def test_accelerated_bound() -> None:
         assert alpha <= 2.0 / (n + 1) * (1 + 1e-14)
         assert objective(p, x) - low <= alpha**2 * distance / (2 * beta)
     assert objective(p, seen[-1]) < objective(p, slow[-1])
+
+
+@pytest.mark.identity("projected-gradient", "nonconvex-ag")
+@pytest.mark.parametrize("name", ["projected-gradient", "nonconvex-ag"])
+def test_rates_of_the_step(name: str) -> None:
+    """A rate that falls with the step is that of the step, from t = 1: two steps by hand, to 1e-15; and a schedule.
+
+    The rate of the next step is the one by which stationarity is measured.
+    """
+    p = refopt.from_functions(
+        lambda x: x @ x / 2,
+        lambda x: x,
+        prox=lambda x, step: x,
+        project=lambda x: x,
+        x0=np.ones(1),
+        lipschitz=0.99,
+    )
+    r = refopt.minimize(p, name, lr=lambda t: 0.5**t, steps=2)
+    np.testing.assert_allclose(r.x, _twice(0.5, 0.25), rtol=1e-15)
+    schedule = {"lr": 1.0} if name == "projected-gradient" else {}
+    r = refopt.minimize(p, name, schedule=lambda t: 0.5**t, steps=2, **schedule)
+    np.testing.assert_allclose(r.x, _twice(0.5, 0.25), rtol=1e-15)
+    low = refopt.from_functions(
+        lambda x: x @ x / 2, lambda x: x, prox=lambda x, step: np.maximum(x, 0.9), project=lambda x: np.maximum(x, 0.9),
+        x0=np.ones(1),
+    )  # fmt: skip
+    o = refopt.optimizer(name, lr=lambda t: {1: 0.5, 2: 0.01, 3: 0.0}[t])
+    x, oracle = np.ones(1), Oracle(low)
+    s = o.init(x)
+    assert s["t"] == 0
+    assert o.stationarity(x, s, oracle) == pytest.approx(0.1 / 0.5, rel=1e-13)
+    assert o.stationarity(x, {**s, "t": 1}, oracle) == pytest.approx(1.0, rel=1e-13)
+    assert o.stationarity(x, {**s, "t": 2}, oracle) == 0.0
+
+
+def _twice(first: float, second: float) -> float:
+    """x after two steps on x² / 2 from 1."""
+    # After one step of the accelerated method x and x̄ are the same, and so is y.
+    return (1.0 - first) * (1.0 - second)
 
 
 def test_what_it_asks_for() -> None:

@@ -137,7 +137,7 @@ LINES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "riemannian-sgd": ("sgd", {}, {}),
     "riemannian-adam": ("adam", {"dialect": "geoopt", "eps": 1e-8}, {"eps": 1e-8}),
     "riemannian-amsgrad": ("amsgrad", {"beta2": 0.99}, {"beta2": 0.99, "rate_root": False}),
-    "riemannian-adagrad": ("adagrad", {}, {"eps": 0.0}),
+    "riemannian-adagrad": ("adagrad", {"eps": 0.1}, {"eps": 0.1, "eps_inside": False}),
 }
 
 
@@ -146,7 +146,8 @@ LINES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def test_on_lines(name: str) -> None:
     """With every entry a line of its own it is the Euclidean method, over 30 steps, to 1e-13."""
     other, mine, theirs = LINES[name]
-    a, b = refopt.optimizer(name, lr=0.05, **mine), refopt.optimizer(other, lr=0.05, **theirs)
+    rate = lambda t: 0.1 / (1.0 + t)  # noqa: E731
+    a, b = refopt.optimizer(name, lr=rate, **mine), refopt.optimizer(other, lr=rate, **theirs)
     x, gradients = stream(0, "random", steps=30)
     y, sx, sy = x, a.init(x), b.init(x)
     for g in gradients:
@@ -253,6 +254,11 @@ def test_first_step_is_the_rate() -> None:
             g = scale * np.random.default_rng(1).standard_normal(shape)
             y, _ = o.update(x, g, o.init(x))
             assert float(M.dist(x, y)) == pytest.approx(0.3, rel=1e-11)
+            o = refopt.optimizer("riemannian-adagrad", manifold=M, lr=0.3, by="retract")
+            grad = M.gradient(x, g)
+            np.testing.assert_allclose(
+                o.update(x, g, o.init(x))[0], M.retract(x, -0.3 * grad / M.norm(x, grad)), rtol=0, atol=1e-13
+            )
 
 
 @pytest.mark.claim("riemannian-amsgrad")
@@ -301,6 +307,7 @@ def test_tree(name: str, lr: float) -> None:
     assert r.fun < 0.5 * float(p.value(p.start()))
 
 
+@pytest.mark.identity("riemannian-adam")
 def test_products_and_bad_starts() -> None:
     """A dict of manifolds by name; a leaf without one is Euclidean; a start off the manifold is an error."""
     M = refopt.manifold("sphere")
@@ -312,6 +319,10 @@ def test_products_and_bad_starts() -> None:
     assert s["v"]["a"][0] == s["v"]["a"][1]
     with pytest.raises(refopt.errors.ArgumentError, match=r"x\['a'\].*Sphere"):
         o.init({"a": np.ones(3), "b": np.ones(2)})
+    with pytest.raises(refopt.errors.ArgumentError, match=r"^x: is not on"):
+        refopt.optimizer("riemannian-sgd", manifold=M).init(np.ones(3))
+    with pytest.raises(refopt.errors.NonFiniteError, match="x"):
+        refopt.optimizer("riemannian-sgd").init(np.array([np.nan]))
     with pytest.raises(refopt.errors.ArgumentTypeError, match="manifold"):
         refopt.optimizer("riemannian-sgd", manifold=3)
     with pytest.raises(refopt.errors.UnknownNameError, match="sphere"):
