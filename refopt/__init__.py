@@ -13,6 +13,7 @@ _LAZY = {
     "bibliography": "refopt.core.registry",
     "get": "refopt.core.registry",
     "methods": "refopt.core.registry",
+    "manifold": "refopt.manifolds.base",
     "minimize": "refopt.driver",
     "optimizer": "refopt.core.build",
     "problem": "refopt.core.build",
@@ -28,7 +29,7 @@ _MODULES = (
 
 __all__ = [
     "__version__", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
-    "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method",
+    "manifold", "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from refopt.core.build import optimizer, problem, schedule
     from refopt.core.registry import bibliography, get, methods
     from refopt.driver import minimize
+    from refopt.manifolds.base import manifold
 
 
 def __getattr__(name: str) -> Any:

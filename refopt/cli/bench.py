@@ -120,7 +120,8 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
             x, s = method.update(x, c, s, donate=True)
 
         return update
-    oracle, t = Oracle(problem, 0, Sampler(problem.n_examples, problem.n_examples, "cyclic", 0)), 0
+    n = problem.n_examples
+    oracle, t = Oracle(problem, 0, None if n is None else Sampler(n, n, "cyclic", 0)), 0
 
     def step() -> None:
         nonlocal x, s, t

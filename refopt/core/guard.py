@@ -52,6 +52,8 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
         except TypeError as error:
             unknown = next((k for k in kwargs if k not in signature.parameters), "")
             hint = nearest(unknown, signature.parameters) if unknown else ""
+            if unknown:  # Python tells of what is missing first
+                error = TypeError(f"got an unexpected keyword argument {unknown!r}")
             raise ArgumentTypeError(
                 f"{name}: {error}.{hint} It takes: {', '.join(signature.parameters)}"
             ) from None

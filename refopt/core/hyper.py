@@ -42,7 +42,7 @@ def hyper(
 
 def is_rate(field: dataclasses.Field[Any]) -> bool:
     """Tell whether a hyperparameter may be a function of the step."""
-    return field.type in (Rate, "Rate")
+    return field.type in (Rate, "Rate", "Rate | None")
 
 
 def _whole(text: str) -> float:

@@ -10,7 +10,8 @@ import numpy as np
 
 from refopt.core.answers import NonFiniteAnswer, as_array, as_x, linear_layers, number, pair, stack_of
 from refopt.core.arrays import Array
-from refopt.core.params import Params, norm
+from refopt.core.errors import ShapeError
+from refopt.core.params import Params, leaves, norm
 from refopt.core.problem import Layer
 from refopt.core.rng import generator
 
@@ -33,6 +34,9 @@ COST: dict[str, float] = {
     "penalty": 0.0,
     "prox": 0.0,
     "project": 0.0,
+    # Of one objective.
+    "objectives": 1 / 3,
+    "jacobian": 1.0,
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
@@ -270,6 +274,21 @@ class Oracle:
         """Return the feasible point nearest to x."""
         self.counts.add("project", 0.0)
         return as_x(self.problem.project(x), x, "project(x)")
+
+    def objectives(self, x: Params) -> Array:
+        """Return the values of the objectives, an array of shape (m,)."""
+        values = as_array(self._ask("objectives", x), "objectives(x)")
+        if values.ndim != 1:
+            raise ShapeError(f"objectives(x): wanted shape (m,), got {tuple(values.shape)}")
+        self.counts.equivalents += COST["objectives"] * self._share * (values.shape[0] - 1)
+        return values
+
+    def jacobian(self, x: Params) -> Params:
+        """Return the gradients of the objectives, on a new first axis."""
+        rows = stack_of(self._ask("jacobian", x), x, "jacobian(x)", None)
+        m = next(iter(leaves(rows).values())).shape[0]
+        self.counts.equivalents += COST["jacobian"] * self._share * (m - 1)
+        return rows
 
 
 class GradientsAt(Oracle):

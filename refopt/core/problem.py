@@ -41,6 +41,11 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
     "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
     "project": ("project(x)", "the nearest feasible point, like x"),
+    "objectives": ("objectives(x, batch=None)", "the values of several objectives, an array of shape (m,)"),
+    "jacobian": (
+        "jacobian(x, batch=None)",
+        "the gradient of each objective on a new first axis, like x beyond it",
+    ),
 }
 
 

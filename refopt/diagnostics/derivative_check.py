@@ -267,6 +267,17 @@ class _Checker:
             worst = max(worst, ratio(gap, max(max_abs(away), 1.0)))
         return self.identity("project", worst, note="idempotent, and nearer than other feasible points")
 
+    def jacobian(self) -> Check | None:
+        if not self.has("objectives"):
+            return None
+        rows = self.call("jacobian", self.x)
+
+        def times(v: Params) -> Any:
+            parts = map_leaves(lambda r, d: namespace(r).sum(r * d, axis=tuple(range(1, r.ndim))), rows, v)
+            return sum(leaves(parts).values())
+
+        return self.along("jacobian", lambda w: self.call("objectives", w), lambda v: (times(v), 0.0))
+
 
 @register(
     "derivative-check",
@@ -295,7 +306,7 @@ def derivative_check(
     """Hold every derivative that a problem offers against values, differences or identities.
 
     Directional derivatives (``grad`` of ``value``, ``hvp`` of the gradient, ``jvp`` of ``residual``,
-    ``loss_hessian`` of ``loss_gradient``) along random unit directions v are compared with the complex
+    ``loss_hessian`` of ``loss_gradient``, ``jacobian`` of ``objectives``) along random unit directions v are compared with the complex
     step ``Im F(x + i h v) / h``, h = 1e-20, which is exact to rounding, where F takes complex NumPy
     arrays; elsewhere with central differences, for which the remainder
     ``|F(x + h v) - F(x - h v) - 2 h F'(x) v|`` must fall like h^3 (it falls like h where F' is wrong). The
@@ -334,7 +345,7 @@ def derivative_check(
     Notes
     -----
     A nonsmooth F, such as relu's, is judged by small steps, which cross no kink; at a kink itself
-    anything between the one-sided derivatives passes. ``value``, ``residual`` and ``penalty`` are what the
+    anything between the one-sided derivatives passes. ``value``, ``residual``, ``objectives`` and ``penalty`` are what the
     others are compared with and are not checked themselves; a part of the loss gradient that the
     Jacobian maps to 0 is not seen.
 

@@ -113,5 +113,7 @@ def _plain_call(method: Any, xp: Any, device: Any) -> list[Any]:
     fewer = {"steps": 20} if "burn_in" in inspect.signature(method.obj).parameters else {}
     arrays = [xp.asarray(v, device=device) if isinstance(v, np.ndarray) else v for v in given]
     answer = method.obj(*arrays, **fewer)
-    parts = [answer] if hasattr(answer, "device") else list(vars(answer).values())
+    if not isinstance(answer, tuple):
+        answer = (answer,) if hasattr(answer, "device") else tuple(vars(answer).values())
+    parts = [v for part in answer for v in (part.values() if isinstance(part, dict) else (part,))]
     return [v for v in parts if hasattr(v, "device") and not isinstance(v, np.ndarray)]

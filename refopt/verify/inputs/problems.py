@@ -30,6 +30,9 @@ from refopt.verify.sides.side import Leaves
 # Answers and arguments (beside the point) that are like the point.
 LIKE_X = ("grad", "vjp", "hvp", "prox", "project")
 
+# The same, with a first axis more.
+ROWS_LIKE_X = ("example_grads", "jacobian")
+
 
 TAKE_X = ("jvp", "hvp")
 
@@ -139,6 +142,13 @@ def _zoo(kind: str, seed: int) -> tuple[tuple[Any, int | None, str], ...]:
     labels = (inputs @ rng.standard_normal(5) + rng.standard_normal(EXAMPLES) > 0).astype(int)
     classes = rng.integers(0, 3, EXAMPLES)
     network = {"widths": (4,), "data": (inputs, classes)}
+    if kind == "objectives":
+        return ((build("two-quadratics"), None, "two-quadratics"),)
+    if kind == "project":
+        return (
+            (build("adam-counterexample"), BATCH, "interval-batches"),
+            (build("poincare-tree"), None, "ball"),
+        )
     if kind == "layers":
         return (
             (build("mlp", **network, l2=1e-2), BATCH, "mlp-batches"),
@@ -176,7 +186,7 @@ def courses(needs: tuple[str, ...], steps: int = 50, *, seed: int = 0, flat: boo
     CapabilityError
         No problem here offers all of the needs.
     """
-    kind = next((k for k in ("layers", "residual", "prox") if k in needs), "grad")
+    kind = next((k for k in ("objectives", "project", "layers", "residual", "prox") if k in needs), "grad")
     found = [
         course(p, steps, batch_size=size, flat=flat, seed=seed, name=name)
         for p, size, name in _zoo(kind, seed)
@@ -219,9 +229,11 @@ class Served:
                 answer = member(given, *rest, **options)
             if name in LIKE_X:
                 answer = self._course.for_method(answer, x)
-            elif name == "example_grads" and self._course.flat:
+            elif name in ROWS_LIKE_X and self._course.flat:
                 n = len(next(iter(params.leaves(answer).values())))
                 answer = np.concatenate([v.reshape(n, -1) for v in params.leaves(answer).values()], axis=1)
+            if name == "jacobian" and isinstance(x, dict) and not isinstance(answer, dict):
+                answer = {"x": answer}
             return self._rounded(answer)
 
         return ask

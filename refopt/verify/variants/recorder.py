@@ -15,7 +15,9 @@ import refopt
 from refopt.verify.variants.edits import Seen
 from refopt.verify.variants.replacements import NUMBER, Kind
 
-ROOMS = ("optimizers", "schedules", "wrappers", "curvature", "matrix", "linear", "transport")
+ROOMS = (
+    "optimizers", "schedules", "wrappers", "curvature", "matrix", "linear", "transport", "aggregators", "manifolds",
+)  # fmt: skip
 
 
 _HOME = Path(refopt.__file__).parent

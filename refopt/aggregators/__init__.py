@@ -1,0 +1,1 @@
+"""Aggregators: from the gradients of several objectives to one direction."""

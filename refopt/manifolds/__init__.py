@@ -1,0 +1,1 @@
+"""Manifolds: points, tangent vectors and the maps between them."""
