@@ -20,7 +20,7 @@ from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError
 from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
-from refopt.core.params import Params, leaves
+from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
 from refopt.core.registry import STEPPING, entry
 
@@ -49,6 +49,10 @@ class Plane:
         """Return c."""
         return self.c
 
+    def directional(self, x: Params, v: Params, batch: Any = None) -> float:
+        """Return 0, whatever x and v."""
+        return 0.0
+
     def hvp(self, x: Params, v: Params, batch: Any = None) -> Params:
         """Return v."""
         return v
@@ -71,6 +75,15 @@ def to_engine(a: np.ndarray, engine: str) -> Any:
     if engine in ("torch", "cupy"):
         return importlib.import_module(engine).asarray(a)
     return a
+
+
+def problem_of_the_zoo(method: Method) -> Any:
+    """Return the problem that a method is registered with, or else the first that offers what it needs."""
+    registered = entry(method.registered_name).extra if method.registered_name else {}
+    if "calm_problem" in registered:
+        name, arguments = registered["calm_problem"]
+        return build_problem(name, **arguments)
+    return build_problem(problems_with(method.needs)[0])
 
 
 def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engine: str = "numpy") -> Step:
@@ -104,8 +117,8 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
-        problem = build_problem(problems_with(method.needs)[0])
-        x = {k: to_engine(v.astype(dtype), engine) for k, v in leaves(problem.start(0)).items()}
+        problem = problem_of_the_zoo(method)
+        x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):
 
@@ -114,7 +127,8 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
             x, s = method.update(x, c, s, donate=True)
 
         return update
-    oracle, t = Oracle(problem, 0, Sampler(problem.n_examples, problem.n_examples, "cyclic", 0)), 0
+    n = problem.n_examples
+    oracle, t = Oracle(problem, 0, Sampler(n, n, "cyclic", 0) if n is not None else None), 0
 
     def step() -> None:
         nonlocal x, s, t

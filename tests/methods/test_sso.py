@@ -61,7 +61,7 @@ def test_exact_inner_solution() -> None:
     best = np.linalg.lstsq(p.a, p.y, rcond=None)[0]
     for eta in (1.0, 0.3):
         for more in ({"inner_lr": eta / np.linalg.norm(p.a, 2) ** 2, **FIXED}, {"inner_lr": 1.0}):
-            o = refopt.optimizer("sso", lr=eta, inner_steps=600, **more)
+            o = refopt.optimizer("sso", lr=eta, inner_steps=600, inner_tol=0.0, **more)
             oracle = Oracle(p)
             got, s = o.step(x, o.init(x), oracle)
             np.testing.assert_allclose(got, x + eta * (best - x), rtol=1e-7)
@@ -114,6 +114,22 @@ def test_cheaper_where_gradients_of_the_loss_are_dear() -> None:
     assert a.calls["loss_gradient"] == b.calls["grad"] == 10
     best = refopt.minimize(p, "sgd", lr=1 / p.lipschitz, steps=2000, record_every=2000).fun
     assert a.fun - best < 0.5 * (b.fun - best)
+
+
+@pytest.mark.identity("sso")
+def test_inner_steps_end() -> None:
+    """The inner loop ends at the first gradient of the surrogate whose norm is at most the tolerance, asked for and
+    not gone along.
+    """
+    p, x, oracle = Regression(), np.array([0.4, -1.0, 0.7]), Oracle(Regression())
+    size = 1.0 / np.linalg.norm(p.a, 2) ** 2
+    o = refopt.optimizer("sso", lr=1.0, inner_lr=size, inner_steps=500, inner_tol=0.1, line_search=False)
+    got, _ = o.step(x, o.init(x), oracle)
+    w, n, z0, d = x, 0, p.residual(x), p.loss_gradient(x)
+    while np.linalg.norm(g := p.vjp(w, d + p.residual(w) - z0)) > 0.1:
+        w, n = w - size * g, n + 1
+    np.testing.assert_allclose(got, w, rtol=1e-12)
+    assert oracle.counts.calls["vjp"] == n + 1 < 400
 
 
 def test_a_search_that_ends_nowhere_stays() -> None:

@@ -17,7 +17,7 @@ from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import methods
 
-NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"), *methods("estimator"))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_bench_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nope"], "no optimizer or wrapper is called 'nope'"),
+        (["nope"], "no optimizer or wrapper or estimator is called 'nope'"),
         (["sqrtm-eigh"], "is a matfun, wanted a optimizer or wrapper"),
         (["adam", "--shapes", "3y"], "--shapes: wanted shapes such as 1000,256x128, got '3y'"),
         (["adam", "--engine", "steam"], "--engine: wanted one of numpy"),

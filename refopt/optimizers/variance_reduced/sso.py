@@ -41,12 +41,15 @@ class SSO(Method):
     (10, 200, True)
     """
 
-    lr: Rate = hyper(10.0, "(0, inf)",
+    lr: Rate = hyper(1.0, "(0, inf)",
         "η, of the step in the space of outputs; a schedule makes it 1/√t or exponential, as in the paper.")  # fmt: skip
     inner_lr: float = hyper(
         10.0, "(0, inf)", "The size of the inner steps; of Armijo's rule, where it begins."
     )
     inner_steps: int = hyper(10, "int [1, inf)", "m.")
+    inner_tol: float = hyper(
+        1e-6, "[0, inf)", "The inner steps end where ‖∇q‖ is at most this (the authors' code)."
+    )
     line_search: bool = hyper(True,
         words="Armijo's rule: a step is taken that lowers q by half of what its slope says; each trial is 0.9 of the"
         " last, at most 100, and the next search begins at 1.8 times the step taken.")  # fmt: skip
@@ -70,6 +73,8 @@ class SSO(Method):
         z = start
         for _ in range(self.inner_steps):
             g = oracle.vjp(w, d + (z - start) / eta)
+            if params.norm(g) <= self.inner_tol:
+                break
             if self.line_search:
                 w, z, size = self.searched(oracle, w, z, g, size, surrogate)
             else:

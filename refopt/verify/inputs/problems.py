@@ -31,7 +31,7 @@ from refopt.verify.sides.side import Leaves
 LIKE_X = ("grad", "vjp", "hvp", "prox", "project")
 
 
-TAKE_X = ("jvp", "hvp")
+TAKE_X = ("jvp", "hvp", "directional", "third")
 
 
 # The examples of a course, and of a batch: any smaller power of two divides it, as VRGD's groups must.
@@ -243,6 +243,10 @@ class Asked(Oracle):
     def grad(self, x: Any) -> Any:
         """Return the gradient of f at x; nothing is remembered, since a side may write into its point."""
         return self._ask("grad", x)
+
+    def value_and_grad(self, x: Any) -> tuple[float, Any]:
+        """Return f(x) and its gradient, each asked for by itself: the point's form is handed over."""
+        return self.value(x), self.grad(x)
 
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         other = copy.copy(self)
