@@ -66,15 +66,15 @@ def test_linear_terms_alone_are_no_noise() -> None:
 @pytest.mark.identity("sarah")
 @pytest.mark.parametrize("option", ["uniform", "last"])
 def test_algorithm_1(option: str) -> None:
-    """Four loops of five steps with one example a step equal Algorithm 1 written out, with the same indices and the
+    """Sixteen loops of three steps with one example a step equal Algorithm 1 written out, with the same indices and the
     same choice of w̃ among w_0 … w_m, to 1e-12; 2 m - 1 gradients a loop.
     """
-    p, lr, m, seed = LeastSquares(), 0.1, 5, 7
+    p, lr, m, seed = LeastSquares(), 0.1, 3, 7
     o = refopt.optimizer("sarah", lr=lr, inner_steps=m, option=option)
     sampler = Sampler(p.n_examples, 1, "replacement", seed)
     oracle, x, t, chosen = Oracle(p, seed, sampler), np.ones(3), 0, np.ones(3)
     s, taken = o.init(x), []
-    for _ in range(6):
+    for _ in range(16):
         choice = int(generator(seed, "method", t + 1).integers(0, m + 1))
         w, v, visited = chosen, p.grad(chosen), [chosen]
         for k in range(m):
@@ -89,9 +89,19 @@ def test_algorithm_1(option: str) -> None:
             np.testing.assert_allclose(x, w, rtol=1e-12)
         chosen = w if option == "last" else visited[choice]
         taken.append(choice)
-    assert oracle.counts.calls["grad"] == 6 * (2 * m - 1)
-    assert {0, m} & set(taken)
-    assert s["t"] == 30
+    assert oracle.counts.calls["grad"] == 16 * (2 * m - 1)
+    assert set(taken) == {0, 1, 2, 3}
+    assert s["t"] == 48
+
+
+@pytest.mark.identity("sarah")
+@pytest.mark.parametrize(("batch", "steps"), [(1, 24), (5, 4), (12, 2)])
+def test_default_inner_loop(batch: int, steps: int) -> None:
+    """m is twice the number of batches in the data, at least 1, or what it is set to; without batches it is 2."""
+    oracle = Oracle(LeastSquares(n=12))
+    assert refopt.optimizer("sarah").inner_loop(oracle) == 2
+    assert refopt.optimizer("sarah").inner_loop(oracle.on(np.arange(batch))) == steps
+    assert refopt.optimizer("sarah", inner_steps=7).inner_loop(oracle) == 7
 
 
 @pytest.mark.identity("sarah")
