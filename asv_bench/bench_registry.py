@@ -1,4 +1,4 @@
-"""Every registered optimizer and wrapper: step, memory, first step, growth. Nothing is named here."""
+"""Every registered optimizer, wrapper and estimator: step, memory, first step, growth. Nothing is named here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refopt.core.registry import entry, methods
 from asv_bench import growth
 from asv_bench.figures import first_step_seconds
 
-NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"), *methods("estimator"))]
 ELEMENTWISE = [n for n in NAMES if issubclass(entry(n).obj, Elementwise)]
 MATRIX = [n for n in NAMES if n not in ELEMENTWISE]
 GROWTHS = {f"{name}: {cost.measure} in {cost.variable}": (name, cost) for name, cost in growth.declared()}

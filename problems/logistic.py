@@ -142,6 +142,13 @@ class Logistic(Problem):
         a, y, z = self._margins(x, batch)
         return (a.T @ Loss.hessian(z, y, a @ v)) / count(self, batch) + self.l2 * v
 
+    def third(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
+        """Return the third derivative of f at x along v, v and v."""
+        check_point(v, {"": (self.dimension,)}, "v")
+        a, y, z = self._margins(x, batch)
+        along = a @ v
+        return namespace(x).mean(Loss.third(z, y, along * along) * along)
+
     def example_grads(self, x: Array, batch: np.ndarray | None = None) -> Array:
         """Return the gradient of each ``f_i = loss_i + l2 ||x||^2 / 2``, shape (B, d)."""
         a, y, z = self._margins(x, batch)

@@ -54,6 +54,11 @@ class Logistic:
         return e / (1 + e) ** 2 * u
 
     @staticmethod
+    def third(z: Array, y: Array, u: Array) -> Array:
+        """Return ``l'''(z) u = -l''(z) tanh(z/2) u``."""
+        return -namespace(z).tanh(z / 2) * Logistic.hessian(z, y, u)
+
+    @staticmethod
     def sample(z: Array, rng: np.random.Generator) -> Array:
         """Draw y = 1 with probability sigmoid(z), else -1."""
         p = to_numpy(sigmoid(z))

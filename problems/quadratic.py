@@ -165,6 +165,13 @@ class Quadratic(Problem):
         check_point(v, {"": (self.n,)}, "v")
         return self._times(x, v)
 
+    def third(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
+        """Return 0: the Hessian is the same everywhere."""
+        check_batch(batch, None)
+        check_point(x, {"": (self.n,)})
+        check_point(v, {"": (self.n,)}, "v")
+        return 0.0 * namespace(x).sum(x * v)
+
     def jvp(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
         """Return v: the Jacobian of r is the identity."""
         check_batch(batch, None)

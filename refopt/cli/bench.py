@@ -49,6 +49,10 @@ class Plane:
         """Return c."""
         return self.c
 
+    def directional(self, x: Params, v: Params, batch: Any = None) -> float:
+        """Return 0, whatever x and v."""
+        return 0.0
+
     def hvp(self, x: Params, v: Params, batch: Any = None) -> Params:
         """Return v."""
         return v
@@ -71,6 +75,16 @@ def to_engine(a: np.ndarray, engine: str) -> Any:
     if engine in ("torch", "cupy"):
         return importlib.import_module(engine).asarray(a)
     return a
+
+
+def problem_of_the_zoo(method: Method) -> Any:
+    """Return the problem that a method is registered with, or else the first that offers what it needs."""
+    registered = entry(method.registered_name).extra if method.registered_name else {}
+    if "calm_problem" in registered:
+        name, arguments = registered["calm_problem"]
+        return build_problem(name, **arguments)
+    having = problems_with(method.needs)
+    return build_problem("mlp" if "mlp" in having else having[0])
 
 
 def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engine: str = "numpy") -> Step:
@@ -104,13 +118,7 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
-        # A registration may name the kind of problem that it is for.
-        having = problems_with(method.needs)
-        name, arguments = entry(method.registered_name).extra.get("calm_problem") or (
-            "mlp" if "mlp" in having else having[0],
-            {},
-        )
-        problem = build_problem(name, **arguments)
+        problem = problem_of_the_zoo(method)
         x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeVar
 
 from refopt.core.arrays import Array, all_finite, is_array, is_floating
 from refopt.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.params import Params, check_like, finite, leaves
 from refopt.core.problem import Layer
+
+T = TypeVar("T")
 
 
 class NonFiniteAnswer(ArithmeticError):
@@ -22,6 +25,22 @@ def number(answer: Any, asked: str) -> float:
         raise ArgumentTypeError(
             f"{_returned(asked, answer)}; wanted a number" if answer is not None else _forgot(asked)
         ) from None
+
+
+def finite_number(answer: Any, asked: str) -> float:
+    """Return an answer that must be a finite number as a Python float."""
+    found = number(answer, asked)
+    if not math.isfinite(found):
+        raise NonFiniteAnswer(asked)
+    return found
+
+
+def a_kind_of(kind: type[T], answer: Any, asked: str) -> T:
+    """Return an answer that must be an object of `kind`."""
+    _given(answer, asked)
+    if not isinstance(answer, kind):
+        raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted a {kind.__module__}.{kind.__qualname__}")
+    return answer
 
 
 def pair(answer: Any, asked: str) -> tuple[Any, Any]:

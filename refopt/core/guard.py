@@ -49,13 +49,13 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             given = signature.bind(*args, **kwargs)
-        except TypeError as error:
+        except TypeError as wrong:
             unknown = next((k for k in kwargs if k not in signature.parameters), "")
+            # Python tells of what is missing first.
+            what = f"got an unexpected keyword argument {unknown!r}" if unknown else str(wrong)
             hint = nearest(unknown, signature.parameters) if unknown else ""
-            if unknown:  # Python tells of what is missing first
-                error = TypeError(f"got an unexpected keyword argument {unknown!r}")
             raise ArgumentTypeError(
-                f"{name}: {error}.{hint} It takes: {', '.join(signature.parameters)}"
+                f"{name}: {what}.{hint} It takes: {', '.join(signature.parameters)}"
             ) from None
         for key, check in checks.items():
             if key in given.arguments:

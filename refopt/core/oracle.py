@@ -8,22 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.answers import NonFiniteAnswer, as_array, as_x, linear_layers, number, pair, stack_of
+from refopt.core.answers import (
+    NonFiniteAnswer,
+    a_kind_of,
+    as_array,
+    as_x,
+    finite_number,
+    linear_layers,
+    number,
+    pair,
+    stack_of,
+)  # fmt: skip
 from refopt.core.arrays import Array
 from refopt.core.errors import ShapeError
 from refopt.core.params import Params, leaves, norm
-from refopt.core.problem import Layer
+from refopt.core.problem import Layer, Rollouts
 from refopt.core.rng import generator
 
 # The price of one call in full gradients, times the share of the examples that it looks at. A
 # gradient in reverse mode costs about three evaluations of f; a Hessian-vector product is a
 # derivative of a gradient, about two gradients; a derivative along one direction is two
-# evaluations of f in forward mode; prox, penalty and projection look at no data.
+# evaluations of f in forward mode, a third one four; prox, penalty and projection look at no data.
 COST: dict[str, float] = {
     "value": 1 / 3,
     "grad": 1.0,
     "directional": 2 / 3,
     "hvp": 2.0,
+    "third": 4 / 3,
     "example_grads": 1.0,
     "residual": 1 / 3,
     "jvp": 2 / 3,
@@ -31,6 +42,7 @@ COST: dict[str, float] = {
     "loss_gradient": 1 / 3,
     "loss_hessian": 1 / 3,
     "layers": 1.0,
+    "rollouts": 1.0,
     "penalty": 0.0,
     "prox": 0.0,
     "project": 0.0,
@@ -216,14 +228,21 @@ class Oracle:
 
     def directional(self, x: Params, v: Params) -> float:
         """Return the derivative of f at x along v."""
-        d = number(self._ask("directional", x, v), "directional(x, v)")
-        if not math.isfinite(d):
-            raise NonFiniteAnswer("directional(x, v)")
-        return d
+        return finite_number(self._ask("directional", x, v), "directional(x, v)")
 
     def hvp(self, x: Params, v: Params) -> Params:
         """Return the Hessian of f at x times v."""
         return as_x(self._ask("hvp", x, v), x, "hvp(x, v)")
+
+    def third(self, x: Params, v: Params) -> float:
+        """Return the third derivative of f at x along v, v and v."""
+        return finite_number(self._ask("third", x, v), "third(x, v)")
+
+    def rollouts(self, x: Params, n: int | None) -> Rollouts:
+        """Return n trajectories drawn from the policy x, or all of them for None."""
+        return a_kind_of(
+            Rollouts, self._ask("rollouts", x, n=n, rng=None if n is None else self.rng), "rollouts(x, n)"
+        )
 
     def example_grads(self, x: Params) -> Params:
         """Return the gradient of each example of the batch, on a new first axis."""

@@ -8,6 +8,7 @@ batch, plus the whole regulariser.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "value_and_grad": ("value_and_grad(x, batch=None)", "both for the price of the gradient"),
     "directional": ("directional(x, v, batch=None)", "the derivative of f at x along v, a 0-d array"),
     "hvp": ("hvp(x, v, batch=None)", "the Hessian of f times v, like x"),
+    "third": ("third(x, v, batch=None)", "the third derivative of f at x along v, v and v, a 0-d array"),
     "example_grads": (
         "example_grads(x, batch=None)",
         "the gradient of each example's f_i on a new first axis; their mean is the gradient",
@@ -37,6 +39,10 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "layers": (
         "layers(x, batch=None, rng=None)",
         "a Layer for each linear layer; with rng the labels are drawn from the model",
+    ),
+    "rollouts": (
+        "rollouts(x, n=None, rng=None)",
+        "Rollouts: all trajectories of the policy x with their probabilities, or n drawn from it",
     ),
     "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
     "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
@@ -69,6 +75,30 @@ class Layer:
     bias: str | None
     inputs: Array
     output_grads: Array
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Trajectories of a policy, and what each says of the derivatives of f, minus the expected return.
+
+    Attributes
+    ----------
+    weights : array of shape (m,)
+        Probabilities of all trajectories, or 1/m each of drawn ones.
+    grads : array of shape (m, ...)
+        Each trajectory's estimate of the gradient, on a first axis.
+    hvps : callable
+        ``hvps(v)``: each one's estimate of the Hessian of f times v, likewise.
+    """
+
+    weights: Array
+    grads: Array
+    hvps: Callable[[Array], Array]
+
+    def mean(self, rows: Array) -> Array:
+        """Return the weighted sum of `rows`."""
+        xp = namespace(rows)
+        return xp.tensordot(self.weights, rows, axes=1)
 
 
 def offers(problem: Any, capability: str) -> bool:

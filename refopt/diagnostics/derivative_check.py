@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,11 +86,16 @@ class _Checker:
         """Judge two quantities that are equal but for rounding."""
         return Check(name, "identity", error, None, bool(error <= factor * self.eps), note)
 
-    def along(self, name: str, fn: Map, claimed: Callable[[Params], tuple[Params, float]]) -> Check:
+    def along(
+        self,
+        name: str,
+        fn: Map,
+        claimed: Callable[[Params], tuple[Params, float]],
+        directions: Sequence[Params] | None = None,
+    ) -> Check:
         """Judge `claimed(v)` (the derivative of fn along v, and a size below which it is rounding)."""
         here, worst = as_params(fn(self.x)), None
-        for _ in range(DIRECTIONS):
-            v = self.direction(self.x)
+        for v in directions or [self.direction(self.x) for _ in range(DIRECTIONS)]:
             want, size = claimed(v)
             if not (finite(here) and finite(as_params(want))):
                 return Check(name, "differences", math.inf, None, False, "not finite")
@@ -151,6 +156,31 @@ class _Checker:
         if not (self.has("grad") or self.has("value_and_grad")):
             return None
         return self.along("hvp", self.gradient, lambda v: (self.call("hvp", self.x, v), 0.0))
+
+    def third(self) -> Check | None:
+        if not self.has("hvp"):
+            return None
+        v = self.direction(self.x)
+
+        def curvature(w: Params) -> Params:
+            parts = leaves(self.call("hvp", w, v))
+            return sum(np.sum(to_numpy(v_k) * to_numpy(parts[k])) for k, v_k in leaves(v).items())
+
+        size = float(np.abs(to_numpy(as_params(curvature(self.x)))))
+        return self.along(
+            "third",
+            lambda w: to_numpy(as_params(curvature(w))),
+            lambda v: (np.asarray(float(self.call("third", self.x, v))), size),
+            [v],
+        )
+
+    def rollouts(self) -> Check | None:
+        if not self.has("grad", "hvp"):
+            return None
+        found, v = self.call("rollouts", self.x), self.direction(self.x)
+        error = relative(found.mean(found.grads), self.gradient(self.x), self.steepness)
+        error = max(error, relative(found.mean(found.hvps(v)), self.call("hvp", self.x, v)))
+        return self.identity("rollouts", error, note="their means are the gradient and the Hessian")
 
     def example_grads(self) -> Check | None:
         each = self.call("example_grads", self.x)

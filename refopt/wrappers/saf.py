@@ -20,9 +20,9 @@ DU = Source("du-2022-sharpnessaware", "J. Du, D. Zhou, J. Feng, V. Y. F. Tan, J.
     "Sharpness-Aware Training for Free", arxiv="2205.14083")  # fmt: skip
 
 
-@register(
-    "saf", source=DU, where="equations (6) and (7), Algorithms 1 and 2", needs=("grad", "residual", "vjp")
-)
+# `layers`, which is not asked for, says that the residual is the outputs of a network.
+@register("saf", source=DU, where="equations (6) and (7), Algorithms 1 and 2",
+    needs=("grad", "residual", "vjp", "layers"))  # fmt: skip
 class SAF(Wrapper):
     """SAF: the loss also holds a model's outputs near those of some epochs ago, so that no sharp descent pays.
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from refopt.core.errors import ArgumentError, CapabilityError, NonFiniteError
 from refopt.core.params import leaves, map_leaves
-from refopt.core.problem import Layer, offered
+from refopt.core.problem import Layer, Rollouts, offered
 from refopt.diagnostics.derivative_check import derivative_check
 from refopt.diagnostics.directional import differences
 from refopt.problems.adam_counterexample import AdamCounterexample
 from refopt.problems.logistic import Logistic
 from refopt.problems.mlp import MLP
+from refopt.problems.tabular_policy import TabularPolicy
 
 BATCH = np.array([4, 1, 30])
 
@@ -251,3 +252,24 @@ def test_bad_arguments() -> None:
         derivative_check(Absolute(0.0), np.array([np.inf]))
     with pytest.raises(ArgumentError, match="'hvp' was not checked"):
         derivative_check(Absolute(0.0), np.ones(1))["hvp"]
+
+
+@pytest.mark.claim("derivative-check")
+def test_faults_of_third_derivatives_and_trajectories() -> None:
+    """A wrong sign or factor in a third derivative, in a trajectory's gradient or in its Hessian is caught."""
+    inner = Logistic((np.arange(12.0).reshape(6, 2) % 5 - 2.0, [0, 1, 0, 1, 1, 0]))
+    for fault in ("sign", "factor"):
+        assert derivative_check(Faulty(inner, "third", fault, False)).failures == ("third",)
+    policy = TabularPolicy(states=2, actions=2, horizon=2)
+    assert derivative_check(policy).passed
+    for turned in ("grads", "hvps"):
+
+        class Wrong(TabularPolicy):
+            def rollouts(self, x: Any, n: Any = None, rng: Any = None, turned: str = turned) -> Rollouts:
+                right = super().rollouts(x, n, rng)
+                if turned == "grads":
+                    return Rollouts(right.weights, -right.grads, right.hvps)
+                return Rollouts(right.weights, right.grads, lambda v: 2 * right.hvps(v))
+
+        wrong = Wrong(states=2, actions=2, horizon=2)
+        assert derivative_check(wrong).failures == ("rollouts",)

@@ -124,10 +124,14 @@ def test_free_until_it_starts() -> None:
 
 
 def test_what_has_no_logits() -> None:
+    o, x, whole = refopt.optimizer("saf"), np.ones(3), Oracle(refopt.problem("quadratic", n=3))
     with pytest.raises(refopt.errors.CapabilityError, match="not a sum over examples"):
-        refopt.minimize(refopt.problem("quadratic"), "saf", steps=1)
-    with pytest.raises(refopt.errors.CapabilityError, match="logits of a classifier"):
+        o.step(x, o.init(x), whole)
+    with pytest.raises(refopt.errors.CapabilityError, match="saf needs layers"):
         refopt.minimize(refopt.problem("logistic"), "saf", steps=1)
+    plain, x = refopt.problem("logistic", n_examples=20), np.zeros(31)
+    with pytest.raises(refopt.errors.CapabilityError, match="logits of a classifier"):
+        o.step(x, o.init(x), Oracle(plain))
 
 
 @pytest.mark.identity("saf")

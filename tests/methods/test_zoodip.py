@@ -77,6 +77,7 @@ def test_standardized_history() -> None:
     np.testing.assert_allclose(removed[:, :3].T @ removed[:, :3], low @ low.T, atol=1e-8)
     np.testing.assert_allclose(removed[:, 3], 0.0, atol=1e-12)
     assert not o.least(np.ones((10, 4))).any()
+    assert not refopt.optimizer("zo-subspace", period=10, share=0.0).least(history).any()
 
 
 @pytest.mark.identity("zo-subspace")

@@ -12,11 +12,12 @@ from refopt.core.params import leaves, map_leaves
 from tests.properties.test_everywhere import METHODS, _problem
 
 ASKED = (
-    "directional", "grad", "hvp", "example_grads", "residual", "jvp", "vjp", "loss_gradient", "loss_hessian", "layers", "prox",
+    "directional", "third", "grad", "hvp", "example_grads", "residual", "jvp", "vjp", "loss_gradient", "loss_hessian", "layers", "prox",
     "project", "objectives", "jacobian",
 )  # fmt: skip
-# An aggregator that looks at the losses asks for them, and the default one does not.
-SELDOM = {("jacobian-descent", "objectives")}
+# An aggregator that looks at the losses asks for them, and the default one does not; SAF wants a network, which
+# `layers` tells, and asks for none of them.
+SELDOM = {("jacobian-descent", "objectives"), ("saf", "layers")}
 PAIRS = [
     (m, need)
     for m in METHODS

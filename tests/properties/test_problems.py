@@ -72,7 +72,15 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(1)
     v = map_leaves(lambda a: rng.standard_normal(a.shape), x)
     u = rng.standard_normal(problem.residual(x, batch=batch).shape) if hasattr(problem, "residual") else None
-    other = {"directional": (v,), "hvp": (v,), "jvp": (v,), "vjp": (u,), "loss_hessian": (u,), "prox": (0.5,)}
+    other = {
+        "directional": (v,),
+        "hvp": (v,),
+        "third": (v,),
+        "jvp": (v,),
+        "vjp": (u,),
+        "loss_hessian": (u,),
+        "prox": (0.5,),
+    }
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c != "least_squares"}
 
 
@@ -82,6 +90,8 @@ def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> li
     result = getattr(problem, capability)(*args, **keywords)
     if capability == "layers":
         return [a for layer in result for a in (layer.inputs, layer.output_grads)]
+    if capability == "rollouts":
+        return [result.weights, result.grads, result.hvps(args[0])]
     if capability == "value_and_grad":
         return [result[0], *leaves(result[1]).values()]
     return list(leaves(result).values())

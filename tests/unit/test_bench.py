@@ -17,7 +17,7 @@ from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import methods
 
-NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
+NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"), *methods("estimator"))]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,8 +90,8 @@ def test_a_right_port_is_recognised(name: str) -> None:
 
 
 def test_every_method_can_be_compared() -> None:
-    """Every registered optimizer and wrapper agrees with itself: none is refused."""
-    for e in (*refopt.methods("optimizer"), *refopt.methods("wrapper")):
+    """Every registered optimizer, wrapper and estimator agrees with itself: none is refused."""
+    for e in (*refopt.methods("optimizer"), *refopt.methods("wrapper"), *refopt.methods("estimator")):
         base = refopt.optimizer(e.name)
         if not asks(base):
             assert type(base).update is not Method.update or e.needs == ("grad", "hvp")

@@ -34,7 +34,7 @@ LIKE_X = ("grad", "vjp", "hvp", "prox", "project")
 ROWS_LIKE_X = ("example_grads", "jacobian")
 
 
-TAKE_X = ("jvp", "hvp")
+TAKE_X = ("jvp", "hvp", "directional", "third")
 
 
 # The examples of a course, and of a batch: any smaller power of two divides it, as VRGD's groups must.
@@ -255,6 +255,10 @@ class Asked(Oracle):
     def grad(self, x: Any) -> Any:
         """Return the gradient of f at x; nothing is remembered, since a side may write into its point."""
         return self._ask("grad", x)
+
+    def value_and_grad(self, x: Any) -> tuple[float, Any]:
+        """Return f(x) and its gradient, each asked for by itself: the point's form is handed over."""
+        return self.value(x), self.grad(x)
 
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         other = copy.copy(self)

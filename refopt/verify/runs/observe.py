@@ -11,7 +11,7 @@ import numpy as np
 from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, RefoptError
 from refopt.core.hyper import check_number
-from refopt.core.registry import Entry, entry
+from refopt.core.registry import STEPPING, Entry, entry
 from refopt.optimizers.common.groups import choose
 from refopt.verify.inputs.hessians import verdict
 from refopt.verify.inputs.profiles import Profile, profiles_for
@@ -54,7 +54,7 @@ def observe(
     **hyperparameters: Any,
 ) -> Observations:
     """Run the other side on every tape, under every profile that it can be given."""
-    found = entry(name, ("optimizer", "wrapper"))
+    found = entry(name, STEPPING)
     check_number(steps, "int [1, 1000]", "steps")
     if dtype not in ("float64", "float32"):
         raise ArgumentError(f"dtype: wanted 'float64' or 'float32', got {dtype!r}")

@@ -25,7 +25,7 @@ import numpy as np
 from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError, plain
 from refopt.core.hyper import check_known, check_number
-from refopt.core.registry import entry
+from refopt.core.registry import STEPPING, entry
 from refopt.verify.sides.side import Leaves, Run, Schedule, Side
 
 PROTOCOL = 1
@@ -337,7 +337,7 @@ def program_side(command: str | list[str], *, method: str = "", timeout: float =
         raise ArgumentError("command: is empty; wanted a program and its arguments")
     check_number(timeout, "(0, inf)", "timeout")
     if method:
-        entry(method, ("optimizer", "wrapper"))
+        entry(method, STEPPING)
     first = Conversation(argv, timeout)
     try:
         told = first.ask({"do": "describe", "method": method}, "when asked to describe itself")

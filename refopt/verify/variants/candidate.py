@@ -184,7 +184,7 @@ def with_base(found: Entry, method: Method) -> Entry:
     A base that was handed over built has its numbers already.
     """
     base = getattr(method, "base", None)
-    if found.kind != "wrapper" or not isinstance(base, Method):
+    if found.kind == "optimizer" or not isinstance(base, Method):
         return found
     own = {f.name: f for f in dataclasses.fields(found.obj)}
     every = {**{f.name: f for f in dataclasses.fields(base)}, **own}
