@@ -86,6 +86,36 @@ def test_written_out(name: str, test: str) -> None:
 
 
 @pytest.mark.identity("adadagrad", "adadagrad-norm")
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_written_out(name: str) -> None:
+    """The four tests' sizes on gradients in two leaves, from NumPy's variances, to 1e-12, whichever part is larger."""
+    rng = np.random.default_rng(3)
+    each = {"a": rng.standard_normal((7, 2, 3)) + 2.0, "b": 0.5 * rng.standard_normal((7, 3)) - 1.0}
+    g = np.hstack([v.reshape(7, -1) for v in each.values()])
+    mean = g.mean(axis=0)
+    square, products = float(mean @ mean), g @ mean
+    rest = g - np.outer(products / square, mean)
+    eta = 0.3
+    want = {
+        "norm": np.sum(np.var(g, axis=0, ddof=1)) / (eta**2 * square),
+        "coordinate": np.max(np.var(g, axis=0, ddof=1) / (eta * mean) ** 2),
+        "inner-product": np.var(products, ddof=1) / (eta * square) ** 2,
+    }
+    for test, size in want.items():
+        o = refopt.optimizer(name, test=test, tolerance=eta)
+        got = o.wanted(each, {k: v.mean(axis=0) for k, v in each.items()})
+        assert got == pytest.approx(size, rel=1e-12)
+    for eta, nu in ((0.01, 0.7), (5.0, 0.7)):
+        parts = (
+            np.var(products, ddof=1) / (eta * square) ** 2,
+            np.sum(np.var(rest, axis=0, ddof=1)) / (nu**2 * square),
+        )
+        o = refopt.optimizer(name, test="augmented", tolerance=eta, orthogonal=nu)
+        got = o.wanted(each, {k: v.mean(axis=0) for k, v in each.items()})
+        assert got == pytest.approx(max(parts), rel=1e-12)
+
+
+@pytest.mark.identity("adadagrad", "adadagrad-norm")
 def test_all_examples() -> None:
     """A batch of all examples is AdaGrad, and AdaGrad-Norm, on the whole sum, to 1e-12 over 20 steps."""
     p = refopt.problem("mlp", data=_data(), widths=(3,))
