@@ -154,6 +154,16 @@ def test_two_steps_written_out() -> None:
             np.testing.assert_allclose(play(o, Online(g), x0), np.stack(want), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.identity("optimistic-mirror-descent")
+def test_the_gradient_is_of_the_played_point() -> None:
+    """On a quadratic whose feasible set is everything both domains are one run, bit for bit."""
+    p = refopt.problem("quadratic", n=4)
+    free = refopt.from_functions(p.value, p.grad, project=lambda x: x, x0=p.start())
+    a = refopt.minimize(free, "optimistic-mirror-descent", lr=0.3, steps=30).x
+    b = refopt.minimize(free, "optimistic-mirror-descent", lr=0.3, domain="feasible", steps=30).x
+    np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.identity("composite-mirror-descent")
 def test_composite_steps_minimise() -> None:
     """Each D's step is the minimiser of h + <g, x> + D / eta: no feasible move of 1e-4 lowers it; exact zeros under the p-norm."""
