@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint parity museum mutants record vectors docs clean
+.PHONY: help demo test check lint parity museum mutants exhaustive record vectors docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
@@ -14,6 +14,7 @@ help:
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
 	@echo "make mutants  does the evidence hold the rules? NAME=lion for one"
+	@echo "make exhaustive  what make test samples, on every name"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (4 minutes)"
@@ -67,6 +68,10 @@ museum: $(PARITY)/.done
 # Every smallest edit of every rule against the method's own evidence: hours. NAME=lion: one.
 mutants: $(VENV)/.done
 	$(BIN)/python -m tests.evidence.hold $(NAME)
+
+# What `make test` samples: each deviation on every method that it changes.
+exhaustive: $(VENV)/.done
+	$(BIN)/pytest -n 2 -m exhaustive
 
 record: $(PARITY)/.done
 	$(PARITY)/bin/python -m tests.parity.record

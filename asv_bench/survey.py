@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     engines = options.engines.split(",")
-    names = [entry(name, ("optimizer", "wrapper")).name for name in options.names] or NAMES
+    names = [entry(name, ("optimizer", "wrapper", "estimator")).name for name in options.names] or NAMES
     found = survey(options.quick, options.seconds, engines, names)
     print(f"{'method':22} {'shape':>10} " + " ".join(f"{e:>12}" for e in engines) + "   microseconds a step")
     for name, shapes in found.items():

@@ -87,7 +87,13 @@ def real_part(a: Array) -> Array:
 
 def square(x: Params) -> Array:
     """Return the sum of the squares of all entries, without conjugation, as a 0-d array."""
-    parts = [namespace(leaf).sum(leaf * leaf) for leaf in leaves(x).values()]
+    return product(x, x)
+
+
+def product(x: Params, y: Params) -> Array:
+    """Return the sum of the products of all entries, without conjugation, as a 0-d array."""
+    other = leaves(y)
+    parts = [namespace(leaf).sum(leaf * other[key]) for key, leaf in leaves(x).items()]
     total = parts[0]
     for part in parts[1:]:
         total = total + part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from refopt.core.errors import (
     missing_extra,
     nearest,
 )
+from refopt.core.files import MOST_NUMBERS, unpacked_size
 from refopt.core.registry import Source
 
 BREAST_CANCER = Source(
@@ -61,10 +63,16 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _libsvm(path: str, modified: float) -> tuple[np.ndarray, np.ndarray]:
+    unpacked_size(path, "data")
     try:
         inputs, targets = _datasets().load_svmlight_file(path)
-    except ValueError as error:
+    except (ValueError, OverflowError, OSError, EOFError) as error:
         raise ArgumentError(f"data: {path} is not a LIBSVM-format file ({error})") from None
+    if math.prod(inputs.shape) > MOST_NUMBERS:
+        raise ArgumentError(
+            f"data: {path} has {inputs.shape[0]} examples of {inputs.shape[1]} features, which is more than"
+            f" {MOST_NUMBERS} numbers; one of its indices may be wrong"
+        )
     return _keep(inputs.toarray(), targets)
 
 

@@ -1,8 +1,7 @@
-"""Linear systems: Poisson's equation, diffusion, random matrices of given condition, Matrix Market."""
+"""Linear systems: Poisson's equation, diffusion, random matrices of given condition."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -180,31 +179,3 @@ def random_spd(
     basis = np.linalg.qr(gaussian + 1j * rng.standard_normal((n, n)) if complex_ else gaussian)[0]
     matrix = (basis * values) @ basis.conj().T
     return (matrix + matrix.conj().T) / 2
-
-
-def read_matrix_market(path: str | os.PathLike[str]) -> Any:
-    """Read a Matrix Market file: sparse files as CSR, dense ones as an array, in floating point.
-
-    Parameters
-    ----------
-    path : path
-        An ``.mtx`` file, compressed or not, as `scipy.io.mmread` reads them.
-
-    Returns
-    -------
-    scipy.sparse.csr_array or array
-        Integer and pattern files become float64 (pattern entries are 1).
-
-    Examples
-    --------
-    >>> import tempfile, scipy.io
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scipy.io.mmwrite(folder + "/p.mtx", poisson_2d(3))
-    ...     back = read_matrix_market(folder + "/p.mtx")
-    >>> float(abs(back - poisson_2d(3)).max())
-    0.0
-    """
-    matrix = scipy.io.mmread(path, spmatrix=False)
-    if matrix.dtype.kind not in "fc":
-        matrix = matrix.astype(np.float64)
-    return scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else matrix

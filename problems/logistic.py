@@ -129,6 +129,13 @@ class Logistic(Problem):
         value = namespace(x).mean(Loss.each(z, y)) + self.l2 / 2 * square(x)
         return value, (a.T @ Loss.gradient(z, y)) / count(self, batch) + self.l2 * x
 
+    def directional(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
+        """Return the derivative of f at x along v, in one pass forward."""
+        check_point(v, {"": (self.dimension,)}, "v")
+        a, y, z = self._margins(x, batch)
+        xp = namespace(x)
+        return xp.mean(Loss.gradient(z, y) * (a @ v)) + self.l2 * xp.sum(x * v)
+
     def hvp(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
         """Return the Hessian of f at x times v."""
         check_point(v, {"": (self.dimension,)}, "v")

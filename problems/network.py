@@ -16,7 +16,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.problem import Layer, Problem
 from refopt.core.registry import Source
-from refopt.problems.common import check_batch, check_point, count, frozen, real_part, rows, square
+from refopt.problems.common import check_batch, check_point, count, frozen, product, real_part, rows, square
 from refopt.problems.losses import CrossEntropy, HalfSquares
 
 Params = dict[str, Array]
@@ -188,6 +188,14 @@ class Network(Problem):
         """Return f(x) and its gradient from one forward pass."""
         p = self._pass(x, batch)
         return self._value(p, x), self._grad(p, x)
+
+    def directional(self, x: Params, v: Params, batch: np.ndarray | None = None) -> Array:
+        """Return the derivative of f at x along v, in one pass forward."""
+        p = self._pass(x, batch)
+        check_point(v, self._shapes, "v")
+        along = p.forward(self, x, v)[1][-1]
+        inner = namespace(p.z).sum(self.loss.gradient(p.z, p.y) * along) / p.z.shape[0]
+        return inner + self.l2 * product(x, v) if self.l2 else inner
 
     def hvp(self, x: Params, v: Params, batch: np.ndarray | None = None) -> Params:
         """Return the Hessian of f at x times v, by the R-operator."""

@@ -154,6 +154,11 @@ class Quadratic(Problem):
         g = self._times(x, d)
         return namespace(x).sum(d * g) / 2 + self._offset, g
 
+    def directional(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
+        """Return ``v^T H (x - x*)``."""
+        check_point(v, {"": (self.n,)}, "v")
+        return namespace(x).sum(v * self.grad(x, batch))
+
     def hvp(self, x: Array, v: Array, batch: np.ndarray | None = None) -> Array:
         """Return ``H v``."""
         check_batch(batch, None)

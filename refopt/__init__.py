@@ -17,25 +17,29 @@ _LAZY = {
     "minimize": "refopt.driver",
     "optimizer": "refopt.core.build",
     "problem": "refopt.core.build",
+    "schedule": "refopt.core.build",
     "from_functions": "refopt.adapters.functions",
     "from_jax": "refopt.adapters.jax",
     "from_torch": "refopt.adapters.torch",
     "scipy_method": "refopt.adapters.scipy",
 }
-_MODULES = ("matrix", "linear", "transport", "problems", "optimizers", "wrappers", "verify")
+_MODULES = (
+    "curvature", "matrix", "linear", "transport", "problems", "optimizers", "schedules", "wrappers", "verify",
+)  # fmt: skip
 
 __all__ = [
-    "__version__", "bibliography", "errors", "from_functions", "from_jax", "from_torch", "get", "manifold",
-    "methods", "minimize", "optimizer", "problem", "scipy_method",
+    "__version__", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
+    "manifold", "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from refopt import curvature as curvature
     from refopt.adapters.functions import from_functions
     from refopt.adapters.jax import from_jax
     from refopt.adapters.scipy import scipy_method
     from refopt.adapters.torch import from_torch
     from refopt.core import errors as errors
-    from refopt.core.build import optimizer, problem
+    from refopt.core.build import optimizer, problem, schedule
     from refopt.core.registry import bibliography, get, methods
     from refopt.driver import minimize
     from refopt.manifolds.base import manifold

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import numbers
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from refopt.core import checkpoint as ckpt
-from refopt.core import params
-from refopt.core.arguments import Intermediate, non_negative, takes_intermediate_result, whole
-from refopt.core.build import optimizer, problems_with
+from refopt.core.arguments import non_negative, whole
+from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
-    ArgumentError,
     ArgumentTypeError,
-    CapabilityError,
-    CheckpointError,
     missing_extra,
 )
-from refopt.core.hyper import check_number
-from refopt.core.identity import identity
-from refopt.core.method import Method, State
-from refopt.core.oracle import SAMPLING, NonFiniteGradient, Oracle, Sampler, objective
-from refopt.core.params import Params, check_start, copied, leaves
-from refopt.core.problem import offers, require
+from refopt.core.method import Method
 from refopt.core.result import Result
-
-COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds")
+from refopt.loop import Run
 
 
 def minimize(
@@ -48,6 +33,7 @@ def minimize(
     sampling: str = "shuffle",
     seed: int = 0,
     callback: Callable[..., Any] | None = None,
+    record: Any = "step",
     record_every: int | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -88,6 +74,11 @@ def minimize(
     callback : callable, optional
         As SciPy's: called after each step as ``callback(x)``, or, if its parameter has that name,
         ``callback(intermediate_result=...)``. ``StopIteration`` ends the run.
+    record : {"step", "full"} or problem
+        What a row of the history holds. ``"step"``: the value and the gradient's norm that the step itself saw,
+        on its batch, at no cost (NaN where it asked for none; a problem with `value_and_grad` gives both).
+        ``"full"``: those of all examples, evaluated for the record alone and counted in ``recorded_calls``.
+        A problem with `value`: those of that problem, a validation set's. The last row is of all examples.
     record_every : int, optional
         Record the history every so many steps; default about a hundred times a run.
     progress : bool
@@ -123,7 +114,7 @@ def minimize(
     """
     if isinstance(problem, str):
         problem = build_problem(problem)
-    run = _Run(
+    run = Run(
         problem,
         _method(method, dialect, hyperparameters),
         x0,
@@ -135,6 +126,7 @@ def minimize(
         sampling=sampling,
         seed=seed,
         callback=callback,
+        record=record,
         record_every=record_every,
         checkpoint=checkpoint,
         checkpoint_every=whole(checkpoint_every, "checkpoint_every", 1),
@@ -161,228 +153,3 @@ def _method(method: Any, dialect: str, hyperparameters: dict[str, Any]) -> Metho
         given = [*hyperparameters, *(["dialect"] if dialect != "paper" else [])]
         raise ArgumentTypeError(f"method is built already, so {', '.join(given)} cannot be given beside it")
     return method
-
-
-class _Run:
-    """One run: what does not change (checked in __init__) and what does (the loop)."""
-
-    def __init__(
-        self, problem: Any, method: Method, x0: Any, *, steps: int, tol: float | None, max_calls: Any,
-        max_seconds: float | None, batch_size: Any, sampling: Any, seed: Any, callback: Any,
-        record_every: Any, checkpoint: Any, checkpoint_every: int, resume: bool,
-    ) -> None:  # fmt: skip
-        self.problem, self.method = problem, method
-        if callback is not None and not callable(callback):
-            raise ArgumentTypeError(f"callback: wanted a callable or None, got {type(callback).__qualname__}")
-        check_number(seed, "int [0, 9223372036854775807]", "seed")
-        self._check_capabilities()
-        self.x0 = copied(self._start(x0, seed))
-        self.sampler = self._sampler(batch_size, sampling, seed)
-        self.oracle = Oracle(problem, int(seed), self.sampler)
-        self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
-        self.budget = self._budget(max_calls)
-        every = max(1, steps // 100) if record_every is None else record_every
-        self.record_every = whole(every, "record_every", 1)
-        self.callback = callback
-        self.intermediate = callback is not None and takes_intermediate_result(callback)
-        self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
-        if resume and checkpoint is None:
-            raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
-        if checkpoint is not None and not resume and os.path.exists(checkpoint):
-            raise CheckpointError(
-                f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it"
-            )
-        self.rows: list[list[float]] = []
-        self.seconds = 0.0
-        self.last_good: tuple[Params, State, int] | None = None
-
-    def _check_capabilities(self) -> None:
-        needs = self.method.needs
-        name = self.method.registered_name or type(self.method).__qualname__
-        if any(not offers(self.problem, n) for n in needs):
-            require(self.problem, needs, name, problems_with(needs))
-
-    def _start(self, x0: Any, seed: int) -> Params:
-        if x0 is None:
-            if callable(getattr(self.problem, "start", None)):
-                x0 = self.problem.start(seed)
-            else:
-                x0 = getattr(self.problem, "x0", None)
-            if x0 is None:
-                raise ArgumentError("x0: the problem has no default start, so x0 must be given")
-        return check_start(x0, "x0")
-
-    def _sampler(self, batch_size: Any, sampling: Any, seed: int) -> Sampler | None:
-        if sampling not in SAMPLING:
-            raise ArgumentError(f"sampling: wanted one of {', '.join(SAMPLING)}, got {sampling!r}")
-        if batch_size is None:
-            return None
-        n = getattr(self.problem, "n_examples", None)
-        if n is None:
-            raise CapabilityError(
-                f"batch_size: {type(self.problem).__qualname__} is not a sum over examples (it has no n_examples)"
-            )
-        check_number(batch_size, "int [1, inf)", "batch_size")
-        if batch_size > n:
-            raise ArgumentError(f"batch_size: wanted at most the problem's {n} examples, got {batch_size}")
-        return Sampler(n, int(batch_size), sampling, int(seed))
-
-    @staticmethod
-    def _budget(max_calls: Any) -> Callable[[Oracle], bool]:
-        if max_calls is None:
-            return lambda oracle: False
-        if isinstance(max_calls, Mapping):
-            limits = {k: whole(v, f"max_calls[{k!r}]", 0) for k, v in max_calls.items()}
-            return lambda oracle: any(oracle.counts.calls.get(k, 0) >= v for k, v in limits.items())
-        if not isinstance(max_calls, numbers.Real):
-            raise ArgumentTypeError(
-                f"max_calls: wanted a number or a dict, got {type(max_calls).__qualname__}"
-            )
-        limit = non_negative(max_calls, "max_calls") or 0.0
-        return lambda oracle: oracle.counts.equivalents >= limit
-
-    def go(self, tick: Callable[[int], None]) -> Result:
-        x, s, k = self._begin()
-        status = ""
-        while not status:
-            start = time.perf_counter()
-            recorded = k % self.record_every == 0 or k == self.steps
-            if recorded and not self._record(x, s, k):
-                return self._diverged(x, s, k)
-            if recorded:
-                start = time.perf_counter()
-            self.oracle.begin(k + 1)
-            status = self._status(x, s, k, recorded)
-            if status:
-                break
-            try:
-                new_x, new_s = self.method.step(x, s, self.oracle)
-            except NonFiniteGradient:
-                return self._diverged(x, s, k)
-            if not params.finite(new_x):
-                return self._diverged(x, s, k)
-            x, s, k = new_x, new_s, k + 1
-            self.seconds += time.perf_counter() - start
-            if self.checkpoint is not None and k % self.checkpoint_every == 0:
-                self._save(x, s, k)
-            tick(k)
-            if self.callback is not None and self._call_back(x, k):
-                status = "callback"
-        if self.rows[-1][0] != k and not self._record(x, s, k):
-            return self._diverged(x, s, k)
-        if self.checkpoint is not None:
-            self._save(x, s, k)
-        return self._result(x, s, k, status)
-
-    def _begin(self) -> tuple[Params, State, int]:
-        if self.resume and self.checkpoint is not None and os.path.exists(self.checkpoint):
-            return self._load()
-        return self.x0, self.method.init(self.x0), 0
-
-    def _status(self, x: Params, s: State, k: int, recorded: bool) -> str:
-        if self.tol is not None and (self.sampler is None or recorded):
-            try:
-                # A check on all examples beside a run on batches is the driver's, not the method's.
-                oracle = self.oracle if self.sampler is None else Oracle(self.problem, self.seed)
-                if self.method.stationarity(x, s, oracle) <= self.tol:
-                    return "converged"
-            except NonFiniteGradient:
-                return ""
-        if k >= self.steps:
-            return "steps"
-        if self.budget(self.oracle):
-            return "calls"
-        if self.max_seconds is not None and self.seconds >= self.max_seconds:
-            return "time"
-        return ""
-
-    def _record(self, x: Params, s: State, k: int) -> bool:
-        """Add a row to the history; False if the objective is not finite there."""
-        value = objective(self.problem, x)
-        if hasattr(self.problem, "value") and not math.isfinite(value):
-            return False
-        grad_norm = params.norm(self.problem.grad(x)) if hasattr(self.problem, "grad") else math.nan
-        self.rows.append([k, value, grad_norm, self.oracle.counts.equivalents, self.seconds])
-        self.last_good = (x, s, k)
-        return True
-
-    def _call_back(self, x: Params, k: int) -> bool:
-        assert self.callback is not None
-        x = copied(x)  # who writes into it does not steer the run
-        try:
-            if self.intermediate:
-                now = Intermediate(x, k, self.oracle.counts.equivalents, self.seconds, self.problem)
-                self.callback(intermediate_result=now)
-            else:
-                self.callback(x)
-        except StopIteration:
-            return True
-        return False
-
-    def _diverged(self, x: Params, s: State, k: int) -> Result:
-        if hasattr(self.problem, "value") and not math.isfinite(objective(self.problem, x)):
-            if self.last_good is None:
-                value = objective(self.problem, x)
-                return self._result(x, s, 0, "diverged", f"the objective is {value} at the start")
-            x, s, k = self.last_good
-        where = f"step {k + 1} met a non-finite value; x is the last point with a finite objective (step {k})"
-        return self._result(x, s, k, "diverged", where)
-
-    def _result(self, x: Params, s: State, k: int, status: str, detail: str = "") -> Result:
-        name = self.method.registered_name or type(self.method).__name__
-        sentence = {
-            "steps": f"{name}: all {k} steps made",
-            "converged": f"{name}: stationary to tol={self.tol} after {k} steps",
-            "calls": f"{name}: the budget of oracle calls is spent after {k} steps",
-            "time": f"{name}: the budget of time is spent after {k} steps",
-            "callback": f"{name}: the callback ended the run after {k} steps",
-            "diverged": f"{name}: diverged: {detail}",
-        }[status]
-        table = np.asarray(self.rows, dtype=np.float64).reshape(-1, len(COLUMNS))
-        return Result(
-            x=x,
-            fun=objective(self.problem, x),
-            nit=k,
-            calls=dict(self.oracle.counts.calls),
-            gradient_equivalents=self.oracle.counts.equivalents,
-            history={name: table[:, i] for i, name in enumerate(COLUMNS)},
-            success=status != "diverged",
-            status=status,
-            message=sentence + ".",
-            state=s,
-        )
-
-    @functools.cached_property
-    def identity(self) -> dict[str, Any]:
-        """Whose run this is."""
-        return identity(self.method, self.problem, self.x0, self.sampler, self.seed)
-
-    def _save(self, x: Params, s: State, k: int) -> None:
-        assert self.checkpoint is not None
-        counts = self.oracle.counts
-        ckpt.save(
-            self.checkpoint,
-            {
-                "run": self.identity, "x": x, "state": dict(s), "step": k, "calls": counts.calls,
-                "equivalents": counts.equivalents, "rows": self.rows, "seconds": self.seconds,
-            },
-        )  # fmt: skip
-
-    def _load(self) -> tuple[Params, State, int]:
-        assert self.checkpoint is not None
-        content = ckpt.load(self.checkpoint, next(iter(leaves(self.x0).values())))
-        for key, value in self.identity.items():
-            stored = content.get("run", {}).get(key)
-            if stored != value:
-                raise CheckpointError(
-                    f"checkpoint: {self.checkpoint} is of another run: its {key}: {stored}; this run's: {value}"
-                )
-        self.rows = [list(r) for r in content["rows"]]
-        self.seconds = content["seconds"]
-        self.oracle.counts.calls = content["calls"]
-        self.oracle.counts.equivalents = content["equivalents"]
-        x, s, k = content["x"], content["state"], content["step"]
-        if self.rows and self.rows[-1][0] == k:
-            self.rows.pop()
-        self.last_good = (x, s, k)
-        return x, s, k

@@ -82,6 +82,8 @@ def from_functions(
             raise ArgumentTypeError(f"{name}: wanted a callable, got {type(function).__qualname__}")
     if n_examples is not None:
         check_number(n_examples, "int [1, inf)", "n_examples")
+    if lipschitz is not None:
+        check_number(lipschitz, "(0, inf)", "lipschitz")
     if least_squares:
         functions["least_squares"] = True
     return FunctionProblem(x0, n_examples, lipschitz, functions)

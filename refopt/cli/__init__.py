@@ -1,12 +1,15 @@
-"""The command line: list, show, run, compare, verify, vectors, bench."""
+"""The command line: list, show, run, compare, curvature, verify, vectors, bench."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from typing import Any
 
-from refopt.core.errors import RefoptError
+from refopt.core.errors import RefoptError, plain
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +68,19 @@ def _parser() -> argparse.ArgumentParser:
             "--no-progress", action="store_true", help="no progress bar (none is shown off a terminal)"
         )
 
+    curvature = commands.add_parser(
+        "curvature",
+        help="Hessian, Gauss-Newton, Fisher ... of a problem at its start: order, trace, eigenvalues",
+        epilog="Further options are the curvature's own (--samples 4) and the problem's parameters (--problem.n 50).",
+    )
+    curvature.add_argument("name", help="a name of kind curvature, such as ggn")
+    curvature.add_argument("problem")
+    curvature.add_argument("--batch-size", type=int, metavar="B", help="the first B examples (default: all)")
+    curvature.add_argument("--seed", type=int, default=0, help="of the start and of what is drawn")
+    curvature.add_argument("--spectrum", action="store_true", help="draw the density of eigenvalues")
+    curvature.add_argument("--plot", metavar="FILE", help="write the density there (.png, .pdf, .svg)")
+    curvature.add_argument("--json", action="store_true", help="as JSON on standard output")
+
     bench = commands.add_parser(
         "bench",
         help="time a method's step by engine, here and now",
@@ -115,18 +131,52 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a run diverged; 2 for bad usage, with one line on standard error.
+        0; 1 if a run diverged; 2 for bad usage or output that cannot be written, 130 after Ctrl-C, with
+        one line on standard error.
     """
-    options, rest = _parser().parse_known_args(arguments)
+    _writable()
     try:
-        return _dispatch(options, rest)
+        options, rest = _parser().parse_known_args(arguments)
+        status = _dispatch(options, rest)
+        sys.stdout.flush()
+        return status
     except RefoptError as error:
-        print(f"refopt: {error}", file=sys.stderr)
-        return 2
+        return _told(str(error), 2)
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
-        sys.stderr.close()
+        _drop_output()
         return 0
+    except KeyboardInterrupt:
+        return _told("interrupted", 130)
+    except MemoryError as error:
+        return _told(f"out of memory{f': {error}' if str(error) else ''}", 2)
+    except OSError as error:
+        # A full disk behind standard output; what it still holds cannot be written either.
+        _drop_output()
+        return _told(f"cannot write the output: {error.strerror or error}", 2)
+
+
+def _writable() -> None:
+    """See to it that whatever is printed can be: a closed stream swallows, a narrow encoding gets escapes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush of standard output go nowhere."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(text: str, status: int) -> int:
+    """Print one line on standard error, without the control characters of who was quoted."""
+    with contextlib.suppress(OSError):
+        print(f"refopt: {plain(text)}", file=sys.stderr)
+    return status
 
 
 def _dispatch(options: Any, rest: list[str]) -> int:
@@ -149,6 +199,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
         from refopt.cli.verify import verify
 
         return verify(options, rest)
+    if options.command == "curvature":
+        from refopt.cli import curvature
+
+        return curvature.show(options, *runs.parts(rest, options.name))
     if options.command == "bench":
         from refopt.cli import bench
 

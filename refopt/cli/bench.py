@@ -22,7 +22,7 @@ from refopt.core.method import Elementwise, LeafRule, Method
 from refopt.core.oracle import Oracle, Sampler
 from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
-from refopt.core.registry import entry
+from refopt.core.registry import STEPPING, entry
 
 ENGINES = ("numpy", "numba", "torch", "cupy")
 Step = Callable[[], None]
@@ -36,7 +36,7 @@ class Plane:
     """
 
     n_examples = 1000
-    lipschitz = 1.0
+    lipschitz, strong_convexity = 1.0, 0.01
 
     def __init__(self, c: Params) -> None:
         self.c = c
@@ -104,7 +104,13 @@ def stepper(method: Method, shapes: dict[str, tuple[int, ...]], dtype: str, engi
         x, c = x[""], c[""]
     problem: Any = Plane(c)
     if not all(offers(problem, need) for need in method.needs):
-        problem = build_problem(problems_with(method.needs)[0])
+        # A registration may name the kind of problem that it is for.
+        having = problems_with(method.needs)
+        name, arguments = entry(method.registered_name).extra.get("calm_problem") or (
+            "mlp" if "mlp" in having else having[0],
+            {},
+        )
+        problem = build_problem(name, **arguments)
         x = map_leaves(lambda v: to_engine(v.astype(dtype), engine), problem.start(0))
     s = method.init(x)
     if isinstance(method, LeafRule) and method.given == ("g",) and isinstance(problem, Plane):
@@ -177,7 +183,7 @@ def engines_of(name: str) -> list[str]:
 
 def build(name: str, engine: str, hyperparameters: dict[str, Any]) -> Method:
     """Return the method for an engine: the fused loop or kernel where it has one."""
-    elementwise = issubclass(entry(name, ("optimizer", "wrapper")).obj, Elementwise)
+    elementwise = issubclass(entry(name, STEPPING).obj, Elementwise)
     own = {"engine": engine} if elementwise and engine in ("numba", "cupy") else {}
     return optimizer(name, **own, **hyperparameters)
 
@@ -236,7 +242,7 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
 
 def bench(options: Any, rest: list[str], hyperparameters: dict[str, Any]) -> int:
     """Print the median times of a method's step."""
-    found = entry(options.name, ("optimizer", "wrapper"))
+    found = entry(options.name, STEPPING)
     text = options.shapes or (
         "1000,100000,1000000" if issubclass(found.obj, Elementwise) else "64x64,256x256"
     )

@@ -15,7 +15,13 @@ def console() -> Any:
         from rich.console import Console
     except ImportError:
         raise missing_extra("cli", "rich") from None
-    return Console() if sys.stdout.isatty() else Console(width=160)
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            # Where the reader has seen enough, `refopt.cli.main` ends alike for every command.
+            raise BrokenPipeError
+
+    return Plain() if sys.stdout.isatty() else Plain(width=160)
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Any:

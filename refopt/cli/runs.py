@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from refopt.cli.console import console, table
+from refopt.core.arguments import check_path
 from refopt.core.arrays import to_numpy
 from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
@@ -65,6 +66,12 @@ def _split(rest: list[str], names: list[str]) -> tuple[dict[str, Any], dict[str,
     return problem, {n: {**shared, **own[n]} for n in names}
 
 
+def parts(rest: list[str], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read ``--name value`` as one thing's own options, ``--problem.name value`` as the problem's parameters."""
+    problem, own = _split(rest, [name])
+    return own[name], problem
+
+
 def hyperparameters(rest: list[str], name: str) -> dict[str, Any]:
     """Read ``--name value`` as one method's hyperparameters, where there is no problem."""
     problem, own = _split(rest, [name])
@@ -84,7 +91,7 @@ def _minimize(
     every = None if options.steps is not None or options.budget is None else _every(problem, options)
     progress = sys.stderr.isatty() and sys.stdout.isatty() and not options.no_progress and not options.json
     return minimize(
-        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record_every=every,
+        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record="full", record_every=every,
         batch_size=options.batch_size, seed=options.seed, progress=progress, **further, **hyperparameters,
     )  # fmt: skip
 
@@ -127,6 +134,8 @@ def as_json(r: Result) -> dict[str, Any]:
 def run(options: Any, rest: list[str]) -> int:
     """Run one method on one problem."""
     parameters, own = _split(rest, [options.method])
+    if options.plot:
+        check_path(options.plot, "--plot", ArgumentError)
     problem = build_problem(options.problem, **parameters)
     optimizer(options.method, **own[options.method])  # bad hyperparameters are told before any work
     further = {}
@@ -139,15 +148,12 @@ def run(options: Any, rest: list[str]) -> int:
     elif options.resume:
         raise ArgumentError("resume: needs the checkpoint's path, --checkpoint FILE")
     r = _minimize(problem, options.method, options, own[options.method], **further)
-    if options.plot:
-        _plot({options.method: r}, problem, options)
     if options.json:
         print(json.dumps(as_json(r)))
     else:
         console().print(table(HEADER, [_row(options.method, r)]))
         print(r.message)
-        if options.plot:
-            print(f"curves: {options.plot}")
+    _plot({options.method: r}, problem, options)
     return 0 if r.success else 1
 
 
@@ -156,24 +162,28 @@ def compare(options: Any, rest: list[str]) -> int:
     if len(set(options.methods)) < len(options.methods):
         raise ArgumentError("compare: a method is named twice")
     parameters, own = _split(rest, options.methods)
+    if options.plot:
+        check_path(options.plot, "--plot", ArgumentError)
     problem = build_problem(options.problem, **parameters)
     for name in options.methods:
         optimizer(name, **own[name])
     results = {name: _minimize(problem, name, options, own[name]) for name in options.methods}
-    if options.plot:
-        _plot(results, problem, options)
     if options.json:
         print(json.dumps({name: as_json(r) for name, r in results.items()}))
     else:
         console().print(table(HEADER, [_row(name, r) for name, r in results.items()]))
-        if options.plot:
-            print(f"curves: {options.plot}")
+    _plot(results, problem, options)
     return 0 if all(r.success for r in results.values()) else 1
 
 
 def _plot(results: dict[str, Result], problem: Any, options: Any) -> None:
+    """Write the curves, if they are asked for: last, so that the results are there whatever happens."""
+    if not options.plot:
+        return
     from refopt.cli.plot import curves
 
     curves(
         results, getattr(problem, "optimum", None), f"{options.problem}: {', '.join(results)}", options.plot
     )
+    if not options.json:
+        print(f"curves: {options.plot}")

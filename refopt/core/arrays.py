@@ -25,8 +25,8 @@ def namespace(*arrays: Array) -> Namespace:
 
 
 def is_array(value: Any) -> bool:
-    """Tell whether `value` is an array of a library that array-api-compat knows."""
-    return bool(array_api_compat.is_array_api_obj(value))
+    """Tell whether `value` is an array of a library that array-api-compat knows (masked arrays are none)."""
+    return bool(array_api_compat.is_array_api_obj(value)) and not isinstance(value, np.ma.MaskedArray)
 
 
 def is_floating(array: Array) -> bool:
@@ -64,6 +64,12 @@ def like(values: Any, reference: Array, *, dtype: Any = None) -> Array:
     if array_api_compat.is_torch_array(reference):
         values = np.array(values)  # torch warns on read-only memory
     return xp.asarray(values, dtype=dtype, device=device)
+
+
+def eye_like(A: Array, n: int | None = None) -> Array:
+    """Return the identity of `A`'s dtype and device, of order `n` (default: `A`'s columns)."""
+    xp = namespace(A)
+    return xp.eye(A.shape[-1] if n is None else n, dtype=A.dtype, device=array_api_compat.device(A))
 
 
 def norm(array: Array) -> float:
@@ -174,9 +180,15 @@ def check_array(
         elif isinstance(value, np.generic):
             value = np.asarray(value)
         else:
+            hint = "; fill in what is masked first" if isinstance(value, np.ma.MaskedArray) else ""
             raise ArgumentTypeError(
-                f"{name}: wanted an array, got {type(value).__module__}.{type(value).__qualname__}"
+                f"{name}: wanted an array, got {type(value).__module__}.{type(value).__qualname__}{hint}"
             )
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        raise DtypeError(
+            f"{name}: its bytes are not in this machine's order ({value.dtype.str}); convert it first, for example"
+            " with .astype(value.dtype.newbyteorder('='))"
+        )
     xp = namespace(value)
     kinds = ("real floating", "complex floating") if complex_ok else ("real floating",)
     if not xp.isdtype(value.dtype, kinds):

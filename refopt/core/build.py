@@ -1,4 +1,4 @@
-"""From a name to an object: `refopt.optimizer` and `refopt.problem`."""
+"""From a name to an object: `refopt.optimizer`, `refopt.schedule` and `refopt.problem`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
 from refopt.core.hyper import check_known
 from refopt.core.method import Method
-from refopt.core.registry import entry, methods
+from refopt.core.registry import STEPPING, Entry, entry, methods
 
 
 def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Method:
-    """Return an optimizer or wrapper by name.
+    """Return an optimizer, wrapper or estimator by name.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
         ``"paper"``, or the name of a library whose choices to make (``"torch"``, ``"optax"``,
         ``"keras"``, ``"official"``, … as the method lists them).
     hyperparameters
-        The method's own; they win over the dialect's. For a wrapper, those that it does not know
+        The method's own; they win over the dialect's. For a wrapper or an estimator, those that it does not know
         go to its ``base``, which is a method or the name of one.
 
     Returns
@@ -48,24 +48,19 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     >>> print(x.round(6))
     [ 0.9 -1.9]
     """
-    found = entry(name, ("optimizer", "wrapper"))
-    if dialect not in found.dialects:
-        raise UnknownNameError(
-            f"{name} has no dialect {dialect!r}.{nearest(str(dialect), found.dialects)} It has: {', '.join(found.dialects)}"
-        )
-    cls = found.obj
-    given = {**found.dialects[dialect].settings, **hyperparameters}
-    if found.kind == "wrapper":
+    found = entry(name, STEPPING)
+    cls, given = found.obj, _settings(found, dialect, hyperparameters)
+    if found.kind != "optimizer":
         # A schedule is of the rate, and the rate is the base's.
         own = {f.name for f in dataclasses.fields(cls)} - {"schedule"}
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
         passed_on = {k: v for k, v in given.items() if k not in own}
         if isinstance(base, str):
-            inner = entry(base, ("optimizer", "wrapper"))
+            inner = entry(base, STEPPING)
             theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
                 # What a wrapper does not know it hands on in its turn.
-                if key not in theirs and inner.kind != "wrapper":
+                if key not in theirs and inner.kind == "optimizer":
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"
@@ -77,6 +72,56 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
             )
         given = {**{k: v for k, v in given.items() if k in own}, "base": base}
     check_known(cls, given, name)
+    return cls(**given)
+
+
+def _settings(found: Entry, dialect: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return a dialect's settings with what was given over them."""
+    if not isinstance(dialect, str) or dialect not in found.dialects:
+        raise UnknownNameError(
+            f"{found.name} has no dialect {dialect!r}.{nearest(str(dialect), found.dialects)} It has:"
+            f" {', '.join(found.dialects)}"
+        )
+    return {**found.dialects[dialect].settings, **given}
+
+
+def schedule(name: str, *, dialect: str = "paper", **parameters: Any) -> Any:
+    """Return a schedule by name: a function of the step, for ``schedule=`` of any method.
+
+    Parameters
+    ----------
+    name : str
+        A registered name of kind ``schedule``.
+    dialect : str
+        ``"paper"``, or the name of a library whose choices to make.
+    parameters
+        The schedule's own, as in its docstring.
+
+    Returns
+    -------
+    Schedule
+        Called with t = 1, 2, ..., it returns the multiplier of the rate.
+
+    Raises
+    ------
+    UnknownNameError, HyperparameterError, ArgumentError, ArgumentTypeError
+
+    Examples
+    --------
+    >>> import refopt
+    >>> eta = refopt.schedule("cosine-warm-restarts", period=10)
+    >>> eta(1), eta(11)
+    (1.0, 1.0)
+    >>> r = refopt.minimize(refopt.problem("quadratic", n=4), "sgd", lr=1.0, schedule=eta, steps=20)
+    """
+    found = entry(name, ("schedule",))
+    cls, given = found.obj, _settings(found, dialect, parameters)
+    check_known(cls, given, name)
+    for field in dataclasses.fields(cls):
+        if field.default is dataclasses.MISSING and field.name not in given:
+            raise HyperparameterError(
+                f"{name}: {field.name} must be given: {field.metadata.get('words', '')}"
+            )
     return cls(**given)
 
 

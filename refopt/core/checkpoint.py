@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
-import tempfile
 import zipfile
 from typing import Any
 
@@ -79,14 +81,78 @@ def save(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     np.savez(body, **arrays)  # type: ignore[arg-type]
     data = body.getvalue()
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as f:
-            f.write(data)
-            f.write(hashlib.sha256(data).digest())
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(f.name, path)
+        _replace(path, data + hashlib.sha256(data).digest())
     except OSError as error:
         raise CheckpointError(f"checkpoint: cannot write {path}: {error.strerror}") from None
+
+
+def _replace(path: pathlib.Path, data: bytes) -> None:
+    """Write `data` beside `path` and rename it; nothing stays beside it, but for a kill, and that goes next time."""
+    for stale in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        # Of a process that is gone: two that share a checkpoint must not take each other's.
+        if not _lives(stale.suffixes[-2][1:]):
+            stale.unlink(missing_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def _lives(process: str) -> bool:
+    """Tell whether a process may still be there."""
+    if not process.isdecimal() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _check_sizes(body: bytes) -> None:
+    """Raise unless the members are stored, as `save` writes them, so that nothing unpacks to more than the file."""
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        for member in archive.infolist():
+            if member.file_size > len(body) or member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(
+                    f"{member.filename} claims {member.file_size} bytes of a file of {len(body)}"
+                )
+            with archive.open(member) as f:
+                version = np.lib.format.read_magic(f)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read(f)
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} claims shape {shape}, more than it holds")
+
+
+def check_run(content: Any) -> None:
+    """Raise unless a run can be gone on with from what was loaded.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    for key, kind in (("run", dict), ("state", dict), ("step", int), ("calls", dict)):
+        if not isinstance(content.get(key), kind) or isinstance(content.get(key), bool):
+            raise CheckpointError(f"checkpoint: its {key!r} is {content.get(key)!r}")
+    for key in ("equivalents", "seconds"):
+        if not isinstance(content.get(key), float) or not math.isfinite(content[key]):
+            raise CheckpointError(f"checkpoint: its {key!r} is {content.get(key)!r}")
+    if content["step"] < 0 or "x" not in content or np.ndim(content.get("rows")) != 2:
+        raise CheckpointError("checkpoint: its step, its point or its history is none")
 
 
 def load(path: str | os.PathLike[str], reference: Any = None) -> dict[str, Any]:
@@ -114,14 +180,15 @@ def load(path: str | os.PathLike[str], reference: Any = None) -> dict[str, Any]:
             f"checkpoint: {path} is truncated, damaged or not a checkpoint of refopt (its checksum is wrong)"
         )
     try:
+        _check_sizes(body)
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {k: archive[k] for k in archive.files}
         header = json.loads(bytes(arrays.pop("text")).decode())
         if header["format"] != FORMAT:
             raise CheckpointError(f"checkpoint: {path} has format {header['format']!r}, wanted {FORMAT!r}")
         content: dict[str, Any] = _unpack(header["content"], arrays, reference)
-    except (ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except Exception as error:  # a forged file may raise whatever its parts' readers raise
         raise CheckpointError(f"checkpoint: {path} is not a checkpoint of refopt ({error})") from None
     return content

@@ -74,10 +74,20 @@ def references(sources: Iterable[Any], where: str) -> str:
 
 
 def completed(obj: Any, sources: Iterable[Any], where: str) -> str:
-    """Return a docstring with the sections that are not written by hand: a method's Parameters, References."""
+    """Return a docstring with the sections that are not written by hand: a method's Parameters, References.
+
+    A room whose classes take the same arguments says them once, as ``shared_parameters`` of their base.
+    """
     doc = inspect.cleandoc(obj.__doc__ or "").rstrip()
     if dataclasses.is_dataclass(obj) and "Parameters\n----------" not in doc:
         doc = _inserted(doc, parameters(obj), before=_SECTION)  # type: ignore[arg-type]
+    shared = getattr(obj, "shared_parameters", "")
+    if shared and shared not in doc:
+        heading = "Parameters\n----------"
+        if heading in doc:
+            doc = doc.replace(heading, f"{heading}\n{shared}", 1)
+        else:
+            doc = _inserted(doc, f"{heading}\n{shared}", before=_SECTION)
     if "References\n----------" not in doc:
         doc = _inserted(doc, references(sources, where), before=_EXAMPLES)
     return doc + "\n"

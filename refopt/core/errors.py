@@ -62,6 +62,11 @@ class MissingExtraError(RefoptError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
 
 
+def plain(text: str) -> str:
+    """Return text of others without control characters: a terminal would obey them."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean ...?`` for the names closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

@@ -45,10 +45,15 @@ def is_rate(field: dataclasses.Field[Any]) -> bool:
     return field.type in (Rate, "Rate", "Rate | None")
 
 
+def _whole(text: str) -> float:
+    """Return a bound of whole numbers exactly: 2**63 - 1 is no float."""
+    return float(text) if "inf" in text else int(text)
+
+
 def _interval(text: str) -> tuple[bool, float, float, bool, bool]:
     whole = text.startswith("int ")
     body = text.removeprefix("int ")
-    low, high = (float(part) for part in body[1:-1].split(","))
+    low, high = ((_whole(part) if whole else float(part)) for part in body[1:-1].split(","))
     return whole, low, high, body[0] == "[", body[-1] == "]"
 
 
@@ -61,10 +66,23 @@ def check_number(value: Any, allowed: str, name: str) -> None:
             f"{name}: wanted {'an integer' if whole else 'a number'} in {allowed.removeprefix('int ')},"
             f" got {value!r}"
         )
-    v = float(value)
+    v: Any = value if whole else float(value)
     inside = (v >= low if closed_low else v > low) and (v <= high if closed_high else v < high)
-    if math.isnan(v) or not inside:
+    if not inside:  # NaN is in no interval
         raise ArgumentError(f"{name}: wanted a value in {allowed.removeprefix('int ')}, got {value!r}")
+
+
+def check_rate(value: Any, name: str) -> float:
+    """Return what a function of the step gave as a float, or raise unless it is a number of at least 0."""
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            f"{name}: wanted a number, got {value!r}{'; is a `return` missing?' if value is None else ''}"
+        ) from None
+    if not 0.0 <= rate < math.inf:
+        raise ArgumentError(f"{name}: wanted a finite number of at least 0, got {rate!r}")
+    return rate
 
 
 def check_hyperparameters(method: Any) -> None:
@@ -72,10 +90,13 @@ def check_hyperparameters(method: Any) -> None:
     owner = getattr(type(method), "registered_name", type(method).__name__)
     for field in dataclasses.fields(method):
         allowed, value = field.metadata.get("allowed"), getattr(method, field.name)
+        if field.metadata.get("kind") == "Method" and not (value is None or hasattr(value, "own_needs")):
+            raise ArgumentTypeError(f"{owner}: {field.name}: wanted a Method, got {value!r}")
         if allowed is None or (value is None and field.default is None):
             continue
         label = f"{owner}: {field.name}"
         if is_rate(field) and callable(value):
+            check_rate(value(1), f"{label}(1)")
             continue
         if isinstance(allowed, str):
             check_number(value, allowed, label)

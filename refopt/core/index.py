@@ -48,7 +48,8 @@ def scan() -> list[Row]:
 
 def default_kind(module: str) -> str:
     """Return the kind of a method class that names none: by its room."""
-    return "wrapper" if module.startswith("refopt.wrappers.") else "optimizer"
+    rooms = {"refopt.wrappers.": "wrapper", "refopt.estimators.": "estimator"}
+    return next((kind for room, kind in rooms.items() if module.startswith(room)), "optimizer")
 
 
 def _modules() -> Iterator[tuple[str, Path]]:

@@ -12,9 +12,19 @@ import numpy as np
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
-from refopt.core.hyper import check_hyperparameters, hyper
+from refopt.core.hyper import check_hyperparameters, check_rate, hyper
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, check_like, check_start, leaves, max_abs, rebuild, without_graph
+from refopt.core.params import (
+    Params,
+    check_like,
+    check_start,
+    is_params,
+    leaves,
+    max_abs,
+    rebuild,
+    without_graph,
+)
+from refopt.core.problem import require
 
 State = Mapping[str, Any]
 Rule = Callable[..., tuple[Array, ...]]
@@ -45,6 +55,8 @@ class Method:
         check_hyperparameters(self)
         if self.schedule is not None and not callable(self.schedule):
             raise ArgumentError(f"schedule: wanted a function of the step or None, got {self.schedule!r}")
+        if self.schedule is not None:
+            self.multiplier(1)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -53,16 +65,17 @@ class Method:
 
     def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
         """Return the measure that `minimize` compares with ``tol``: the gradient's largest entry."""
+        require(oracle.problem, ("grad",), "tol, which is held against the gradient's largest entry,")
         return max_abs(oracle.grad(x))
 
     def multiplier(self, t: int) -> float:
         """Return the schedule's value at step `t`, 1 without a schedule."""
-        return 1.0 if self.schedule is None else float(self.schedule(t))
+        return 1.0 if self.schedule is None else check_rate(self.schedule(t), f"schedule({t})")
 
     def rate(self, t: int) -> float:
         """Return the learning rate of step `t`: ``lr`` (a number or a function) times the schedule."""
         lr = self.lr  # type: ignore[attr-defined]
-        return float(lr(t) if callable(lr) else lr) * self.multiplier(t)
+        return (check_rate(lr(t), f"lr({t})") if callable(lr) else float(lr)) * self.multiplier(t)
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`."""
@@ -116,6 +129,8 @@ class GradientMethod(Method):
         if self.given != ("g",):
             return super().update(x, grad, s)
         self.check_state(s)
+        if not is_params(x):
+            x = check_start(x, "x")
         check_like(grad, x, "grad")
         return self._update(without_graph(x), grad, s, donate)
 

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.answers import NonFiniteAnswer, as_array, as_x, linear_layers, number, pair, stack_of
 from refopt.core.arrays import Array
-from refopt.core.params import Params, finite, leaves
+from refopt.core.params import Params, leaves, norm
 from refopt.core.problem import Layer
 from refopt.core.rng import generator
 
 # The price of one call in full gradients, times the share of the examples that it looks at. A
 # gradient in reverse mode costs about three evaluations of f; a Hessian-vector product is a
-# derivative of a gradient, about two gradients; prox, penalty and projection look at no data.
+# derivative of a gradient, about two gradients; a derivative along one direction is two
+# evaluations of f in forward mode; prox, penalty and projection look at no data.
 COST: dict[str, float] = {
     "value": 1 / 3,
     "grad": 1.0,
+    "directional": 2 / 3,
     "hvp": 2.0,
     "example_grads": 1.0,
     "residual": 1 / 3,
@@ -36,10 +39,6 @@ COST: dict[str, float] = {
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
-
-
-class NonFiniteGradient(ArithmeticError):
-    """The problem's gradient has NaN or infinity; `minimize` ends the run as diverged."""
 
 
 class Sampler:
@@ -116,12 +115,17 @@ class Oracle:
         self._share = 1.0
         self._memo: tuple[Params, Params] | None = None
         self._rng: np.random.Generator | None = None
+        self._rows: tuple[int, ...] | None = None  # the residual's shape, once it is known
+        # f (NaN if not asked for) and gradient where the step starts: what its row of the history costs nothing for.
+        self.seen: tuple[float, Params | None] | None = None
+        self._at: Params | None = None
+        self._both = hasattr(problem, "value_and_grad")
 
-    def begin(self, step: int) -> None:
-        """Move to `step`: draw its batch and reset its random numbers."""
-        self.step, self._rng = step, None
+    def begin(self, step: int, x: Params | None = None) -> None:
+        """Move to `step`, which starts at `x`: draw its batch and reset its random numbers."""
+        self.step, self._rng, self.seen, self._at = step, None, None, x
         if self.sampler is not None:
-            self.batch, self._memo = self.sampler.draw(step), None
+            self.batch, self._memo, self._rows = self.sampler.draw(step), None, None
             self._share = self.batch.size / self.sampler.n
 
     @property
@@ -170,58 +174,82 @@ class Oracle:
         return member(*args, batch=self.batch, **kwargs)
 
     def value(self, x: Params) -> float:
-        """Return f(x)."""
-        return float(self._ask("value", x))
+        """Return f(x), which may be NaN or infinite."""
+        f = number(self._ask("value", x), "value(x)")
+        if x is self._at and self.seen is None:
+            self.seen = f, None
+        return f
 
     def grad(self, x: Params) -> Params:
         """Return the gradient of f at x; asked twice at the same object x, it is computed once."""
         if self._memo is not None and self._memo[0] is x:
             return self._memo[1]
-        g = self._ask("grad", x)
-        if not finite(g):
-            raise NonFiniteGradient
+        if self._both:
+            return self._value_and_grad(x)[1]
+        g = as_x(self._ask("grad", x), x, "grad")
         self._memo = (x, g)
+        self._see(x, math.nan, g)
         return g
+
+    def _see(self, x: Params, f: float, g: Params) -> None:
+        if x is self._at and (self.seen is None or self.seen[1] is None):
+            self.seen = (f if self.seen is None else self.seen[0]), g
+
+    def _value_and_grad(self, x: Params) -> tuple[float, Params]:
+        """Return both for the price of the gradient."""
+        self.counts.add("grad", self._share)
+        batch = {} if self.batch is None else {"batch": self.batch}
+        f, g = pair(self.problem.value_and_grad(x, **batch), "value_and_grad(x)")
+        f, g = number(f, "value_and_grad(x)[0]"), as_x(g, x, "the gradient of value_and_grad(x)")
+        self._memo = (x, g)
+        self._see(x, f, g)
+        return f, g
 
     def value_and_grad(self, x: Params) -> tuple[float, Params]:
         """Return f(x) and its gradient, counted as one gradient where the problem gives both at once."""
         if self._memo is None or self._memo[0] is not x:
-            if hasattr(self.problem, "value_and_grad"):
-                self.counts.add("grad", self._share)
-                batch = {} if self.batch is None else {"batch": self.batch}
-                f, g = self.problem.value_and_grad(x, **batch)
-                self._memo = (x, g)
-                return float(f), g
+            if self._both:
+                return self._value_and_grad(x)
             self.grad(x)
         return self.value(x), self.grad(x)
 
+    def directional(self, x: Params, v: Params) -> float:
+        """Return the derivative of f at x along v."""
+        d = number(self._ask("directional", x, v), "directional(x, v)")
+        if not math.isfinite(d):
+            raise NonFiniteAnswer("directional(x, v)")
+        return d
+
     def hvp(self, x: Params, v: Params) -> Params:
         """Return the Hessian of f at x times v."""
-        return self._ask("hvp", x, v)
+        return as_x(self._ask("hvp", x, v), x, "hvp(x, v)")
 
     def example_grads(self, x: Params) -> Params:
         """Return the gradient of each example of the batch, on a new first axis."""
-        return self._ask("example_grads", x)
+        count = getattr(self.problem, "n_examples", None) if self.batch is None else len(self.batch)
+        return stack_of(self._ask("example_grads", x), x, "example_grads(x)", count)
 
     def residual(self, x: Params) -> Array:
         """Return r(x) of f = phi(r(x))."""
-        return self._ask("residual", x)
+        r = as_array(self._ask("residual", x), "residual(x)", self._rows)
+        self._rows = tuple(r.shape)
+        return r
 
     def jvp(self, x: Params, v: Params) -> Array:
         """Return the Jacobian of r at x times v."""
-        return self._ask("jvp", x, v)
+        return as_array(self._ask("jvp", x, v), "jvp(x, v)", self._rows)
 
     def vjp(self, x: Params, u: Array) -> Params:
         """Return the transposed Jacobian of r at x times u."""
-        return self._ask("vjp", x, u)
+        return as_x(self._ask("vjp", x, u), x, "vjp(x, u)")
 
     def loss_gradient(self, x: Params) -> Array:
         """Return the gradient of phi at r(x)."""
-        return self._ask("loss_gradient", x)
+        return as_array(self._ask("loss_gradient", x), "loss_gradient(x)", self._rows)
 
     def loss_hessian(self, x: Params, u: Array) -> Array:
         """Return the Hessian of phi at r(x) times u."""
-        return self._ask("loss_hessian", x, u)
+        return as_array(self._ask("loss_hessian", x, u), "loss_hessian(x, u)", tuple(u.shape))
 
     def ggn(self, x: Params, v: Params) -> Params:
         """Return the generalized Gauss-Newton matrix J^T H_phi J times v."""
@@ -229,34 +257,32 @@ class Oracle:
 
     def layers(self, x: Params, *, sample: bool) -> list[Layer]:
         """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
-        return self._ask("layers", x, rng=self.rng if sample else None)
+        return linear_layers(self._ask("layers", x, rng=self.rng if sample else None), "layers(x)")
 
     def penalty(self, x: Params) -> float:
         """Return the nonsmooth part g(x)."""
         self.counts.add("penalty", 0.0)
-        return float(self.problem.penalty(x))
+        return number(self.problem.penalty(x), "penalty(x)")
 
     def prox(self, x: Params, step: float) -> Params:
         """Return the proximal point of g with step size `step`."""
         self.counts.add("prox", 0.0)
-        return self.problem.prox(x, step)
+        return as_x(self.problem.prox(x, step), x, "prox(x, step)")
 
     def project(self, x: Params) -> Params:
         """Return the feasible point nearest to x."""
         self.counts.add("project", 0.0)
-        return self.problem.project(x)
+        return as_x(self.problem.project(x), x, "project(x)")
 
     def objectives(self, x: Params) -> Array:
         """Return the values of the objectives, an array of shape (m,)."""
-        values = self._ask("objectives", x)
+        values = as_array(self._ask("objectives", x), "objectives(x)")
         self.counts.equivalents += COST["objectives"] * self._share * (values.shape[0] - 1)
         return values
 
     def jacobian(self, x: Params) -> Params:
         """Return the gradients of the objectives, on a new first axis."""
-        rows = self._ask("jacobian", x)
-        if not finite(rows):
-            raise NonFiniteGradient
+        rows = stack_of(self._ask("jacobian", x), x, "jacobian(x)", None)
         m = next(iter(leaves(rows).values())).shape[0]
         self.counts.equivalents += COST["jacobian"] * self._share * (m - 1)
         return rows
@@ -281,6 +307,10 @@ class GradientsAt(Oracle):
         """Return the replaced gradient at x."""
         return self._replaced(self._inner, x)
 
+    def value_and_grad(self, x: Params) -> tuple[float, Params]:
+        """Return f(x) and the replaced gradient."""
+        return self.value(x), self.grad(x)
+
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         return GradientsAt(self._inner._with_batch(batch), self._replaced)
 
@@ -289,7 +319,17 @@ def objective(problem: Any, x: Params) -> float:
     """Return the whole objective f + g at x, uncounted; NaN where the problem has no value."""
     if not hasattr(problem, "value"):
         return math.nan
-    total = float(problem.value(x))
+    total = number(problem.value(x), "value(x)")
     if hasattr(problem, "penalty"):
-        total += float(problem.penalty(x))
+        total += number(problem.penalty(x), "penalty(x)")
     return total
+
+
+def gradient_norm(problem: Any, x: Params) -> float:
+    """Return the norm of the gradient of f at x, uncounted; NaN where there is none or it is not finite."""
+    if not hasattr(problem, "grad"):
+        return math.nan
+    try:
+        return norm(Oracle(problem).grad(x))
+    except NonFiniteAnswer:
+        return math.nan

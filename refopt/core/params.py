@@ -14,6 +14,7 @@ from refopt.core.arrays import (
     check_array,
     detached,
     is_array,
+    is_floating,
     like,
     namespace,
     safe_root,
@@ -151,6 +152,17 @@ def check_start(x: Any, name: str = "x0") -> Params:
         if math.prod(leaf.shape) == 0:
             raise ShapeError(f"{name}{f'[{key!r}]' if key else ''}: is empty, shape {tuple(leaf.shape)}")
     return rebuild(x if isinstance(x, dict) else None, {k: detached(v) for k, v in out.items()})
+
+
+def is_params(x: Any) -> bool:
+    """Tell whether `x` looks like parameters at a glance: an array, or a dict of arrays, of floating-point numbers."""
+    for leaf in x.values() if isinstance(x, dict) else (x,):
+        if type(leaf) is np.ndarray:
+            if leaf.dtype.kind not in "fO":
+                return False
+        elif not is_array(leaf) or not is_floating(leaf):
+            return False
+    return True
 
 
 def _is_like(value: Any, leaf: np.ndarray) -> bool:

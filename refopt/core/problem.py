@@ -7,6 +7,7 @@ batch, plus the whole regulariser.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "value": ("value(x, batch=None)", "the smooth objective f, a 0-d array"),
     "grad": ("grad(x, batch=None)", "its gradient, like x"),
     "value_and_grad": ("value_and_grad(x, batch=None)", "both for the price of the gradient"),
+    "directional": ("directional(x, v, batch=None)", "the derivative of f at x along v, a 0-d array"),
     "hvp": ("hvp(x, v, batch=None)", "the Hessian of f times v, like x"),
     "example_grads": (
         "example_grads(x, batch=None)",
@@ -105,6 +107,17 @@ def require(problem: Any, needs: tuple[str, ...], method: str, having: list[str]
         f"{method} needs {', '.join(missing)}, which {type(problem).__qualname__} does not offer. Supply {forms}"
         f" (as a method of the problem, or a keyword of refopt.from_functions).{zoo}"
     )
+
+
+def start_of(problem: Any, seed: int) -> Params:
+    """Return the start that a problem draws from `seed`; a `start` without parameters has one for all seeds."""
+    try:
+        inspect.signature(problem.start).bind(seed)
+    except TypeError:
+        return problem.start()
+    except ValueError:  # a builtin without a signature
+        pass
+    return problem.start(seed)
 
 
 class Problem:

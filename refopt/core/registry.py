@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
+from refopt.core.guard import guarded
 from refopt.core.hyper import check_known
 from refopt.core.index import ROOMS, default_kind, index
 
@@ -21,6 +22,10 @@ KINDS = (
     "optimizer", "wrapper", "schedule", "curvature", "matfun", "solver", "transport", "bilevel",
     "estimator", "aggregator", "diagnostic", "problem", "layer",
 )  # fmt: skip
+# Registered as plain functions, which are guarded.
+FUNCTIONS = ("matfun", "solver", "transport", "diagnostic", "aggregator")
+# What steps: an estimator is a method around a method, as a wrapper is.
+STEPPING = ("optimizer", "wrapper", "estimator")
 EVIDENCE_KINDS = ("parity", "claim", "identity")
 # Collected from the tests that give it: `python -m tests.evidence`.
 EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
@@ -172,7 +177,8 @@ def register(
     name : str
         The catalogue's name, lower case with hyphens.
     kind : str, optional
-        One of `KINDS`. A method class of the wrappers' room is a wrapper, any other an optimizer.
+        One of `KINDS`. A method class of the wrappers' room is a wrapper, of the estimators' an
+        estimator, any other an optimizer.
     source : Source
         The paper.
     where : str
@@ -193,7 +199,9 @@ def register(
         of_kind = kind or default_kind(obj.__module__)
         wanted = needs
         if wanted is None:
-            wanted = ("grad",) if of_kind in ("optimizer", "wrapper") else ()
+            wanted = ("grad",) if of_kind in STEPPING else ()
+        if of_kind in FUNCTIONS and not isinstance(obj, type):
+            obj = cast(T, guarded(cast(Callable[..., Any], obj), name, finite=of_kind == "matfun"))
         old = _entries.get(name)
         place = (getattr(obj, "__module__", ""), getattr(obj, "__qualname__", ""))
         if old is not None and place != (old.obj.__module__, old.obj.__qualname__):
@@ -206,7 +214,7 @@ def register(
         )  # fmt: skip
         if isinstance(obj, type):
             obj.registered_name = name  # type: ignore[attr-defined]
-            if of_kind in ("optimizer", "wrapper"):
+            if of_kind in STEPPING:
                 obj.own_needs = wanted  # type: ignore[attr-defined]
         obj.__doc__ = completed(obj, (source, *also), where)
         return obj
@@ -314,11 +322,17 @@ def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
     found = _entries.get(name)
     if found is None:
         known = [e.name for e in _entries.values() if kinds is None or e.kind in kinds]
-        what = " or ".join(kinds) if kinds else "method"
+        what = _either(kinds) if kinds else "method"
         raise UnknownNameError(f"no {what} is called {name!r}.{nearest(name, known)}")
     if kinds is not None and found.kind not in kinds:
-        raise UnknownNameError(f"{name!r} is a {found.kind}, wanted a {' or '.join(kinds)}")
+        raise UnknownNameError(f"{name!r} is a {found.kind}, wanted {_either(kinds)}")
     return found
+
+
+def _either(kinds: tuple[str, ...]) -> str:
+    """Return "optimizer, wrapper or estimator"."""
+    *first, last = kinds
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def get(name: str) -> Any:

@@ -29,7 +29,8 @@ class Result:
     gradient_equivalents : float
         The same in units of one full gradient (`refopt.core.oracle.COST`).
     history : dict of str to array
-        Columns ``step``, ``value``, ``grad_norm``, ``gradient_equivalents``, ``seconds``.
+        Columns ``step``, ``value``, ``grad_norm``, ``gradient_equivalents``, ``seconds``, and ``full``: 1 where the
+        value is that of all examples, 0 where it is what the step saw (`refopt.minimize`, ``record``).
     success : bool
         True unless the run diverged.
     status : str
@@ -38,6 +39,8 @@ class Result:
         One sentence.
     state : dict
         The method's state at `x`, to go on from.
+    recorded_calls : dict of str to int
+        What recording and the result's `fun` asked for, beside the method's own `calls`.
     """
 
     x: Params
@@ -50,6 +53,7 @@ class Result:
     status: str
     message: str
     state: Mapping[str, Any] = field(repr=False)
+    recorded_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         calls = ", ".join(f"{k} {v}" for k, v in self.calls.items() if v)

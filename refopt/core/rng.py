@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from refopt.core.arrays import Array, like
+from refopt.core.errors import ArgumentError
 from refopt.core.params import Params, leaves, rebuild
 
 STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3, "tape": 4}
@@ -25,7 +26,10 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     step : int
         In [0, 2**64).
     """
-    key = np.array([seed, STREAMS[stream]], dtype=np.uint64)
+    try:
+        key = np.array([seed, STREAMS[stream]], dtype=np.uint64)
+    except (OverflowError, TypeError, ValueError):
+        raise ArgumentError(f"seed: wanted an integer in [0, 2**64), got {seed!r}") from None
     # The last counter word is the step, so that a step can draw 2**192 numbers without overlap.
     counter = np.array([0, 0, 0, step], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

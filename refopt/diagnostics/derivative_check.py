@@ -138,6 +138,15 @@ class _Checker:
             error = max(error, ratio(abs(float(f) - value), size))
         return self.identity("value_and_grad", error)
 
+    def directional(self) -> Check | None:
+        if not self.has("value"):
+            return None
+        return self.along(
+            "directional",
+            lambda w: to_numpy(as_params(self.call("value", w))),
+            lambda v: (np.asarray(float(self.call("directional", self.x, v))), self.steepness),
+        )
+
     def hvp(self) -> Check | None:
         if not (self.has("grad") or self.has("value_and_grad")):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from refopt.core.arrays import (
     safe_root,
 )  # fmt: skip
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
+from refopt.core.files import read_matrix_market
 from refopt.core.rng import generator
 
 
@@ -154,17 +156,25 @@ def linear_system(
 
     Parameters
     ----------
-    A : array, SciPy sparse matrix, LinearOperator or callable
+    A : array, SciPy sparse matrix, LinearOperator, callable, or path of a Matrix Market file
         Square; `symmetric` asks that it equals its conjugate transpose (entries only: a function
         cannot be asked). `entries` refuses a function.
-    b : array of shape (n,)
+    b : array of shape (n,) or (n, 1)
     x0 : array of shape (n,), optional
         Zeros if left out.
+
+    Of different precisions the widest is that of the solution; integers of NumPy are float64, as SciPy has it.
 
     Raises
     ------
     ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
     """
+    if isinstance(A, (str, os.PathLike)):
+        A = read_matrix_market(A, "A")
+    A, b, x0 = _from_integers(A), _from_integers(b), _from_integers(x0)
+    b = check_array(b, "b", complex_ok=True)
+    if b.ndim == 2 and b.shape[1] == 1:
+        b = namespace(b).reshape(b, (-1,))
     b = check_array(b, "b", ndim=1, complex_ok=True)
     n = b.shape[0]
     if n == 0:
@@ -173,10 +183,9 @@ def linear_system(
         if not isinstance(b, np.ndarray):
             raise ArgumentTypeError(f"b: a SciPy sparse matrix needs a NumPy right side, got {type(b)}")
         matrix = check_sparse(A, "A", symmetric=symmetric)
-        if is_complex(b) and _bits(matrix) == _bits(b):
-            matrix = matrix.astype(b.dtype)
+        dtype = _widest(matrix.dtype, b, x0)
+        matrix = matrix.astype(dtype, copy=False)
         operator = Operator(lambda v: matrix @ v, matrix)
-        dtype = matrix.dtype
     elif is_array(A) or isinstance(A, (list, tuple)):
         check = check_symmetric if symmetric else check_square
         matrix = check(A, "A", ndim=2, complex_ok=True)
@@ -186,10 +195,9 @@ def linear_system(
             raise ArgumentTypeError(
                 f"A, b: wanted arrays of one library, got {type(A)} and {type(b)}"
             ) from None
-        if is_complex(b) and not is_complex(matrix) and _bits(matrix) == _bits(b):
-            matrix = xp.astype(matrix, b.dtype)
+        dtype = _widest(matrix.dtype, b, x0)
+        matrix = xp.astype(matrix, dtype, copy=False)
         operator = Operator(lambda v: xp.matmul(matrix, v), matrix)
-        dtype = matrix.dtype
     elif callable(A) or hasattr(A, "matvec"):
         if entries:
             raise ArgumentTypeError("A: this method reads the entries; wanted a matrix, got a function")
@@ -206,29 +214,36 @@ def linear_system(
         )
     if operator.matrix is not None and operator.matrix.shape[0] != n:
         raise ShapeError(f"A, b: shapes {tuple(operator.matrix.shape)} and {(n,)} do not fit")
-    b = _same_dtype(b, dtype, "b")
+    b = _as_dtype(b, dtype, "b")
     xp = namespace(b)
     if x0 is None:
         return operator, b, xp.zeros_like(b)
     x0 = check_array(x0, "x0", shape=(n,), complex_ok=True)
     if namespace(x0) is not xp:
         raise ArgumentTypeError(f"x0: wanted an array of the library of b, got {type(x0)}")
-    return operator, b, xp.asarray(_same_dtype(x0, b.dtype, "x0"), copy=True)
+    return operator, b, xp.asarray(_as_dtype(x0, b.dtype, "x0"), copy=True)
 
 
-def _bits(x: Any) -> int:
-    """Return the width of a real number of the precision of `x`."""
-    xp = np if scipy.sparse.issparse(x) else namespace(x)
-    return int(xp.finfo(x.dtype).bits)
+def _from_integers(value: Any) -> Any:
+    """Return NumPy's and SciPy's integers as float64."""
+    if isinstance(value, np.ndarray) or scipy.sparse.issparse(value):
+        return value.astype(np.float64) if value.dtype.kind in "iub" else value
+    return value
 
 
-def _same_dtype(v: Array, dtype: Any, name: str) -> Array:
-    """Return `v` in `dtype` if that only adds an imaginary part; anything else is the caller's choice."""
+def _widest(dtype: Any, b: Array, x0: Any) -> Any:
+    """Return the dtype that holds a matrix's, the right side's and the start's numbers."""
+    xp = namespace(b)
+    found = xp.result_type(dtype, b.dtype)
+    return xp.result_type(found, x0.dtype) if is_array(x0) and namespace(x0) is xp else found
+
+
+def _as_dtype(v: Array, dtype: Any, name: str) -> Array:
+    """Return `v` in `dtype`, which must be no narrower."""
     xp = namespace(v)
     if v.dtype == dtype:
         return v
-    wider = xp.isdtype(v.dtype, "real floating") and xp.isdtype(dtype, "complex floating")
-    if wider and xp.finfo(v.dtype).bits == xp.finfo(dtype).bits:
+    if xp.result_type(v.dtype, dtype) == dtype:
         return xp.astype(v, dtype)
     raise DtypeError(f"{name}: has dtype {v.dtype}, but the system's is {dtype}; convert one of them first")
 

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from refopt.core.arrays import Array, like, namespace, to_numpy
+from refopt.core.arrays import Array, eye_like, like, namespace, to_numpy
 from refopt.core.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -175,7 +175,7 @@ def jacobi(A: Any) -> Factored:
     if scipy.sparse.issparse(matrix):
         return Factored(scipy.sparse.csr_array(scipy.sparse.diags_array(np.sqrt(diagonal))))
     xp = namespace(matrix)
-    return Factored(xp.eye(matrix.shape[0], dtype=matrix.dtype) * xp.sqrt(diagonal))
+    return Factored(eye_like(matrix) * xp.sqrt(diagonal))
 
 
 def ssor(A: Any, omega: float = 1.0) -> Factored:
@@ -204,7 +204,7 @@ def ssor(A: Any, omega: float = 1.0) -> Factored:
         lower = scipy.sparse.tril(matrix, -1) + scipy.sparse.diags_array(diagonal / omega)
         return Factored(_scale_columns(lower, np.sqrt(omega / ((2 - omega) * diagonal))))
     xp = namespace(matrix)
-    lower = xp.tril(matrix, k=-1) + xp.eye(matrix.shape[0], dtype=matrix.dtype) * (diagonal / omega)
+    lower = xp.tril(matrix, k=-1) + eye_like(matrix) * (diagonal / omega)
     return Factored(_scale_columns(lower, xp.sqrt(omega / ((2 - omega) * diagonal))))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from refopt.core.arrays import Array, all_finite, namespace, to_numpy
+from refopt.core.arrays import Array, all_finite, eye_like, namespace, to_numpy
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Source, register
@@ -54,7 +54,7 @@ def _lower(matrix: Any, omega: float) -> Factored:
         scaled = scipy.sparse.diags_array(matrix.diagonal() / omega)
         return Factored(scipy.sparse.csr_array(scipy.sparse.tril(matrix, -1) + scaled))
     xp = namespace(matrix)
-    diagonal = xp.eye(matrix.shape[0], dtype=matrix.dtype) * (xp.linalg.diagonal(matrix) / omega)
+    diagonal = eye_like(matrix) * (xp.linalg.diagonal(matrix) / omega)
     return Factored(xp.tril(matrix, k=-1) + diagonal)
 
 
@@ -127,6 +127,8 @@ def sor(
     """
     operator, b, x = linear_system(A, b, x0, entries=True)
     check_number(omega, "(0, 2)", "omega")
+    if omega < 1e-30:
+        raise ArgumentError(f"omega: {omega!r} is so small that D / omega leaves the range of numbers")
     check_number(rtol, "[0, inf)", "rtol")
     check_number(atol, "[0, inf)", "atol")
     check_number(maxiter, "int [0, inf)", "maxiter")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.arrays import check_array, to_numpy
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Source, register
@@ -290,7 +291,11 @@ def sor_bandit(
     >>> int(r.passes[r.omegas == 1.4].max()) < int(r.passes[r.omegas == 1.0].min())
     True
     """
-    grid = np.linspace(1.0, 1.95, 20) if omegas is None else np.asarray(omegas, dtype=np.float64)
+    if not isinstance(systems, Iterable):
+        raise ArgumentTypeError(f"systems: wanted an iterable of (A, b), got {type(systems).__qualname__}")
+    if interval is not None and contexts is None:
+        raise ArgumentError("interval: is that of contexts, which are not given")
+    grid = np.linspace(1.0, 1.95, 20) if omegas is None else to_numpy(check_array(omegas, "omegas"))
     if grid.ndim != 1 or grid.size == 0 or not np.all((grid > 0) & (grid < 2)):
         raise ArgumentError(f"omegas: wanted a non-empty grid in (0, 2), got {omegas!r}")
     if normaliser not in ("exact", "official"):

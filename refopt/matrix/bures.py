@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, check_array, namespace
+from refopt.core.arrays import Array, check_array, eye_like, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.registry import Source, register
 from refopt.matrix.common import (
     adjoint,
     check_like,
     check_number,
-    eye_like,
     frobenius,
     from_eigen,
     hermitian_part,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refopt.core.arrays import Array, check_array, namespace
+from refopt.core.arrays import Array, check_array, eye_like, namespace
 from refopt.core.errors import ArgumentError, ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.bures import BRECHET_2023, bures_wasserstein_map_jvp, two_roots
@@ -15,7 +15,6 @@ from refopt.matrix.common import (
     check_number,
     check_psd,
     epsilon,
-    eye_like,
     frobenius,
     hermitian_part,
     pairs,

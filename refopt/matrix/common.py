@@ -8,10 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from refopt.core.arrays import Array, all_finite, check_array, check_square, check_symmetric, namespace
+from refopt.core.arrays import (
+    Array,
+    all_finite,
+    check_array,
+    check_square,
+    check_symmetric,
+    eye_like,
+    namespace,
+)
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
 
 WORKERS = 2
@@ -50,12 +57,6 @@ def adjoint(A: Array) -> Array:
 def hermitian_part(A: Array) -> Array:
     """Return ``(A + A*) / 2``."""
     return (A + adjoint(A)) / 2
-
-
-def eye_like(A: Array, n: int | None = None) -> Array:
-    """Return the identity of `A`'s dtype and device, of order `n` (default: `A`'s columns)."""
-    xp = namespace(A)
-    return xp.eye(A.shape[-1] if n is None else n, dtype=A.dtype, device=array_api_compat.device(A))
 
 
 def frobenius(A: Array) -> Array:

@@ -138,7 +138,7 @@ def _size_free(K: Array, steps: int) -> tuple[Array, list[Array], list[Array]]:
     """Return the bound for zero padding, the kernels K_0 / r_0, …, K_{N-1} / r_{N-1}, K_N, and the r_t."""
     xp = namespace(K)
     K = xp.permute_dims(K, (1, 0, 2, 3)) if K.shape[1] > K.shape[0] else K
-    log_scale = xp.zeros((), dtype=K.dtype)
+    log_scale = like(0.0, K)
     kernels, scales = [], []
     for t in range(steps):
         largest = xp.max(xp.abs(K))

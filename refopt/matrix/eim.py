@@ -103,6 +103,8 @@ def _prepare(
             raise ShapeError(f"{name}: wanted {d} coefficients, one a term, got shape {tuple(value.shape)}")
     if query.dtype != training.dtype:
         raise DtypeError(f"query: wanted dtype {training.dtype}, as training, got {query.dtype}")
+    if training.shape[0] == 0:
+        raise ShapeError("training: wanted at least one point, got none")
     check_count(degree, "degree")
     check_count(rank, "rank")
     check_number(tol, "tol", least=0.0)
@@ -114,7 +116,12 @@ def _prepare(
             "query: wanted coefficients inside the range of the training set in every component; outside, the"
             " interpolation does not converge"
         )
-    return terms, training, query, greedy(host.astype(float), degree, rank, tol)
+    found = greedy(host.astype(float), degree, rank, tol)
+    if not len(found.nodes):
+        raise ArgumentError(
+            f"tol: is {tol!r}, above the whole table's largest entry {found.residuals[0]:.3g}"
+        )
+    return terms, training, query, found
 
 
 def _node_values(found: Interpolation, training: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refopt.core.arrays import Array, check_array, like, namespace
+from refopt.core.arrays import Array, check_array, eye_like, like, namespace
 from refopt.core.cost import Cost
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.registry import Dialect, Source, register
@@ -16,7 +16,6 @@ from refopt.matrix.common import (
     check_count,
     check_like,
     check_number,
-    eye_like,
     frobenius,
     inner,
 )

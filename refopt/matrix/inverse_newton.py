@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refopt.core.arrays import Array, check_array, like, namespace
+from refopt.core.arrays import Array, check_array, eye_like, like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
     adjoint,
     check_choice,
     check_count,
+    check_number,
     epsilon,
-    eye_like,
     frobenius,
 )
 
@@ -33,6 +33,11 @@ BEN_ISRAEL_1965 = Source(
 MOST_STEPS = 200
 
 
+def _number(alpha: Any, reference: Array) -> Array:
+    check_number(alpha, "alpha")
+    return like(alpha, reference)
+
+
 def _start(A: Array, alpha: Any) -> Array:
     """Return alpha, shape (..., 1, 1), and hold it to the region of convergence."""
     xp = namespace(A)
@@ -46,7 +51,7 @@ def _start(A: Array, alpha: Any) -> Array:
             scale = columns * rows
         return 1 / xp.where(scale > 0, scale, xp.ones_like(scale))
     top = xp.max(xp.linalg.svdvals(A), axis=-1)[..., None, None]
-    chosen = like(alpha, top) if not hasattr(alpha, "dtype") else alpha
+    chosen = check_array(alpha, "alpha") if hasattr(alpha, "dtype") else _number(alpha, top)
     if chosen.ndim not in (0,) and tuple(chosen.shape[-2:]) != (1, 1):
         raise ShapeError("alpha: wanted 'norms', 'frobenius', a number or an array of shape (..., 1, 1)")
     if bool(xp.any(chosen <= 0)) or bool(xp.any(chosen * top**2 >= 2 * (1 - 4 * epsilon(A)))):

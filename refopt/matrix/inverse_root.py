@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.core.arrays import Array, like, namespace
+from refopt.core.arrays import Array, eye_like, like, namespace
 from refopt.core.errors import ArgumentError, ConvergenceError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -15,7 +15,6 @@ from refopt.matrix.common import (
     check_number,
     check_psd,
     epsilon,
-    eye_like,
     frobenius,
     from_eigen,
     largest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -13,7 +13,6 @@ from refopt.matrix.common import (
     check_psd,
     eigh,
     epsilon,
-    eye_like,
     frobenius,
     hermitian_part,
     pairs,

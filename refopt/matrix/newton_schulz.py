@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import ConvergenceError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -11,7 +11,6 @@ from refopt.matrix.common import (
     check_like,
     check_psd,
     epsilon,
-    eye_like,
     frobenius,
     inner,
     trace,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refopt.core.errors import ArgumentError, ShapeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from refopt.matrix.common import check_choice, check_count, check_number
 
 Triple = tuple[float, float, float]
@@ -137,7 +137,12 @@ def choose(coefficients: str | Sequence[Sequence[float]], steps: int) -> tuple[t
         check_choice(coefficients, "coefficients", tuple(SCHEDULES))
         schedule = SCHEDULES[coefficients]
     else:
-        rows = np.asarray(coefficients, dtype=float)
+        try:
+            rows = np.asarray(coefficients, dtype=float)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(
+                f"coefficients: wanted a name of {', '.join(SCHEDULES)}, or triples of numbers, got {coefficients!r}"
+            ) from None
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or rows.shape[1] != 3 or not rows.shape[0] or not np.all(np.isfinite(rows)):
             raise ShapeError(

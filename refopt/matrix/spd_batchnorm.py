@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.matrix.bures import bures_wasserstein_distance, two_roots
 from refopt.matrix.bures_mean import bures_wasserstein_mean
@@ -14,7 +14,6 @@ from refopt.matrix.common import (
     check_number,
     check_psd,
     elementwise,
-    eye_like,
     hermitian_part,
     pairs,
     schur_map,

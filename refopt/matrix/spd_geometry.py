@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import ArgumentError, ConvergenceError
 from refopt.core.registry import Source, register
 from refopt.matrix.bures import bures_wasserstein_distance, bures_wasserstein_map, two_roots
@@ -17,7 +17,6 @@ from refopt.matrix.common import (
     check_psd,
     eigh,
     epsilon,
-    eye_like,
     frobenius,
     hermitian_part,
     inner,

@@ -6,9 +6,9 @@ import functools
 import math
 from fractions import Fraction
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.registry import register
-from refopt.matrix.common import check_choice, check_count, check_like, check_psd, eye_like, frobenius
+from refopt.matrix.common import check_choice, check_count, check_like, check_psd, frobenius
 from refopt.matrix.lyapunov import (
     SONG_2022,
     SONG_2022_INVERSE,

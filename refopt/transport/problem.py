@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, check_array, is_array, namespace
+from refopt.core.arrays import Array, Namespace, check_array, is_array, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
@@ -157,7 +157,7 @@ def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: b
     masses = []
     for value, name, size in ((a, "a", n), (b, "b", m)):
         if value is None:
-            masses.append(xp.full((size,), 1.0 / size, dtype=reference.dtype) + 0 * reference[..., :1, 0])
+            masses.append(like([1.0 / size] * size, reference) + 0 * reference[..., :1, 0])
             continue
         value = check_array(value, name, min_ndim=1)
         if is_array(value) and namespace(value) is not xp:

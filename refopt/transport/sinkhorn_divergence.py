@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, Namespace, eye_like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
@@ -83,8 +83,8 @@ def _weights(problem: Transport, plan: Array, reg: float, form: str) -> Array:
     n = C.shape[0]
     # The sharp cost moves with the plan: solve for the potentials' adjoint (singular by a constant).
     rows, columns = xp.sum(plan, axis=1), xp.sum(plan, axis=0)
-    top = xp.concat([xp.eye(n, dtype=C.dtype) * rows, plan], axis=1)
-    bottom = xp.concat([plan.T, xp.eye(C.shape[1], dtype=C.dtype) * columns], axis=1)
+    top = xp.concat([eye_like(C, n) * rows, plan], axis=1)
+    bottom = xp.concat([plan.T, eye_like(C) * columns], axis=1)
     right = xp.concat([xp.sum(plan * C, axis=1), xp.sum(plan * C, axis=0)])
     adjoint = xp.matmul(xp.linalg.pinv(xp.concat([top, bottom], axis=0)), right)
     return plan * (1 - (C - adjoint[:n, None] - adjoint[n:]) / reg)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.hyper import check_number
 from refopt.core.registry import entry
-from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
 from refopt.verify.inputs.tapes import Tape
 from refopt.verify.report import Finding, Report
 from refopt.verify.runs.draws import compare_draws, draws
@@ -94,7 +95,8 @@ def compare(
     >>> report.agrees
     True
     """
-    if entry(name).kind in FUNCTIONS:
+    check_number(seed, "int [0, 9223372036854775807]", "seed")
+    if entry(name, COMPARED).kind in FUNCTIONS:
         return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
     if draws(name, dialect, hyperparameters) and not param_groups:
         return compare_draws(other, name, dialect, dtype, seed, **hyperparameters)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from refopt.core.hyper import check_number
 from refopt.core.registry import entry
-from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
 from refopt.verify.report import Diagnosis, Finding
 from refopt.verify.runs.draws import draws
 from refopt.verify.runs.observe import observe
@@ -82,7 +83,8 @@ def diagnose(
     >>> refopt.verify.diagnose(mine, "sgd").explained_by
     ('gradient-negated',)
     """
-    if entry(name).kind in FUNCTIONS:
+    check_number(seed, "int [0, 9223372036854775807]", "seed")
+    if entry(name, COMPARED).kind in FUNCTIONS:
         return diagnose_function(other, name, seed=seed, effort=effort, patience=patience, **hyperparameters)  # type: ignore[return-value]
     if draws(name, "paper", hyperparameters) and not param_groups:
         return diagnose_draws(other, name, dtype, seed, effort, patience, **hyperparameters)

@@ -45,13 +45,7 @@ class SAM(Wrapper):
 
     def perturbation(self, w: Params, g: Params) -> Params:
         """Return ε̂ at `w`, where the gradient is `g`."""
-        if self.adaptive:
-            length = params.norm(params.map_leaves(lambda a, b: namespace(a).abs(a) * b, w, g))
-            direction = params.map_leaves(lambda a, b: a * a * b, w, g)
-        else:
-            length, direction = params.norm(g), g
-        length += self.eps
-        return params.scale(self.rho / length if length > 0.0 else 0.0, direction)
+        return ascent(w, g, self.rho, self.eps, self.adaptive)
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Step the base with gradients from the perturbed points."""
@@ -61,6 +55,17 @@ class SAM(Wrapper):
 
         x, base = self.base.step(x, s["base"], GradientsAt(oracle, sharp))
         return x, {"t": s["t"] + 1, "base": base}
+
+
+def ascent(w: Params, g: Params, rho: float, eps: float, adaptive: bool) -> Params:
+    """Return ``ρ g / (||g|| + ε)``, or of ASAM ``ρ w² ⊙ g / (|| |w| ⊙ g || + ε)``; zero where g is."""
+    if adaptive:
+        length = params.norm(params.map_leaves(lambda a, b: namespace(a).abs(a) * b, w, g))
+        direction = params.map_leaves(lambda a, b: a * a * b, w, g)
+    else:
+        length, direction = params.norm(g), g
+    length += eps
+    return params.scale(rho / length if length > 0.0 else 0.0, direction)
 
 
 dialect(SAM, "official", "google-research/sam", "no guard of the norm; a zero gradient stays", eps=0.0)

@@ -23,6 +23,7 @@ import refopt
 from _pytest.runner import runtestprotocol
 from refopt.core.registry import Entry, entry
 from refopt.verify.variants.edits import Edit
+from refopt.verify.variants.recorder import ROOMS
 from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +48,12 @@ def _is_own(edit: Edit, method: Entry) -> bool:
     classes = {
         (inspect.getsourcefile(c), c.__qualname__)
         for c in getattr(method.obj, "__mro__", ())
-        if c.__module__.startswith(("refopt.optimizers.", "refopt.wrappers."))
+        if c.__module__.startswith(tuple(f"refopt.{room}." for room in ROOMS))
     }
     if (code.co_filename, first) in classes:
         return True
     others = {n for n, c in vars(sys.modules[method.obj.__module__]).items() if isinstance(c, type)}
-    return code.co_filename == inspect.getsourcefile(method.obj) and first not in others
+    return code.co_filename == inspect.getsourcefile(inspect.unwrap(method.obj)) and first not in others
 
 
 class Hold:
@@ -121,11 +122,20 @@ def told(edit: Edit) -> str:
 
 def _house_rules(name: str) -> list[str]:
     """Return the cases of the tests over all methods that are of one name's rule."""
+    if entry(name).kind == "curvature":
+        from tests.properties import test_curvature as matrices
+
+        path = "tests/properties/test_curvature.py"
+        cases = ("test_the_parts_agree", "test_what_it_cannot_use_is_told", "test_the_point_is_kept_by_value")
+        halves = [f"{path}::test_batches[{name}]"] if name in matrices.OF_EXAMPLES else []
+        return [*(f"{path}::{test}[{name}]" for test in cases), *halves, f"{path}::test_one_array"]
     from tests.properties import test_everywhere as rules
 
     over = {
         "test_decay_is_what_it_is_called[{}]": rules.DECAYING,
         "test_a_rate_may_be_a_function[{}]": rules.RATED,
+        "test_coupled_decay_is_in_the_gradient_alone[{}]": rules.SECOND,
+        "test_a_box_holds[{}]": [n for n in rules.UPDATING if rules._with(n, "lower", "upper")],
         "test_no_gradient_no_move[{}-0.0]": rules.STANDING,
         "test_nothing_is_shared_with_what_was_given[{}]": rules.GRADIENT_ONLY,
     }

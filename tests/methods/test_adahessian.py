@@ -105,3 +105,30 @@ def test_kernels_are_averaged() -> None:
         code._spatial(h), np.broadcast_to(np.abs(h).mean((2, 3), keepdims=True), h.shape)
     )
     np.testing.assert_array_equal(paper._spatial(h[0, 0]), h[0, 0])
+
+
+@pytest.mark.identity("adahessian")
+@pytest.mark.parametrize("average", ["none", "rows"])
+def test_a_mean_over_probes(average: str) -> None:
+    """A diagonal Hessian is the same from every probe, so from the mean of three: the same run, to 1e-13."""
+    h = np.array([[1.0, 4.0, 0.5], [2.0, 0.1, 3.0]])
+    problem = refopt.from_functions(
+        lambda x: 0.5 * float(np.sum(h * x * x)), lambda x: h * x, hvp=lambda x, v: h * v, x0=np.ones((2, 3))
+    )
+    one, three = (
+        refopt.minimize(problem, "adahessian", lr=0.1, probes=n, average=average, steps=6).x for n in (1, 3)
+    )
+    np.testing.assert_allclose(three, one, rtol=1e-13)
+
+
+@pytest.mark.identity("adahessian")
+def test_a_diagonal_is_kept_between_refreshes() -> None:
+    """update_every = 3 on a quadratic: the Hessian is asked for in steps 1, 4, 7; the diagonal of between is the last."""
+    h = np.array([1.0, 4.0, 0.5])
+    problem = refopt.from_functions(
+        lambda x: 0.5 * float(np.sum(h * x * x)), lambda x: h * x, hvp=lambda x, v: h * v, x0=np.ones(3)
+    )
+    often = refopt.minimize(problem, "adahessian", lr=0.1, steps=7)
+    seldom = refopt.minimize(problem, "adahessian", lr=0.1, update_every=3, average_stale=True, steps=7)
+    assert (often.calls["hvp"], seldom.calls["hvp"]) == (7, 3)
+    np.testing.assert_allclose(seldom.x, often.x, rtol=1e-13)

@@ -77,6 +77,8 @@ FAULTS = [(c, f) for c in CAPABILITIES for f in ("sign", "factor", "index")]
 # Elsewhere than in these an answer for all examples has another shape, which raises.
 FAULTS += [("example_grads", "rows")]
 FAULTS += [(c, "lost batch") for c in ("grad", "value_and_grad", "hvp")]
+# A number has no index.
+FAULTS += [("directional", f) for f in ("sign", "factor", "lost batch")]
 
 
 @pytest.mark.claim("derivative-check")

@@ -12,7 +12,7 @@ import pytest
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
-from refopt.optimizers.second_order.kfac import damped_inverses, factors
+from refopt.curvature.kronecker import damped_inverses, factors
 
 
 def _linear() -> object:
@@ -40,7 +40,7 @@ def test_exact_for_one_linear_layer() -> None:
     oracle = Oracle(p)
     oracle.begin(1)
     layers = p.layers(x, None)
-    from refopt.optimizers.second_order.kfac import damped_inverses, factors
+    from refopt.curvature.kronecker import damped_inverses, factors
 
     a, _ = factors(layers)[layers[0].weight]
     inverses = {layers[0].weight: damped_inverses(a, np.eye(2), 1e-12)}

@@ -240,14 +240,12 @@ def test_bad_input() -> None:
         (A[:, :5], b, errors.ShapeError),
         (np.ones((3, 4)), np.ones(3), errors.ShapeError),
         (A, np.ones(8), errors.ShapeError),
-        (A, np.ones((9, 1)), errors.ShapeError),
+        (A, np.ones((9, 2)), errors.ShapeError),
         (nan, b, errors.NonFiniteError),
         (A, np.full(9, np.inf), errors.NonFiniteError),
-        (A.astype(int), b, errors.DtypeError),
-        (A, b.astype(np.float32), errors.DtypeError),
         (lambda v: v[:3], b, errors.ShapeError),
         (lambda v: v.astype(np.float32), b, errors.DtypeError),
-        ("A", b, errors.ArgumentTypeError),
+        ("A", b, errors.ArgumentError),
         (scipy.sparse.linalg.aslinearoperator(np.ones((4, 4))), b, errors.ShapeError),
     ]
     for matrix, right, error in cases:

@@ -45,10 +45,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         )
     ],
 }
+# Where the defaults are a large data set: the same on its first examples.
+FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
 CASES = [
     pytest.param(entry.name, keywords, id=f"{entry.name}-{i}")
     for entry in refopt.methods(kind="problem")
-    for i, keywords in enumerate([{}, *VARIANTS.get(entry.name, [])])
+    for i, keywords in enumerate([FEWER.get(entry.name, {}), *VARIANTS.get(entry.name, [])])
 ]
 problems = pytest.mark.parametrize(("name", "keywords"), CASES)
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -70,7 +72,7 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
     rng = np.random.default_rng(1)
     v = map_leaves(lambda a: rng.standard_normal(a.shape), x)
     u = rng.standard_normal(problem.residual(x, batch=batch).shape) if hasattr(problem, "residual") else None
-    other = {"hvp": (v,), "jvp": (v,), "vjp": (u,), "loss_hessian": (u,), "prox": (0.5,)}
+    other = {"directional": (v,), "hvp": (v,), "jvp": (v,), "vjp": (u,), "loss_hessian": (u,), "prox": (0.5,)}
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c != "least_squares"}
 
 
@@ -178,7 +180,7 @@ def test_batches_average_to_the_whole(name: str, keywords: dict[str, Any]) -> No
     order = np.random.default_rng(3).permutation(n)
     parts = [order[: n // 3], order[n // 3 :]]
     args = arguments(problem, x, None)
-    for capability in ("value", "grad", "value_and_grad", "hvp"):
+    for capability in ("value", "grad", "value_and_grad", "directional", "hvp"):
         if capability not in args:
             continue
         whole = call(problem, capability, args[capability], None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pathlib
+import subprocess
+import sys
+from typing import Any
 
 import pytest
+import refopt
 from refopt.cli import main
 
 
@@ -123,3 +129,102 @@ def test_argparse_errors_are_status_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["frobnicate"])
     assert caught.value.code == 2
+
+
+def _refopt(*words: str, stdout: Any = subprocess.DEVNULL, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "refopt", *words], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False,
+        env={**os.environ, **env},
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_behind_the_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = _refopt("list", stdout=full)
+    assert (done.returncode, done.stderr) == (2, "refopt: cannot write the output: No space left on device\n")
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    """Pipes that close early are no errors, of any command."""
+    for command in (("list",), ("show", "adam")):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as pipe:
+            done = _refopt(*command, stdout=pipe)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name is shown, whatever the output can hold."""
+    for name in ["", *(m.name for m in refopt.methods())]:
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["show", name] if name else ["list"]) == 0
+        monkeypatch.undo()
+
+
+def test_no_output_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed standard output is None in Python."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["list"]) == 0
+    sys.stdout.close()
+    monkeypatch.undo()
+
+
+def test_an_interrupt_leaves_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    """Ctrl-C in step 8: status 130 and one line, and going on gives the bits of a run that was never stopped."""
+    from refopt.core.oracle import Oracle
+
+    words = ["run", "adam", "quadratic", "--steps", "20", "--json", "--checkpoint", str(tmp_path / "run")]
+    begin = Oracle.begin
+
+    def interrupted(self: Oracle, step: int, x: Any = None) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+        begin(self, step, x)
+
+    monkeypatch.setattr(Oracle, "begin", interrupted)
+    assert main(words) == 130
+    assert capsys.readouterr().err == "refopt: interrupted\n"
+    monkeypatch.undo()
+    assert main([*words, "--resume"]) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert main(words[:-2]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert (resumed["x"], resumed["calls"], resumed["nit"]) == (whole["x"], whole["calls"], 20)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "adam", "quadratic", "--seed", "-1"], "seed"),
+        (["run", "adam", "quadratic", "--problem.n", "100000000000000"], "out of memory"),
+        (["run", "adam", "quadratic", "--plot", "/no/such/folder/x.png"], "--plot"),
+        (["run", "adam", "quadratic", "--checkpoint", "/no/such/folder/x"], "checkpoint"),
+    ],
+)
+def test_one_line_and_no_traceback(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--steps", "2"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_the_result_is_printed_before_the_curves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    assert main(["run", "adam", "quadratic", "--steps", "2", "--plot", str(tmp_path / "x.nonsense")]) == 2
+    assert "all 2 steps made" in capsys.readouterr().out
+
+
+def test_escape_codes_of_others_are_shown_not_obeyed() -> None:
+    program = f"{sys.executable} -c \"import sys; sys.stderr.write(chr(27) + '[31mred')\""
+    done = _refopt("verify", program, "adam", "--steps", "2")
+    assert done.returncode == 2
+    assert "\\x1b[31mred" in done.stderr
+    assert "\x1b" not in done.stderr

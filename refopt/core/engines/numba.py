@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import Array
-from refopt.core.engines.numba_cache import cache_dir, describe, jitted, key_of, module_of
+from refopt.core.engines import numba_threads as threads
+from refopt.core.engines.numba_cache import cache_dir, describe, forget, jitted, key_of, module_of
 from refopt.core.errors import ArgumentTypeError, DtypeError, ShapeError, missing_extra
 
 __all__ = ["cache_dir", "run"]
 
 # Below this many elements in all the serial loop is faster (measured for Adam on two cores, asv_bench/).
 PARALLEL_FROM = 20_000
+NO_LIMIT = 2**62
 DONE, NOT_PLAIN, TOO_LARGE = 0, 1, 2
 _NDARRAY = id(np.ndarray)
 
@@ -53,11 +55,11 @@ def span(begin, end, places, sizes, table):
             piece(n, {views}, {scalars})
 
 
-def serial(table, leaves):
+def serial(table, leaves, limit):
     places, sizes = np.empty(({columns}, leaves), np.int64), np.empty(leaves, np.int64)
     if not look(table + 8 * {n_scalars}, leaves, {inputs}, places, sizes):
         return NOT_PLAIN
-    if sizes.sum() >= PARALLEL_FROM:
+    if sizes.sum() >= limit:
         return TOO_LARGE
     span(0, pieces(sizes), places, sizes, table)
     return DONE
@@ -117,7 +119,7 @@ class _Loop:
         self.readable = memory.headers_are_readable()
         source = _source(rule.__qualname__, n_given, n_slots, n_scalars)
         self.source = f"{source}\n# {dtype}\n"
-        self.key = key_of(self.source, describe(rule), inspect.getsource(memory), str(PARALLEL_FROM))
+        self.key = key_of(self.source, describe(rule), inspect.getsource(memory))
 
     @functools.cached_property
     def _scope(self) -> tuple[dict[str, Any], bool]:
@@ -129,20 +131,32 @@ class _Loop:
             "rule": jitted(self.rule, numba.njit, self.element),
             "look": memory.look, "number": memory.number, "pieces": memory.pieces, "pointer": memory.pointer,
             "copy_bytes": memory.copy_bytes, "PIECE": memory.PIECE, "ITEM": np.dtype(self.element).itemsize,
-            "PARALLEL_FROM": PARALLEL_FROM, "DONE": DONE, "NOT_PLAIN": NOT_PLAIN, "TOO_LARGE": TOO_LARGE,
+            "DONE": DONE, "NOT_PLAIN": NOT_PLAIN, "TOO_LARGE": TOO_LARGE,
         }  # fmt: skip
         names, kept = module_of(self.source, self.key, scope)
         names["piece"], names["span"] = njit(names["piece"]), njit(names["span"])
         return names, kept
 
     def _compiled(self, name: str) -> Callable[..., int]:
+        if not self._scope[1]:
+            return self._compile(name, False)
+        try:
+            return self._compile(name, True)
+        except Exception:  # what a damaged or foreign cache file raises is any of Python's own errors
+            forget(self.key)
+        try:
+            return self._compile(name, True)
+        except Exception:
+            return self._compile(name, False)
+
+    def _compile(self, name: str, kept: bool) -> Callable[..., int]:
         import numba
 
-        names, kept = self._scope
+        names, _ = self._scope
         intp = numba.types.intp
         return numba.njit(
-            intp(intp, intp, intp) if name == "parallel" else intp(intp, intp),
-            parallel=name == "parallel", cache=kept, error_model="numpy", nogil=True, boundscheck=False,
+            intp(intp, intp, intp), parallel=name == "parallel", cache=kept, error_model="numpy", nogil=True,
+            boundscheck=False,
         )(names[name])  # fmt: skip
 
     @functools.cached_property
@@ -165,11 +179,13 @@ class _Loop:
 
     def __call__(self, table: int, leaves: int) -> bool:
         """Run over all leaves; False if an array is not plain, and nothing was done."""
-        code = self.serial(table, leaves)
+        code = self.serial(table, leaves, PARALLEL_FROM)
         if code == TOO_LARGE:
-            import numba
-
-            code = self.parallel(table, leaves, numba.get_num_threads())
+            parts = threads.allowed()
+            if parts == 1:
+                return self.serial(table, leaves, NO_LIMIT) == DONE
+            with threads.guard():
+                code = self.parallel(table, leaves, parts)
         return code == DONE
 
 

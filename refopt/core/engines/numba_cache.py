@@ -6,12 +6,14 @@ hash of everything: the generated text, the rule's byte code with what it captur
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import sys
 import tempfile
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -100,11 +102,48 @@ def _write_once(source: str, key: str) -> pathlib.Path | None:
     """Put the generated text where Numba can keep its cache beside it; None if no place is writable."""
     path = cache_dir() / f"loop_{key}.py"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _ours_alone(path.parent):
+            return None
         if not path.exists():
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as f:
-                f.write(source)
-            os.replace(f.name, path)
+            _replace(path, source)
     except OSError:
         return None
     return path
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Write a file whole or not at all, and leave nothing beside it."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as f:
+        try:
+            f.write(text)
+            f.close()
+            os.replace(f.name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(f.name)
+            raise
+
+
+def _ours_alone(folder: pathlib.Path) -> bool:
+    """Tell whether nobody else can write into the folder: a kept loop is unpickled when it is loaded."""
+    if not hasattr(os, "geteuid"):
+        return True
+    found = folder.stat()
+    if found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o022:
+        return True
+    warnings.warn(
+        f"compiled loops are not kept: others can write into {folder} (its owner is {found.st_uid}, its mode"
+        f" {found.st_mode & 0o777:o}), and who can write there can run code here; choose another REFOPT_CACHE_DIR, or"
+        " chmod 700",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def forget(key: str) -> None:
+    """Remove what Numba has kept of a loop: it is damaged, or of something else."""
+    for file in cache_dir().rglob(f"loop_{key}.*.nb[ic]"):
+        with contextlib.suppress(OSError):
+            file.unlink()

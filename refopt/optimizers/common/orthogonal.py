@@ -8,6 +8,9 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import DtypeError
 from refopt.matrix.polar import polar_newton_schulz
 
+# Real floating dtypes of the libraries; which of them an array's own library has is seen at the first matrix.
+NS_DTYPES = ("bfloat16", "float16", "float32", "float64")
+
 
 def orthogonalised(M: Array, ns_dtype: str | None = None, **options: Any) -> Array:
     """Return `polar_newton_schulz` of `M`, computed in another dtype and returned in that of `M`.

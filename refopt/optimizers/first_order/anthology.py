@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from refopt.core.arrays import Array, namespace
-from refopt.core.errors import ArgumentError
-from refopt.core.hyper import Rate, hyper
+from refopt.core.errors import ArgumentError, ArgumentTypeError
+from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.core.registry import Source, register
@@ -99,13 +99,12 @@ class SteepestDescent(GradientMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         for norm in self.norm.values() if isinstance(self.norm, dict) else [self.norm]:
-            if norm not in NORMS:
+            if not isinstance(norm, str) or norm not in NORMS:
                 raise ArgumentError(f"steepest-descent: norm: wanted one of {', '.join(NORMS)}, got {norm!r}")
+        if not isinstance(self.scales, dict | None):
+            raise ArgumentTypeError(f"steepest-descent: scales: wanted a dict or None, got {self.scales!r}")
         for name, scale in (self.scales or {}).items():
-            if not scale > 0:
-                raise ArgumentError(
-                    f"steepest-descent: scales[{name!r}]: wanted a positive number, got {scale!r}"
-                )
+            check_number(scale, "(0, inf)", f"steepest-descent: scales[{name!r}]")
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: the step counter alone."""

@@ -42,7 +42,7 @@ class Gravity(LeafRule):
     )
     beta: float = hyper(0.9, "[0, 1]")
     count_from: int = hyper(1, (1, 0), "The first t (0 in the authors' Keras code).")
-    seed: int = hyper(0, "int [0, inf)", "Of V_0.")
+    seed: int = hyper(0, "int [0, 18446744073709551615]", "Of V_0.")
 
     def rule(self, xp):
         def gravity(x, g, V, lr, beta):

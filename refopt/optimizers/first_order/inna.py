@@ -50,7 +50,7 @@ class INNA(PhaseSpace):
     """
 
     power: float = hyper(0.5, "[0, 1]", "q: how the rate decays.")
-    first_velocity: float | None = hyper(None,
+    first_velocity: float | None = hyper(None, "(-inf, inf)",
         words="c: ψ_0 is moved by ``-(β² - β c) g`` at the first step, whose step is then -γ c g in"
         " place of -γ β g. None: ψ_0 as above.")  # fmt: skip
     decay_first: bool = hyper(

@@ -16,7 +16,7 @@ from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped, pick
 from refopt.optimizers.common.lmo import as_matrix, polar_and_nuclear
-from refopt.optimizers.common.orthogonal import orthogonalised
+from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 from refopt.optimizers.common.trust import leaf_norm
 from refopt.optimizers.first_order.adamw import AdamW
 from refopt.optimizers.first_order.muon import shape_factor
@@ -79,7 +79,7 @@ class MarsFamily(Grouped, VarianceReduced):
     exact: bool = hyper(False,
         words="False: g' is the last gradient. True: the gradient at the last point on this step's"
         " batch, at the price of a second gradient.")  # fmt: skip
-    others: Any = hyper(OTHERS, words="For all other leaves.")
+    others: Any = hyper(OTHERS, words="For all other leaves.", kind="Method")
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the exact form keeps the last point."""
@@ -202,7 +202,7 @@ class MARSShampoo(MarsFamily):
         "How U V^T is computed; zero singular values stay zero. Newton-Schulz: of m / (1 - β1), with"
         " Muon's coefficients, which does not converge to U V^T.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(None, words="As in `Muon`.")
+    ns_dtype: str | None = hyper(None, NS_DTYPES, words="As in `Muon`.")
     eps: float = hyper(1e-8, "[0, inf)", "Added to the norm that Newton-Schulz divides by.")
     scale: str = hyper("none", ("none", "max", "match-rms", "spectral"),
         "Multiplies U V^T; see `refopt.optimizers.first_order.muon.shape_factor`.")  # fmt: skip

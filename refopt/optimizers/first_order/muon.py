@@ -7,10 +7,11 @@ from typing import Any
 
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
+from refopt.matrix.polar_schedules import choose
 from refopt.optimizers.common.averages import correction
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
-from refopt.optimizers.common.orthogonal import orthogonalised
+from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import AdamW
 
@@ -83,7 +84,7 @@ class Muon(Grouped, Decay):
         " eps); ``corrected``: each part of the average with its own bias correction (optax), another"
         " direction in the early steps.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(None,
+    ns_dtype: str | None = hyper(None, NS_DTYPES,
         words="The dtype of Newton-Schulz by its name in the array's library, ``\"bfloat16\"`` for the"
         " codes' own choice; NumPy has none of that name. None: the dtype of X.")  # fmt: skip
     coefficients: Any = hyper("jordan", kind="str or sequence of triples")
@@ -100,6 +101,10 @@ class Muon(Grouped, Decay):
     others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10),
         words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10.", kind="Method")  # fmt: skip
     words = {"schedule": "Of Muon's rate; `others` has its own."}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose(self.coefficients, self.ns_steps)
 
     def rule(self, xp):
         def muon(x, g, b, lr, mu, fresh, direct, through, l2, keep):

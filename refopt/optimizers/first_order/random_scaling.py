@@ -47,7 +47,9 @@ class RandomlyScaledSGDM(Elementwise):
     beta: float = hyper(0.9, "(0, 1]", "β, the discount.")
     mu: float = hyper(0.0, "[0, inf)", "μ, the strength of the learner's regulariser.")
     seed: int | None = hyper(
-        None, "int [0, inf)", "Of the numbers s. None: `minimize`'s seed (and 0 in `update`)."
+        None,
+        "int [0, 18446744073709551615]",
+        "Of the numbers s. None: `minimize`'s seed (and 0 in `update`).",
     )
 
     def rule(self, xp):

@@ -12,7 +12,7 @@ from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.lmo import polar_and_nuclear
-from refopt.optimizers.common.orthogonal import orthogonalised
+from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 
 PETHICK = Source("pethick-2025-training",
     "T. Pethick, W. Xie, K. Antonakopoulos, Z. Zhu, A. Silveti-Falls, V. Cevher",
@@ -68,7 +68,7 @@ class Scion(Grouped):
     factor: str = hyper("svd", ("svd", "newton-schulz"),
         "How U V^T is computed; Newton-Schulz with Muon's coefficients does not converge to it.")  # fmt: skip
     ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(None, words="As in `Muon`.")
+    ns_dtype: str | None = hyper(None, NS_DTYPES, words="As in `Muon`.")
     ns_eps_rule: str = hyper("add", ("add", "clamp"), "For `refopt.matrix.polar.polar_newton_schulz`.")
     eps: float = hyper(0.0, "[0, inf)", "Added to the lengths that column, row and bias divide by.")
     group: Any = hyper(

@@ -61,7 +61,7 @@ class SPAM(ElementwiseDecay):
     )
     density: float = hyper(1.0, "(0, 1]",
         "The share of a matrix's entries that have moments and move; drawn anew at every reset.")  # fmt: skip
-    seed: int = hyper(0, "int [0, inf)", "Of the masks.")
+    seed: int = hyper(0, "int [0, 18446744073709551615]", "Of the masks.")
 
     slots = ("m", "v", "mask")
     words = {"weight_decay": "λ: ``x ← (1 - η λ) x`` behind the step, on all entries."}

@@ -9,58 +9,24 @@ import numpy as np
 
 from refopt.core import params
 from refopt.core.arrays import Array, namespace
-from refopt.core.errors import CapabilityError
 from refopt.core.hyper import hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.problem import Layer
-from refopt.core.registry import Source, register
-
-MARTENS = Source("martens-2015-optimizing", "J. Martens, R. Grosse",
-    "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", arxiv="1503.05671")  # fmt: skip
-
-Factors = dict[str, tuple[Array, Array]]
-
-
-def homogeneous(layer: Layer) -> Array:
-    """Return the layer's inputs with a one appended where it has a bias, of shape (B, in + 1)."""
-    if layer.bias is None:
-        return layer.inputs
-    xp = namespace(layer.inputs)
-    one = xp.ones_like(layer.inputs[:, :1])
-    return xp.concat([layer.inputs, one], axis=1)
-
-
-def factors(layers: list[Layer]) -> Factors:
-    """Return A = E[a aᵀ] and Γ = E[s sᵀ] of every layer, by the weight's name."""
-    out = {}
-    for layer in layers:
-        a, g = homogeneous(layer), layer.output_grads
-        xp = namespace(a)
-        n = a.shape[0]
-        out[layer.weight] = (xp.matrix_transpose(a) @ a / n, xp.matrix_transpose(g) @ g / n)
-    return out
-
-
-def damped_inverses(a: Array, g: Array, gamma: float) -> tuple[Array, Array]:
-    """Return the inverses of A + πγ I and Γ + γ/π I (section 6.3, factored Tikhonov damping)."""
-    xp = namespace(a)
-    mean_a = float(xp.linalg.trace(a)) / a.shape[0]
-    mean_g = float(xp.linalg.trace(g)) / g.shape[0]
-    # A factor of zeros (a dead or saturated layer) has no scale to balance.
-    pi = math.sqrt(mean_a / mean_g) if mean_a > 0.0 and mean_g > 0.0 else 1.0
-
-    def inverse(m: Array, shift: float) -> Array:
-        eye = xp.eye(m.shape[0], dtype=m.dtype, device=getattr(m, "device", None))
-        return xp.linalg.inv(m + shift * eye)
-
-    return inverse(a, pi * gamma), inverse(g, gamma / pi)
+from refopt.core.registry import register
+from refopt.curvature.kronecker import (
+    MARTENS_2015,
+    Factors,
+    check_cover,
+    damped_inverses,
+    factors,
+)
 
 
 @register(
     "kfac",
-    source=MARTENS,
+    source=MARTENS_2015,
     where="Algorithm 2, block-diagonal form; sections 5, 6 and 7",
     needs=("value", "grad", "layers", "jvp", "loss_hessian"),
 )
@@ -118,7 +84,7 @@ class KFAC(Method):
         gamma = math.sqrt(damping + eta) if s["gamma"] is None else s["gamma"]
         gradient = oracle.grad(x)
         layers = self._part(oracle, self.statistics_share).layers(x, sample=True)
-        self._check_cover(x, layers)
+        check_cover(x, layers, "kfac")
         kept = self._average(s["factors"], factors(layers), min(1.0 - 1.0 / k, self.decay))
         model = _Model(x, gradient, damping + eta, self._part(oracle, self.model_share))
         best: tuple[float, float, Params, Any] | None = None
@@ -147,13 +113,6 @@ class KFAC(Method):
         batch = np.arange(oracle.n_examples) if oracle.batch is None else oracle.batch
         size = max(1, round(share * batch.size))
         return oracle.on(oracle.rng.choice(batch, size=size, replace=False))
-
-    @staticmethod
-    def _check_cover(x: Params, layers: list[Layer]) -> None:
-        covered = {n for layer in layers for n in (layer.weight, layer.bias) if n is not None}
-        left = sorted(params.leaves(x).keys() - covered)
-        if left:
-            raise CapabilityError(f"kfac: the problem's layers do not cover the parameters {', '.join(left)}")
 
     @staticmethod
     def _average(old: Factors, new: Factors, weight: float) -> Factors:

@@ -13,6 +13,8 @@ from refopt.core.rng import generator
 
 # Kinds whose members are functions of arrays; `refopt.verify.runs.functions` compares them.
 FUNCTIONS = ("matfun", "solver", "transport")
+# What can be held against another implementation.
+COMPARED = ("optimizer", "wrapper", *FUNCTIONS)
 
 
 Reference = Callable[..., np.ndarray]

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from refopt.core.build import optimizer
-from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, ProgramError, RefoptError, ShapeError, plain
 from refopt.core.hyper import check_known, check_number
 from refopt.core.registry import entry
 from refopt.verify.sides.side import Leaves, Run, Schedule, Side
@@ -35,7 +35,7 @@ PROTOCOL = 1
 GRACE = 2.0
 
 
-LONGEST_LINE = 1 << 28
+LONGEST_LINE = 1 << 26
 
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -70,14 +70,13 @@ def _refuse(name: str) -> Any:
 
 def _end(process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
     """End a process and what it started, and give back its pipes. Any number of times."""
-    if process.poll() is None:
-        # The program leads a session of its own, so a shell's children end with it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-        process.wait()
+    # The program leads a session of its own: what it started ends with it, and lives on when it has ended itself.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.poll() is None:
+            process.kill()
+    process.wait()
     for pipe in (process.stdin, process.stdout, words):
         with contextlib.suppress(OSError):
             if pipe is not None:
@@ -129,7 +128,7 @@ class Conversation:
         except queue.Empty:
             said = self._said()
             self._finish()
-            worker.join()
+            worker.join(GRACE)
             raise ProgramError(
                 f"{self.label}: no answer {doing} within {self.timeout:g} s; does it flush its output after"
                 f" every line?{said}"
@@ -154,7 +153,7 @@ class Conversation:
             answers.put(None)
 
     def _read(self, line: bytes, doing: str) -> dict[str, Any]:
-        shown = line[:80].decode("utf-8", "replace").rstrip("\n")
+        shown = plain(line[:80].decode("utf-8", "replace").rstrip("\n"))
         try:
             answer = json.loads(line.decode("utf-8"), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
@@ -166,7 +165,7 @@ class Conversation:
         if answer.get("ok") is not True:
             self._finish()
             raise ProgramError(
-                f"{self.label}: {doing} it refused: {answer.get('error', shown)}"
+                f"{self.label}: {doing} it refused: {plain(str(answer.get('error', shown)))}"
                 if "error" in answer
                 else f'{self.label}: {doing} it answered {shown!r}: wanted "ok": true, or "error": "why"'
             )
@@ -192,7 +191,7 @@ class Conversation:
             lines = self._words.read().decode("utf-8", "replace").strip().splitlines()[-5:]
         except (OSError, ValueError):
             return ""
-        return "; it said: " + " | ".join(lines) if lines else ""
+        return "; it said: " + " | ".join(map(plain, lines)) if lines else ""
 
     def _said_and_closed(self) -> str:
         said = self._said()

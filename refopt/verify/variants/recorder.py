@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import refopt
 from refopt.verify.variants.edits import Seen
 from refopt.verify.variants.replacements import NUMBER, Kind
 
-ROOMS = ("optimizers", "wrappers", "matrix", "linear", "transport", "aggregators", "manifolds")
+ROOMS = (
+    "optimizers", "schedules", "wrappers", "curvature", "matrix", "linear", "transport", "aggregators", "manifolds",
+)  # fmt: skip
 
 
 _HOME = Path(refopt.__file__).parent
@@ -104,4 +107,5 @@ def _resolved(module: ModuleType | None, qualname: str) -> FunctionType | None:
         found = found.__func__
     elif isinstance(found, property):
         found = found.fget
+    found = inspect.unwrap(found) if callable(found) else found
     return found if isinstance(found, FunctionType) else None

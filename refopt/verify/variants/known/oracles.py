@@ -257,7 +257,7 @@ def _(method: Any) -> Any:
 
 def _damped(change: Callable[[Any, Any, Any, float], Any]) -> Callable[[Any], Any]:
     def make(method: Any) -> Callable[[Any, Any, float], Any]:
-        from refopt.optimizers.second_order.kfac import damped_inverses
+        from refopt.curvature.kronecker import damped_inverses
 
         return lambda a, g, gamma: change(damped_inverses, a, g, gamma)
 
@@ -282,7 +282,7 @@ deviation("damping-not-rooted", "with the factors damped by gamma squared", stag
 @deviation("factors-summed", "with factors summed over the batch, not averaged", stage="text", only=("kfac",))
 def _(method: Any) -> Any:
     def make(method: Any) -> Callable[[Any], Any]:
-        from refopt.optimizers.second_order.kfac import factors
+        from refopt.curvature.kronecker import factors
 
         def summed(layers: Any) -> Any:
             sizes = {layer.weight: layer.inputs.shape[0] for layer in layers}
@@ -299,7 +299,7 @@ def _(method: Any) -> Any:
 )  # fmt: skip
 def _(method: Any) -> Any:
     def make(method: Any) -> Callable[[Any], Any]:
-        from refopt.optimizers.second_order.kfac import factors
+        from refopt.curvature.kronecker import factors
 
         def of_the_mean(layers: Any) -> Any:
             sizes = {layer.weight: layer.inputs.shape[0] for layer in layers}

@@ -1,0 +1,111 @@
+"""What a problem answers is held to the form that it must have, where it enters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refopt.core.arrays import Array, all_finite, is_array, is_floating
+from refopt.core.errors import ArgumentTypeError, DtypeError, ShapeError
+from refopt.core.params import Params, check_like, finite, leaves
+from refopt.core.problem import Layer
+
+
+class NonFiniteAnswer(ArithmeticError):
+    """A problem's answer has NaN or infinity; `minimize` ends the run as diverged."""
+
+
+def number(answer: Any, asked: str) -> float:
+    """Return an answer as a Python float (NaN and infinity are left to who asked), or raise."""
+    try:
+        return float(answer)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentTypeError(
+            f"{_returned(asked, answer)}; wanted a number" if answer is not None else _forgot(asked)
+        ) from None
+
+
+def pair(answer: Any, asked: str) -> tuple[Any, Any]:
+    """Return an answer that must be two things, a value and a gradient."""
+    _given(answer, asked)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted a value and a gradient")
+    return answer[0], answer[1]
+
+
+def as_x(answer: Any, x: Params, asked: str) -> Params:
+    """Return an answer that must be like x and finite."""
+    _given(answer, asked)
+    check_like(answer, x, asked)
+    if not finite(answer):
+        raise NonFiniteAnswer(asked)
+    return answer
+
+
+def as_array(answer: Any, asked: str, shape: tuple[int, ...] | None = None) -> Array:
+    """Return an answer that must be one finite floating-point array, of `shape` where that is known."""
+    _given(answer, asked)
+    if not is_array(answer):
+        raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted an array")
+    if not is_floating(answer):
+        raise DtypeError(f"{asked}: wanted real floating-point numbers, got {answer.dtype}")
+    if shape is not None and tuple(answer.shape) != shape:
+        raise ShapeError(f"{asked}: wanted shape {shape}, got {tuple(answer.shape)}")
+    if not all_finite(answer):
+        raise NonFiniteAnswer(asked)
+    return answer
+
+
+def stack_of(answer: Any, x: Params, asked: str, count: int | None) -> Params:
+    """Return an answer that must be like x, and finite, with a first axis for `count` examples."""
+    _given(answer, asked)
+    if isinstance(x, dict) != isinstance(answer, dict) or leaves(x).keys() != leaves(answer).keys():
+        raise ArgumentTypeError(
+            f"{_returned(asked, answer)}; wanted {'a dict with the names of x' if isinstance(x, dict) else 'one array'}"
+        )
+    for key, leaf in leaves(x).items():
+        part, label = leaves(answer)[key], f"{asked}[{key!r}]" if key else asked
+        first = count if count is not None else (tuple(getattr(part, "shape", ())) or (0,))[0]
+        as_array(part, label, (first, *leaf.shape))
+        if part.dtype != leaf.dtype:
+            raise DtypeError(f"{label}: wanted dtype {leaf.dtype} like x, got {part.dtype}")
+    return answer
+
+
+def linear_layers(answer: Any, asked: str) -> list[Layer]:
+    """Return an answer that must be a list of `Layer` with finite arrays."""
+    _given(answer, asked)
+    answer = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+    for layer in answer:
+        if not isinstance(layer, Layer):
+            raise ArgumentTypeError(f"{_returned(asked, layer)}; wanted refopt.core.problem.Layer objects")
+        as_array(layer.inputs, f"{asked}: inputs of {layer.weight}")
+        as_array(layer.output_grads, f"{asked}: output_grads of {layer.weight}")
+    return answer
+
+
+def overflowed(state: Any) -> str:
+    """Return the name of the first array of a state that has NaN or infinity, or an empty string.
+
+    A square that overflowed stays infinite, and its coordinate never moves again.
+    """
+    for key, value in state.items():
+        if isinstance(value, dict):
+            inner = overflowed(value)
+            if inner:
+                return f"{key}.{inner}"
+        elif is_array(value) and is_floating(value) and not all_finite(value):
+            return str(key)
+    return ""
+
+
+def _given(answer: Any, asked: str) -> None:
+    if answer is None:
+        raise ArgumentTypeError(_forgot(asked))
+
+
+def _forgot(asked: str) -> str:
+    return f"{asked} returned None; is a `return` missing?"
+
+
+def _returned(asked: str, answer: Any) -> str:
+    return f"{asked} returned {type(answer).__module__}.{type(answer).__qualname__}".replace("builtins.", "")

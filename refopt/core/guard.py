@@ -1,0 +1,113 @@
+"""Plain functions of the registry, guarded once: keywords, seeds, flags, callbacks, dtypes, and their answers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from refopt.core.arrays import all_finite, is_array
+from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest
+from refopt.core.hyper import check_number
+
+SEEDS = "int [0, 18446744073709551615]"
+# What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
+_UNSUPPORTED = re.compile(
+    r"unsupported in linalg|not implemented for|not supported|not available|does not support dtype",
+    re.IGNORECASE,
+)
+
+
+def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callable[..., Any]:
+    """Wrap a registered function.
+
+    Parameters
+    ----------
+    function : callable
+    name : str
+        As it is registered, for messages.
+    finite : bool
+        Whether an array that it returns must be finite: a matrix function's. A result that says that it has
+        converged is held to it in any case.
+
+    Returns
+    -------
+    callable
+        Which raises `ArgumentTypeError` for an unknown, missing or repeated argument, a seed that is
+        none, a flag that is no bool, a choice that is no str and a callback that cannot be called;
+        `DtypeError` where a library has no such routine for the dtype; `ConvergenceError` where the
+        answer has NaN or infinity.
+    """
+    signature = inspect.signature(function)
+    checks = {p.name: check for p in signature.parameters.values() if (check := _check(p)) is not None}
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = next((k for k in kwargs if k not in signature.parameters), "")
+            hint = nearest(unknown, signature.parameters) if unknown else ""
+            raise ArgumentTypeError(
+                f"{name}: {error}.{hint} It takes: {', '.join(signature.parameters)}"
+            ) from None
+        for key, check in checks.items():
+            if key in given.arguments:
+                check(given.arguments[key], f"{name}: {key}")
+        try:
+            answer = function(*args, **kwargs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, RefoptError) or not _UNSUPPORTED.search(str(error)):
+                raise
+            dtypes = sorted({str(a.dtype) for a in given.arguments.values() if is_array(a)})
+            raise DtypeError(
+                f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"
+                f" or float64 ({error})"
+            ) from None
+        if not all(all_finite(part) for part in _claimed(answer, finite)):
+            raise ConvergenceError(
+                f"{name}: the answer has NaN or infinity: the input is outside of what the formula or the dtype can reach"
+            )
+        return answer
+
+    return call
+
+
+def _claimed(answer: Any, finite: bool) -> list[Any]:
+    """Return the arrays of an answer that must be finite: all of it, or of a result what it says has converged."""
+    parts = [answer] if finite else []
+    if getattr(answer, "status", "") == "converged":
+        parts = [getattr(answer, key, None) for key in ("x", "plan", "cost")]
+    return [part for part in parts if is_array(part)]
+
+
+def _check(parameter: inspect.Parameter) -> Callable[[Any, str], None] | None:
+    """Return what its name, default and annotation ask of an argument."""
+    if parameter.name == "seed":
+        return lambda value, label: check_number(value, SEEDS, label)
+    if parameter.name == "callback":
+        return _callback
+    if parameter.annotation in (bool, "bool"):
+        return _flag
+    if parameter.annotation in (str, "str"):
+        return _choice
+    return None
+
+
+def _callback(value: Any, label: str) -> None:
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(f"{label}: wanted a callable or None, got {type(value).__qualname__}")
+
+
+def _flag(value: Any, label: str) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{label}: wanted True or False, got {value!r}")
+
+
+def _choice(value: Any, label: str) -> None:
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"{label}: wanted a str, got {type(value).__qualname__}")

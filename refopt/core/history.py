@@ -1,0 +1,86 @@
+"""The history of a run: what its steps saw, or, where that is asked for, the whole objective."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from refopt.core.errors import ArgumentError
+from refopt.core.oracle import Oracle, gradient_norm, objective
+from refopt.core.params import Params, norm
+
+COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds", "full")
+
+
+class History:
+    """Rows of a run.
+
+    Parameters
+    ----------
+    problem : object
+        The run's.
+    record : {"step", "full"} or object
+        Where values and gradients of a row come from: the step itself, all of the problem's examples, or another
+        problem's (a validation set's), which must have `value`.
+
+    Attributes
+    ----------
+    rows : list of list of float
+        In the order of `COLUMNS`; ``full`` is 1 where the row's value is that of a whole objective.
+    calls : dict of str to int
+        What recording alone asked for.
+    """
+
+    def __init__(self, problem: Any, record: Any) -> None:
+        if isinstance(record, str) and record not in ("step", "full"):
+            raise ArgumentError(f"record: wanted 'step', 'full' or a problem with value(x), got {record!r}")
+        if not isinstance(record, str) and not callable(getattr(record, "value", None)):
+            raise ArgumentError(f"record: wanted 'step', 'full' or a problem with value(x), got {record!r}")
+        self.problem = problem
+        self.by_step = record == "step" if isinstance(record, str) else False
+        self.whole = problem if isinstance(record, str) else record
+        self.rows: list[list[float]] = []
+        self.calls: dict[str, int] = {}
+
+    def count(self, name: str) -> None:
+        """Count a call that recording alone makes."""
+        self.calls[name] = self.calls.get(name, 0) + 1
+
+    def objective(self, x: Params) -> float:
+        """Return the run's whole objective at x."""
+        if hasattr(self.problem, "value"):
+            self.count("value")
+        return objective(self.problem, x)
+
+    def full(self, x: Params, step: int, equivalents: float, seconds: float) -> float:
+        """Add a row of the whole objective and gradient at x; return the value, NaN where there is none."""
+        value = objective(self.whole, x)
+        for name in ("value", "grad"):
+            if hasattr(self.whole, name):
+                self.count(name)
+        if math.isfinite(value) or not hasattr(self.whole, "value"):
+            self.rows.append([step, value, gradient_norm(self.whole, x), equivalents, seconds, 1.0])
+        return value
+
+    def seen(self, oracle: Oracle, step: int, equivalents: float, seconds: float) -> float:
+        """Add a row of what the step from x asked for; return the value, NaN where it asked for none."""
+        value, grad = oracle.seen if oracle.seen is not None else (math.nan, None)
+        self.rows.append([step, value, math.nan if grad is None else norm(grad), equivalents, seconds, 0.0])
+        return value
+
+    def last(self, x: Params, step: int, equivalents: float, seconds: float) -> float:
+        """Add the row of the last point, whose value the result holds anyway, and return that value."""
+        value = self.objective(x)
+        self.rows.append([step, value, math.nan, equivalents, seconds, 1.0])
+        return value
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Return the columns by name."""
+        found = self.array()
+        return {name: found[:, i] for i, name in enumerate(COLUMNS)}
+
+    def array(self) -> np.ndarray:
+        """Return the rows as one array."""
+        return np.array(self.rows, dtype=np.float64).reshape(-1, len(COLUMNS))

@@ -1,0 +1,1 @@
+"""Estimators: a gradient's place is taken by an estimate, whatever method steps with it."""

@@ -1,0 +1,1 @@
+"""Schedules: multipliers of a method's rate, as functions of the step."""

@@ -1,0 +1,197 @@
+"""Large steps of logistic regression, the batch perceptron they tend to, and the delta rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import refopt
+from refopt.core.oracle import Oracle
+
+# 199 copies of one example and one that only a small part of the first separates: margin 0.1, R^2 = 1.01.
+ROWS = np.vstack([np.tile([1.0, 0.1], (199, 1)), [[1.0, -0.1]]])
+LABELS = np.array([1] * 199 + [0])
+SIGNED = ROWS * np.where(LABELS == 1, 1.0, -1.0)[:, None]
+
+
+def _separable() -> Any:
+    return refopt.problem("logistic", data=(ROWS, LABELS), intercept=False)
+
+
+def _count(name: str, **k: Any) -> int:
+    return int(refopt.minimize(_separable(), name, steps=3000, tol=0.0, record_every=3000, **k).nit)
+
+
+@pytest.mark.claim("normalized-logistic-gd")
+def test_steps_until_separated() -> None:
+    """With rates 1, 10, 100, 1e4 it separates 200 unbalanced examples in 300, 2, 2 and 2 steps, within its bound, where
+    gradient descent takes 361 at 100.
+    """
+    gammas = (1.0, 10.0, 100.0, 1e4)
+    found = [_count("normalized-logistic-gd", lr=g) for g in gammas]
+    assert found == [300, 2, 2, 2]
+    for steps, g in zip(found, gammas):
+        assert steps <= (1.01 + 4 * 0.2784645 * 200 / g) / 0.01
+    w, made = np.zeros(2), 0
+    while np.min(SIGNED @ w) <= 0:
+        w, made = w + 100.0 * np.mean(SIGNED / (1 + np.exp(SIGNED @ w))[:, None], axis=0), made + 1
+    assert made == 361
+
+
+@pytest.mark.claim("batch-perceptron")
+def test_perceptron_bounds() -> None:
+    """From zero it separates within n R^2 / mu^2 = 20200 steps, and normalised within R^2 / mu^2 = 101."""
+    assert 2 <= _count("batch-perceptron") <= 20_200
+    assert 2 <= _count("batch-perceptron", normalized=True) <= 101
+    assert refopt.minimize(_separable(), "batch-perceptron", steps=200, tol=0.0).status == "converged"
+
+
+def _walk(name: str, steps: int, problem: Any = None, x0: Any = None, **k: Any) -> np.ndarray:
+    p = problem or _separable()
+    o, oracle, x = refopt.optimizer(name, **k), Oracle(p), p.start() if x0 is None else x0
+    s, out = o.init(x), [x]
+    for t in range(1, steps + 1):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        out.append(x)
+    return np.stack(out)
+
+
+@pytest.mark.identity("batch-perceptron", "normalized-logistic-gd")
+def test_limit_of_logistic_regression() -> None:
+    """Over its rate, gradient descent with the rate 1e6 is the batch perceptron, and the normalised methods likewise, to
+    1e-14 over 12 steps.
+    """
+    gd = _walk("sgd", 12, lr=1e6) / 1e6
+    np.testing.assert_allclose(_walk("batch-perceptron", 12), gd, rtol=0.0, atol=1e-14)
+    normal = _walk("normalized-logistic-gd", 2, lr=1e6) / 1e6
+    np.testing.assert_allclose(_walk("batch-perceptron", 2, normalized=True), normal, rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.identity("normalized-logistic-gd", "batch-perceptron")
+def test_written_out() -> None:
+    """Both updates transcribed, to 1e-12 over 20 steps from a start that is not zero, on examples nothing separates."""
+    rng = np.random.default_rng(0)
+    rows, signs = rng.standard_normal((30, 3)), np.where(np.arange(30) % 2, 1.0, -1.0)
+    p = refopt.problem("logistic", data=(rows, signs), intercept=False)
+    z, w0 = rows * signs[:, None], np.array([1.0, -2.0, 0.5])
+    for name, k in (
+        ("normalized-logistic-gd", {"lr": 0.7}),
+        ("batch-perceptron", {}),
+        ("batch-perceptron", {"normalized": True}),
+    ):
+        w, want = w0, [w0]
+        for _ in range(20):
+            m = z @ w
+            if name == "batch-perceptron":
+                s = np.where(m < 0, 1.0, 0.0)
+                w = w + (z.T @ s) / (np.sum(s) if k else 30)
+            else:
+                s = 1 / (1 + np.exp(m))
+                w = w + 0.7 * (z.T @ s) / np.sum(s)
+            want.append(w)
+        np.testing.assert_allclose(_walk(name, 20, p, w0, **k), np.stack(want), rtol=1e-12, atol=1e-13)
+
+
+def test_it_stays_once_separated() -> None:
+    """After the last mistake nothing moves, also where every p has rounded to zero."""
+    for name in ("normalized-logistic-gd", "batch-perceptron"):
+        path = _walk(name, 3, x0=np.array([10.0, 1e5]) * 0.0 + np.array([0.0, 1e6]))
+        np.testing.assert_array_equal(path, path[0][None].repeat(4, 0))
+    scheduled = _walk("normalized-logistic-gd", 1, lr=2.0, schedule=lambda t: 0.5)
+    np.testing.assert_array_equal(scheduled, _walk("normalized-logistic-gd", 1, lr=lambda t: 1.0))
+
+
+def _three_classes() -> Any:
+    rng = np.random.default_rng(0)
+    return refopt.problem("softmax", data=(rng.standard_normal((9, 2)), np.arange(9) % 3))
+
+
+def test_another_problem_is_refused() -> None:
+    """Not one net an example, or another loss: said before anything moves."""
+    with pytest.raises(refopt.errors.ShapeError, match="one net an example"):
+        refopt.minimize(_three_classes(), "batch-perceptron", steps=1)
+    with pytest.raises(refopt.errors.ArgumentError, match="logistic loss"):
+        refopt.minimize(refopt.problem("quadratic"), "delta-rule", steps=1)
+    with pytest.raises(refopt.errors.ArgumentError, match="low"):
+        refopt.optimizer("delta-rule", output="sigmoid", low=-1.0)
+
+
+CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+@pytest.mark.claim("delta-rule")
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_logical_functions(low: float) -> None:
+    """From zero the threshold neuron learns AND and OR in at most 30 passes and then stands, whatever the rate; on XOR it
+    never stands.
+    """
+    for truth, learnt in (([0, 0, 0, 1], True), ([0, 1, 1, 1], True), ([0, 1, 1, 0], False)):
+        p = refopt.problem("logistic", data=(CORNERS, np.array(truth)))
+        path = _walk("delta-rule", 120, p, lr=0.25, low=low)
+        still = bool(np.all(path[-13:] == path[-1]))
+        assert still == learnt
+        fires = (np.hstack([CORNERS, np.ones((4, 1))]) @ path[-1] >= 0).astype(int).tolist()
+        assert (fires == truth) == learnt
+        np.testing.assert_array_equal(_walk("delta-rule", 120, p, lr=4.0, low=low), 16 * path)
+
+
+@pytest.mark.identity("delta-rule")
+@pytest.mark.parametrize("output", ["threshold", "identity", "sigmoid"])
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_delta_rule_written_out(output: str, low: float) -> None:
+    """Every f, transcribed with Python floats an example at a time, in order, to 1e-12 over 60 steps."""
+    if output == "sigmoid" and low:
+        pytest.skip("the sigmoid's range is [0, 1]")
+    rng = np.random.default_rng(1)
+    rows, truth = rng.standard_normal((7, 3)), np.array([0, 1, 1, 0, 1, 0, 0])
+    w = [0.3, -0.1, 0.0]
+    p = refopt.problem("logistic", data=(rows, truth), intercept=False)
+    got, want = _walk("delta-rule", 60, p, np.array(w), lr=0.2, output=output, low=low), [list(w)]
+    for t in range(60):
+        a, d = rows[t % 7], 1.0 if truth[t % 7] else low
+        z = sum(float(u) * v for u, v in zip(a, w))
+        y = {"threshold": 1.0 if z >= 0 else low, "identity": z, "sigmoid": 1 / (1 + float(np.exp(-z)))}[
+            output
+        ]
+        slope = y * (1 - y) if output == "sigmoid" else 1.0
+        w = [v + 0.2 * (d - y) * slope * float(u) for u, v in zip(a, w)]
+        want.append(w)
+    np.testing.assert_allclose(got, np.array(want), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.identity("delta-rule")
+def test_widrow_hoff_is_sgd() -> None:
+    """With the identity it is SGD on (d - a'w)^2 / 2, in order and on the driver's batches, to 1e-12."""
+    rng = np.random.default_rng(2)
+    rows, truth = rng.standard_normal((10, 3)), np.array([0, 1] * 5)
+
+    class Squares:
+        n_examples = 10
+
+        def value(self, x: Any, batch: Any = None) -> float:
+            return 0.0
+
+        def grad(self, x: Any, batch: Any = None) -> Any:
+            a, d = (rows, truth) if batch is None else (rows[batch], truth[batch])
+            return a.T @ (a @ x - d) / len(a)
+
+    p = refopt.problem("logistic", data=(rows, truth), intercept=False)
+    x0 = np.array([1.0, 0.0, -1.0])
+    for k in ({"batch_size": 1, "sampling": "cyclic"}, {"batch_size": 4, "seed": 3}):
+        want = refopt.minimize(Squares(), "sgd", x0, lr=0.1, steps=30, **k).x
+        got = refopt.minimize(p, "delta-rule", x0, lr=0.1, output="identity", steps=30, **k).x
+        np.testing.assert_allclose(got, want, rtol=1e-11)
+    one = refopt.minimize(p, "delta-rule", x0, lr=0.1, output="identity", steps=30).x
+    cyclic = refopt.minimize(
+        p, "delta-rule", x0, lr=0.1, output="identity", steps=30, batch_size=1, sampling="cyclic"
+    ).x
+    np.testing.assert_array_equal(one, cyclic)
+
+
+def test_at_zero() -> None:
+    """At a net of zero the threshold gives 1, or not: the first step from zero says which."""
+    p = refopt.problem("logistic", data=(np.array([[1.0], [-1.0]]), np.array([0, 1])), intercept=False)
+    assert _walk("delta-rule", 1, p, lr=1.0)[1] == -1.0
+    assert _walk("delta-rule", 1, p, lr=1.0, at_zero=False)[1] == 0.0
