@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import refopt
 from refopt.core.errors import ArgumentError, CapabilityError, NonFiniteError
 from refopt.core.params import leaves, map_leaves
 from refopt.core.problem import Layer, Rollouts, offered
@@ -273,3 +274,18 @@ def test_faults_of_third_derivatives_and_trajectories() -> None:
 
         wrong = Wrong(states=2, actions=2, horizon=2)
         assert derivative_check(wrong).failures == ("rollouts",)
+
+
+@pytest.mark.parametrize("fault", ["sign", "factor", "index", "right"])
+def test_jacobians(fault: str) -> None:
+    """A Jacobian with a wrong sign, a factor 2 or rows in another order is caught; the right one passes."""
+    p = refopt.problem("two-quadratics")
+
+    class Wrong:
+        value, grad, objectives, start = p.value, p.grad, p.objectives, p.start
+
+        def jacobian(self, x: Any) -> Any:
+            J = p.jacobian(x)
+            return {"sign": -J, "factor": 2 * J, "index": J[::-1], "right": J}[fault]
+
+    assert derivative_check(Wrong()).failures == (() if fault == "right" else ("jacobian",))

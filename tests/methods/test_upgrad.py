@@ -177,6 +177,19 @@ def test_a_stateful_aggregator_goes_on() -> None:
         x = x - 0.1 * d
     np.testing.assert_allclose(r.x, x, rtol=1e-13)
     np.testing.assert_allclose(r.state["aggregator"]["weights"], state["weights"], rtol=1e-13)
+    assert dict(r.calls) == {"objectives": 15, "jacobian": 15}
+    assert r.gradient_equivalents == pytest.approx(15 * (2 + 2 / 3), rel=1e-14)
+
+
+def test_what_is_not_finite_ends_the_run() -> None:
+    """A rate that is too large: the run says that it diverged, and its answer is finite."""
+    r = refopt.minimize(refopt.problem("two-quadratics"), "jacobian-descent", lr=1e30, steps=100)
+    assert r.status == "diverged"
+    assert np.all(np.isfinite(r.x))
+    p = refopt.from_functions(
+        lambda x: x[0], objectives=lambda x: x, jacobian=lambda x: np.full((2, 2), np.nan), x0=np.ones(2)
+    )
+    assert refopt.minimize(p, "jacobian-descent", steps=3).status == "diverged"
 
 
 def test_a_tolerance_draws_nothing() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
+from refopt.core.answers import NonFiniteAnswer
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
-from refopt.core.oracle import NonFiniteGradient, Oracle
+from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_start, leaves, map_leaves
 from refopt.core.registry import Source, register
 
@@ -57,7 +58,7 @@ class AdaptiveBatch(Method):
         every = oracle.full if size == n else oracle.on(oracle.rng.choice(n, size=size, replace=False))
         each = every.example_grads(x)
         if not params.finite(each):
-            raise NonFiniteGradient
+            raise NonFiniteAnswer("grad")
         mean = map_leaves(lambda a: namespace(a).mean(a, axis=0), each)
         new, sums = self.move(x, mean, s, t)
         wanted = self.wanted(each, mean)
