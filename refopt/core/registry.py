@@ -325,7 +325,9 @@ def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
         what = _either(kinds) if kinds else "method"
         raise UnknownNameError(f"no {what} is called {name!r}.{nearest(name, known)}")
     if kinds is not None and found.kind not in kinds:
-        raise UnknownNameError(f"{name!r} is a {found.kind}, wanted {_either(kinds)}")
+        raise UnknownNameError(
+            f"{name!r} is {'an' if found.kind[0] in 'aeo' else 'a'} {found.kind}, wanted {_either(kinds)}"
+        )
     return found
 
 

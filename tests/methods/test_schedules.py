@@ -314,7 +314,7 @@ def test_a_checkpoint_knows_its_schedule(tmp_path: Any) -> None:
     ("name", "settings", "error", "says"),
     [
         ("cosine", {}, refopt.errors.UnknownNameError, "cosine-decay"),
-        ("adam", {}, refopt.errors.UnknownNameError, "is a optimizer, wanted a schedule"),
+        ("adam", {}, refopt.errors.UnknownNameError, "is an optimizer, wanted schedule"),
         ("cosine-decay", {}, refopt.errors.HyperparameterError, "steps must be given"),
         ("cosine-decay", {"step": 3}, refopt.errors.HyperparameterError, "no hyperparameter 'step'"),
         ("cosine-decay", {"steps": 2.5}, refopt.errors.ArgumentTypeError, "cosine-decay: steps"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
-from refopt.core.answers import NonFiniteAnswer
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
@@ -57,8 +56,6 @@ class AdaptiveBatch(Method):
         size = min(s["batch"], most)
         every = oracle.full if size == n else oracle.on(oracle.rng.choice(n, size=size, replace=False))
         each = every.example_grads(x)
-        if not params.finite(each):
-            raise NonFiniteAnswer("grad")
         mean = map_leaves(lambda a: namespace(a).mean(a, axis=0), each)
         new, sums = self.move(x, mean, s, t)
         wanted = self.wanted(each, mean)

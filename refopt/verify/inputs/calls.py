@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import to_numpy
+from refopt.core.registry import STEPPING
 from refopt.core.rng import generator
 
 # Kinds whose members are functions of arrays; `refopt.verify.runs.functions` compares them.
 FUNCTIONS = ("matfun", "solver", "transport")
 # What can be held against another implementation.
-COMPARED = ("optimizer", "wrapper", *FUNCTIONS)
+COMPARED = (*STEPPING, *FUNCTIONS)
 
 
 Reference = Callable[..., np.ndarray]
