@@ -25,6 +25,16 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="every registered name")
     listing.add_argument("--kind", help="only one kind: optimizer, matfun, problem, ...")
+    listing.add_argument("--needs", metavar="NAMES", help="methods that need no more than these: grad,hvp")
+    listing.add_argument(
+        "--memory", type=int, metavar="N", help="at most N copies of the parameters in the state"
+    )
+    listing.add_argument(
+        "--elementwise", action="store_true", help="rules in which no element looks at another"
+    )
+    listing.add_argument("--matrix", action="store_true", help="optimizers of which that is not so")
+    listing.add_argument("--no-rate", action="store_true", help="optimizers without a learning rate")
+    listing.add_argument("--query", metavar="WORDS", help="by words of the documentation, the nearest first")
     listing.add_argument("--json", action="store_true", help="as JSON on standard output")
 
     show = commands.add_parser("show", help="formula, hyperparameters, source, needs, dialects, evidence")
@@ -186,7 +196,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
     if options.command in ("list", "show", "evidence", "vectors") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
-        return catalogue.list_methods(options.kind, options.json)
+        return catalogue.list_methods(
+            options.kind, options.json, needs=options.needs, memory=options.memory, query=options.query,
+            elementwise=options.elementwise, matrix=options.matrix, no_rate=options.no_rate,
+        )  # fmt: skip
     if options.command == "show":
         return catalogue.show(options.name, options.json, options.code)
     if options.command == "evidence":

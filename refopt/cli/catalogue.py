@@ -12,15 +12,19 @@ import textwrap
 from typing import Any
 
 from refopt.cli.console import console, table
+from refopt.cli.find import facts, search
 from refopt.core.errors import MissingExtraError
 from refopt.core.index import index
 from refopt.core.registry import Entry, check_kind, entry
 
 
-def list_methods(kind: str | None, as_json: bool) -> int:
-    """Print every registered name, or those of one kind."""
+def list_methods(kind: str | None, as_json: bool, **conditions: Any) -> int:
+    """Print every registered name, those of one kind, or those that fulfil `refopt.cli.find.search`'s conditions."""
     check_kind(kind)
-    found = [row for row in index().values() if kind in (None, row.kind)]
+    if any(v is not None and v is not False for v in conditions.values()):
+        found = [index()[m.name] for m in search(kind, **conditions) if m.name in index()]
+    else:
+        found = [row for row in index().values() if kind in (None, row.kind)]
     if as_json:
         print(json.dumps([{"name": r.name, "kind": r.kind, "summary": r.summary} for r in found], indent=1))
         return 0
@@ -40,6 +44,7 @@ def describe(method: Entry) -> dict[str, Any]:
         "where": method.where,
         "also": [str(s) for s in method.also],
         "needs": list(method.needs),
+        "facts": facts(method),
         "dialects": {
             name: {
                 "settings": {k: repr(v) for k, v in d.settings.items()},
@@ -50,6 +55,19 @@ def describe(method: Entry) -> dict[str, Any]:
         },
         "evidence": [dataclasses.asdict(e) for e in method.evidence],
     }
+
+
+def _told(known: dict[str, Any]) -> str:
+    """Return what is known of a method in one line."""
+    copies = known["state_copies"]
+    parts = [
+        "elementwise" if known["elementwise"] else "",
+        ""
+        if copies is None
+        else f"{copies} {'copy' if copies == 1 else 'copies'} of the parameters in its state",
+        "draws random numbers from its own seed" if known["seed"] else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _hyperparameters(obj: Any) -> list[dict[str, str]]:
@@ -95,6 +113,10 @@ def show(name: str, as_json: bool, as_code: bool = False) -> int:
     if facts["needs"]:
         out.print("\nNeeds of a problem", style="bold")
         out.print(", ".join(facts["needs"]), highlight=False)
+    told = _told(facts["facts"])
+    if told:
+        out.print("\nFacts", style="bold")
+        out.print(told, highlight=False)
     out.print("\nDialects", style="bold")
     rows = [
         (

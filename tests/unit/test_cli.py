@@ -27,6 +27,32 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "adam" not in out
 
 
+def _listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["list", "--json", *words]) == 0
+    return [row["name"] for row in json.loads(capsys.readouterr().out)]
+
+
+def test_list_with_conditions(capsys: pytest.CaptureFixture[str]) -> None:
+    """By needs, memory, form of the rule, rate, and words of the documentation."""
+    cheap = _listed(capsys, "--needs", "grad", "--memory", "1", "--elementwise")
+    assert "lion" in cheap
+    assert not {"adam", "adahessian", "muon", "sqrtm-eigh"} & set(cheap)
+    assert {"adahessian", "sgd"} <= set(_listed(capsys, "--needs", "grad,hvp", "--kind", "optimizer"))
+    assert "muon" in _listed(capsys, "--matrix")
+    assert "adam" not in _listed(capsys, "--matrix")
+    assert "levenberg-marquardt" in _listed(capsys, "--no-rate")
+    assert "adam" not in _listed(capsys, "--no-rate")
+    assert "svrg" in _listed(capsys, "--query", "variance reduced gradients")
+    assert _listed(capsys, "--query", "zzzzzz") == []
+    free = _listed(capsys, "--memory", "0")
+    assert "clipped-sgd" in free
+    assert "momentum" not in free
+    assert main(["list", "--needs", "gard"]) == 2
+    assert "Did you mean 'grad'" in capsys.readouterr().err
+    assert main(["show", "lion"]) == 0
+    assert "elementwise; 1 copy of the parameters in its state" in capsys.readouterr().out
+
+
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "adam"]) == 0
     out = capsys.readouterr().out

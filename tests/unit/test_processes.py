@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ def _step(monkeypatch: pytest.MonkeyPatch, folder: Path) -> np.ndarray:
     """One step of Lion by a loop that this process has not compiled yet."""
     monkeypatch.setenv("REFOPT_CACHE_DIR", str(folder))
     monkeypatch.setattr(engine, "_compiled", {})
-    monkeypatch.setattr(engine, "_loops", {})
+    monkeypatch.setattr(engine, "_loops", weakref.WeakKeyDictionary())
     o = refopt.optimizer("lion", engine="numba", lr=0.5)
     return o.update(X, X, o.init(X))[0]
 
@@ -91,6 +93,22 @@ def test_threads_under_a_layer_that_is_not_safe() -> None:
         NUMBA_THREADING_LAYER="workqueue",
     )
     assert out == "80 1\n"
+
+
+def test_methods_are_not_kept() -> None:
+    """A method that nobody holds any more is gone, with the schedule that it held."""
+
+    class Schedule:
+        def __call__(self, t: int) -> float:
+            return 1.0
+
+    schedule = Schedule()
+    o = refopt.optimizer("lion", engine="numba", schedule=schedule)
+    o.update(X, X, o.init(X))
+    gone = weakref.ref(schedule)
+    del o, schedule
+    gc.collect()
+    assert gone() is None
 
 
 def test_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
