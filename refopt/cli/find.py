@@ -20,7 +20,7 @@ MOST = 20
 def facts(method: Entry) -> dict[str, object]:
     """Return what a search asks about: elementwise, copies of x in the state (None: not stated), rate, needs."""
     stepping = method.kind in STEPPING and dataclasses.is_dataclass(method.obj)
-    fields = {f.name for f in dataclasses.fields(method.obj)} if stepping else set()  # type: ignore[arg-type]
+    fields = {f.name for f in dataclasses.fields(method.obj)} if stepping else set()
     return {
         "elementwise": isinstance(method.obj, type) and issubclass(method.obj, Elementwise),
         "state_copies": method.extra.get("state_copies"),
