@@ -50,7 +50,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 PREFERRED = ("mlp", "matrix-sensing", "logistic", "quadratic")
 # Prodigy's own rate makes the MLP chaotic: rounding grows 1e7 times in a hundred steps of the digits.
-INSTEAD = {"prodigy": "logistic"}
+# Conda's singular vectors turn far where two singular values come near each other, as on the small MLP.
+INSTEAD = {"prodigy": "logistic", "conda": "matrix-sensing"}
 
 
 def _problem(method: Entry) -> Any:
@@ -434,7 +435,9 @@ def test_a_rate_may_be_a_function(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_start_is_not_kept(name: str) -> None:
     """A state has no memory of the start: who writes into x later changes nothing."""
-    x, _ = stream(5, "random", steps=1)
+    # Methods on low-rank factors take no other leaves.
+    factors = next(m for m in METHODS if m.name == name).extra.get("factors")
+    x, _ = stream(5, "random", steps=1, **({"shapes": {"w": (4, 3)}} if factors else {}))
     assert not any(
         np.shares_memory(a, b) for a in _arrays(refopt.optimizer(name).init(x)) for b in x.values()
     )

@@ -64,11 +64,11 @@ def test_many_leaves_are_one_call(calls: list[int], count: int, donate: bool) ->
 def test_other_numbers_of_leaves_compile_nothing() -> None:
     o = refopt.optimizer("adamax", engine="numba")
     _steps(o, _leaves(4, 0), 0)
-    loop = engine._loops[o, np.dtype("float64")]
-    serial, parallel, known = loop.serial, loop.parallel, len(engine._loops)
+    loop = engine._loops[o][np.dtype("float64")]
+    serial, parallel, known = loop.serial, loop.parallel, len(engine._loops[o])
     for count in (1, 3, 30):
         _steps(o, _leaves(count, 1), 1)
-    assert len(engine._loops) == known
+    assert len(engine._loops[o]) == known
     assert loop.serial is serial and len(serial.signatures) == 1
     assert loop.parallel is parallel and len(parallel.signatures) == 1
 
@@ -80,7 +80,7 @@ def test_without_headers(monkeypatch: pytest.MonkeyPatch, size: int, donate: boo
     o = refopt.optimizer("adam", engine="numba")
     x = {"a": np.linspace(-1.0, 1.0, size), "b": np.ones((2, 3))}
     want, _ = _steps(o, x, 3)
-    loop = engine._loops[o, np.dtype("float64")]
+    loop = engine._loops[o][np.dtype("float64")]
     assert loop.readable
     monkeypatch.setattr(loop, "readable", False)
     mine = {k: v.copy() for k, v in x.items()}

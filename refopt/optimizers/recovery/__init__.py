@@ -1,0 +1,1 @@
+"""Low-rank recovery: gradient methods on factors."""
