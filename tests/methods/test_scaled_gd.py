@@ -116,6 +116,21 @@ def test_written_out() -> None:
     np.testing.assert_allclose(big, X - 0.2 * q.grad(X), rtol=1e-7)
 
 
+@pytest.mark.identity("scaled-gd")
+def test_the_rate_is_that_of_the_step() -> None:
+    """A rate as a function of t = 1, 2, ...: three steps are three with those numbers, bit for bit."""
+    p = refopt.problem("matrix-sensing", n=6, rank=2)
+    x = y = p.start(0)
+    o = refopt.optimizer("scaled-gd", lr=lambda t: 0.5 / t)
+    s = o.init(x)
+    for t in (1, 2, 3):
+        x, s = o.update(x, p.grad(x), s)
+        fixed = refopt.optimizer("scaled-gd", lr=0.5 / t)
+        y, _ = fixed.update(y, p.grad(y), fixed.init(y))
+        np.testing.assert_array_equal(x, y)
+    assert s == {"t": 3}
+
+
 @pytest.mark.parametrize(
     "x",
     [
