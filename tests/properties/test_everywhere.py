@@ -432,12 +432,16 @@ def test_a_rate_may_be_a_function(name: str) -> None:
     np.testing.assert_allclose(got, scheduled, rtol=1e-10)
 
 
+def _shapes(name: str) -> dict[str, tuple[int, ...]] | None:
+    """Methods on low-rank factors take no other leaves."""
+    factors = next(m for m in METHODS if m.name == name).extra.get("factors")
+    return {"w": (4, 3)} if factors else None
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_start_is_not_kept(name: str) -> None:
     """A state has no memory of the start: who writes into x later changes nothing."""
-    # Methods on low-rank factors take no other leaves.
-    factors = next(m for m in METHODS if m.name == name).extra.get("factors")
-    x, _ = stream(5, "random", steps=1, **({"shapes": {"w": (4, 3)}} if factors else {}))
+    x, _ = stream(5, "random", steps=1, shapes=_shapes(name))
     assert not any(
         np.shares_memory(a, b) for a in _arrays(refopt.optimizer(name).init(x)) for b in x.values()
     )
@@ -448,7 +452,7 @@ def test_no_graph_is_kept(name: str) -> None:
     """torch parameters that require grad, the natural thing to pass: steps keep no graph of them."""
     torch = pytest.importorskip("torch", reason="torch is not installed; make parity runs this")
     o = refopt.optimizer(name)
-    start, gradients = stream(5, "random", steps=2)
+    start, gradients = stream(5, "random", steps=2, shapes=_shapes(name))
     x = {k: torch.nn.Parameter(torch.asarray(v)) for k, v in start.items()}
     s = o.init(x)
     for g in gradients:
