@@ -136,9 +136,9 @@ class Run:
                 return self._diverged(x, s, k, "met NaN or infinity in x")
             if recorded and self.history.by_step:
                 value = self.history.seen(self.oracle, k, before, seconds)
-                if math.isinf(value):
+                if value is not None and not math.isfinite(value):
                     return self._diverged(x, s, k, "met a non-finite objective")
-                if math.isfinite(value):
+                if value is not None:
                     self.last_good = (x, s, k)
             x, s, k = new_x, new_s, k + 1
             self.seconds += time.perf_counter() - start

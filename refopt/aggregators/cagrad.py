@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.aggregators.rows import nearest_in_hull, rows_of
+from refopt.aggregators.rows import nearest_in_hull, rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.hyper import check_number
 from refopt.core.registry import Source, register
@@ -14,6 +14,7 @@ LIU = Source("liu-2021-conflict", "B. Liu, X. Liu, X. Jin, P. Stone, Q. Liu",
 
 
 @register("cagrad", kind="aggregator", source=LIU, where="Algorithm 1")
+@takes_gradients
 def cagrad(J: Array, *, c: float = 0.5) -> Array:
     """Return CAGrad's direction: the best for the worst objective, in a ball around the mean gradient.
 
@@ -23,15 +24,8 @@ def cagrad(J: Array, *, c: float = 0.5) -> Array:
 
     Parameters
     ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
     c : float
         The radius of the ball over ``||g_0||``, at least 0; 0 is the mean, large c has MGDA's direction.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
 
     Raises
     ------

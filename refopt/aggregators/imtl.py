@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.aggregators.rows import rows_of
+from refopt.aggregators.rows import rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.registry import Source, register
 
@@ -13,26 +13,17 @@ LIU = Source("liu-2021-towards", "L. Liu, Y. Li, Z. Kuang, J.-H. Xue, Y. Chen, W
 
 
 @register("imtl-g", kind="aggregator", source=LIU, where="the closed form of IMTL-G")
+@takes_gradients
 def imtl_g(J: Array) -> Array:
     """Return IMTL-G's direction: it has the same projection on every gradient.
 
     ``d = J^T α``, ``Σ α_i = 1``, ``g_i · d / ||g_i||`` the same for all i: ``α ∝ (J J^T)^+ r``, ``r_i = ||g_i||``,
     which is the paper's closed form where the gradients are independent. Weights may be negative.
 
-    Parameters
-    ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
-
     Returns
     -------
     array of shape (n,)
         To step against; 0 where the weights would add up to 0.
-
-    Raises
-    ------
-    ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        `J` is not a matrix of finite numbers.
 
     Notes
     -----

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.aggregators.rows import nearest_in_hull, rows_of
+from refopt.aggregators.rows import nearest_in_hull, rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.registry import Source, register
 
@@ -15,26 +15,12 @@ DESIDERI = Source("desideri-2012-multiple", "J.-A. Désidéri",
 
 @register("mgda", kind="aggregator", source=DESIDERI, where="the minimum-norm element of the convex hull",
     non_conflicting=True, convex=True)  # fmt: skip
+@takes_gradients
 def mgda(J: Array) -> Array:
     """Return MGDA's direction: the shortest vector of the convex hull of the gradients.
 
     ``A(J) = J^T α*``, ``α* = argmin { ||J^T α|| : α >= 0, Σ α_i = 1 }``. ``J_i · d >= ||d||^2`` for every
     objective, and d = 0 exactly at Pareto stationary points.
-
-    Parameters
-    ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
-
-    Raises
-    ------
-    ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        `J` is not a matrix of finite numbers.
 
     Notes
     -----

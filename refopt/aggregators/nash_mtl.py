@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from refopt.aggregators.rows import nearest_in_hull, rows_of
+from refopt.aggregators.rows import nearest_in_hull, rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.errors import ConvergenceError
 from refopt.core.hyper import check_number
@@ -17,6 +17,7 @@ NAVON = Source("navon-2022-multi", "A. Navon, A. Shamsian, I. Achituve, H. Maron
 
 
 @register("nash-mtl", kind="aggregator", source=NAVON, where="Algorithm 1", non_conflicting=True)
+@takes_gradients
 def nash_mtl(J: Array, *, max_norm: float | None = None) -> Array:
     """Return Nash-MTL's direction: the bargain that maximises the product of the objectives' gains.
 
@@ -26,15 +27,8 @@ def nash_mtl(J: Array, *, max_norm: float | None = None) -> Array:
 
     Parameters
     ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
     max_norm : float, optional
         The authors' program shortens d to this length, 1; the paper's Algorithm 1 leaves it as it is.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
 
     Raises
     ------

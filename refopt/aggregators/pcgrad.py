@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.aggregators.rows import rows_of
+from refopt.aggregators.rows import rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import Source, register
@@ -17,6 +17,7 @@ YU = Source("yu-2020-gradient", "T. Yu, S. Kumar, A. Gupta, S. Levine, K. Hausma
 
 
 @register("pcgrad", kind="aggregator", source=YU, where="Algorithm 1", ordered=True)
+@takes_gradients
 def pcgrad(J: Array, *, order: Any = None, rng: np.random.Generator | None = None) -> Array:
     """Return PCGrad's direction: each gradient freed of its conflicts with the others, in random order, and summed.
 
@@ -25,17 +26,10 @@ def pcgrad(J: Array, *, order: Any = None, rng: np.random.Generator | None = Non
 
     Parameters
     ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
     order : sequence of m sequences, optional
         For each i the indices j in the order in which they are looked at; i itself is passed over.
     rng : numpy.random.Generator, optional
         Draws the orders that are not given; the same orders at every call where it is left out.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
 
     Raises
     ------

@@ -6,14 +6,58 @@ rows, not from ``J J^T``, which would square the condition; what is solved on th
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from refopt.core.arrays import Array, check_array, like, namespace, norm, to_numpy
+from refopt.core.document import inserted
 from refopt.core.errors import ArgumentError, ConvergenceError, ShapeError
+
+T = TypeVar("T")
+_PARAMETERS = """\
+J : array of shape (m, n)
+    The gradients of m objectives, one a row."""
+_PREFERENCE = """\
+preference : array of shape (m,), optional
+    p, at least 0; 1/m each."""
+_RETURNS = """\
+Returns
+-------
+array of shape (n,)
+    To step against."""
+_RAISES = """\
+Raises
+------
+ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
+    `J` is no matrix of finite numbers, or another argument is not what is wanted."""
+
+
+def takes_gradients(function: T) -> T:
+    """Complete an aggregator's docstring by what all of them say: J, the preference, what is returned and raised."""
+    doc = inspect.cleandoc(function.__doc__ or "")
+    takes_preference = "preference" in inspect.signature(cast(Callable[..., Any], function)).parameters
+    shared = f"{_PARAMETERS}\n{_PREFERENCE}" if takes_preference else _PARAMETERS
+    heading = "Parameters\n----------"
+    if heading in doc:
+        doc = doc.replace(heading, f"{heading}\n{shared}", 1)
+    else:
+        doc = inserted(doc, f"{heading}\n{shared}", _heads("Returns", "Raises", "Notes", "Examples"))
+    if "Returns\n-------" not in doc:
+        doc = inserted(doc, _RETURNS, _heads("Raises", "Notes", "Examples"))
+    if "Raises\n------" not in doc:
+        doc = inserted(doc, _RAISES, _heads("Notes", "Examples"))
+    function.__doc__ = doc
+    return function
+
+
+def _heads(*names: str) -> re.Pattern[str]:
+    return re.compile(rf"^({'|'.join(names)})\n-+$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

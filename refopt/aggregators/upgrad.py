@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.aggregators.rows import Rows, non_negative_least_squares, preference_of, rows_of
+from refopt.aggregators.rows import Rows, non_negative_least_squares, preference_of, rows_of, takes_gradients
 from refopt.core.arrays import Array
 from refopt.core.registry import Source, register
 
@@ -27,28 +27,12 @@ def onto_dual_cone(rows: Rows, u: np.ndarray) -> np.ndarray:
 
 @register("upgrad", kind="aggregator", source=QUINTON, where="equation (4), with Proposition 1",
     non_conflicting=True, linear_under_scaling=True)  # fmt: skip
+@takes_gradients
 def upgrad(J: Array, *, preference: Any = None) -> Array:
     """Return UPGrad's direction: every gradient projected onto the dual cone of all, then averaged.
 
     ``A(J) = Σ_i p_i π_J(J_i)``, ``π_J(x) = argmin { ||y - x|| : J y >= 0 }``. It conflicts with no objective,
     and scaling a row by c > 0 scales that row's part by c.
-
-    Parameters
-    ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
-    preference : array of shape (m,), optional
-        p, at least 0; 1/m each.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
-
-    Raises
-    ------
-    ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        `J` or `preference` is not what is wanted.
 
     Notes
     -----
@@ -68,27 +52,11 @@ def upgrad(J: Array, *, preference: Any = None) -> Array:
 
 @register("dualproj", kind="aggregator", source=LOPEZ, where="equation (11)", also=(QUINTON,),
     non_conflicting=True)  # fmt: skip
+@takes_gradients
 def dualproj(J: Array, *, preference: Any = None) -> Array:
     """Return DualProj's direction: the mean gradient projected onto the dual cone of all.
 
     ``A(J) = π_J(J^T p)``, ``π_J(x) = argmin { ||y - x|| : J y >= 0 }``. GEM's is p = e_k, the task being learnt.
-
-    Parameters
-    ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
-    preference : array of shape (m,), optional
-        p, at least 0; 1/m each.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
-
-    Raises
-    ------
-    ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        `J` or `preference` is not what is wanted.
 
     Examples
     --------
@@ -102,27 +70,11 @@ def dualproj(J: Array, *, preference: Any = None) -> Array:
 
 @register("mean", kind="aggregator", source=QUINTON, where="Section 5, the aggregator A_Mean",
     linear_under_scaling=True, convex=True)  # fmt: skip
+@takes_gradients
 def mean(J: Array, *, preference: Any = None) -> Array:
     """Return the mean of the gradients: the gradient of the mean objective.
 
     ``A(J) = J^T p``. It may conflict with an objective.
-
-    Parameters
-    ----------
-    J : array of shape (m, n)
-        The gradients of m objectives, one a row.
-    preference : array of shape (m,), optional
-        p, at least 0; 1/m each.
-
-    Returns
-    -------
-    array of shape (n,)
-        To step against.
-
-    Raises
-    ------
-    ArgumentError, ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        `J` or `preference` is not what is wanted.
 
     Examples
     --------

@@ -80,21 +80,21 @@ def completed(obj: Any, sources: Iterable[Any], where: str) -> str:
     """
     doc = inspect.cleandoc(obj.__doc__ or "").rstrip()
     if dataclasses.is_dataclass(obj) and "Parameters\n----------" not in doc:
-        doc = _inserted(doc, parameters(obj), before=_SECTION)  # type: ignore[arg-type]
+        doc = inserted(doc, parameters(obj), before=_SECTION)  # type: ignore[arg-type]
     shared = getattr(obj, "shared_parameters", "")
     if shared and shared not in doc:
         heading = "Parameters\n----------"
         if heading in doc:
             doc = doc.replace(heading, f"{heading}\n{shared}", 1)
         else:
-            doc = _inserted(doc, f"{heading}\n{shared}", before=_SECTION)
+            doc = inserted(doc, f"{heading}\n{shared}", before=_SECTION)
     if "References\n----------" not in doc:
-        doc = _inserted(doc, references(sources, where), before=_EXAMPLES)
+        doc = inserted(doc, references(sources, where), before=_EXAMPLES)
     return doc + "\n"
 
 
-def _inserted(doc: str, section: str, before: re.Pattern[str]) -> str:
-    """Return `doc` with a section before the first of `before`, or at the end."""
+def inserted(doc: str, section: str, before: re.Pattern[str]) -> str:
+    """Return a docstring with a section before the first of `before`, or at the end."""
     found = before.search(doc)
     head, tail = (doc[: found.start()], doc[found.start() :]) if found else (doc, "")
     return f"{head.rstrip()}\n\n{section}\n\n{tail}".rstrip()

@@ -64,10 +64,11 @@ class History:
             self.rows.append([step, value, gradient_norm(self.whole, x), equivalents, seconds, 1.0])
         return value
 
-    def seen(self, oracle: Oracle, step: int, equivalents: float, seconds: float) -> float:
-        """Add a row of what the step from x asked for; return the value, NaN where it asked for none."""
-        value, grad = oracle.seen if oracle.seen is not None else (math.nan, None)
-        self.rows.append([step, value, math.nan if grad is None else norm(grad), equivalents, seconds, 0.0])
+    def seen(self, oracle: Oracle, step: int, equivalents: float, seconds: float) -> float | None:
+        """Add a row of what the step from x asked for; return the value, None where it asked for none."""
+        value, grad = oracle.seen if oracle.seen is not None else (None, None)
+        row = [math.nan if value is None else value, math.nan if grad is None else norm(grad)]
+        self.rows.append([step, *row, equivalents, seconds, 0.0])
         return value
 
     def last(self, x: Params, step: int, equivalents: float, seconds: float) -> float:

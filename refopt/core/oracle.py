@@ -129,8 +129,8 @@ class Oracle:
         self._memo: tuple[Params, Params] | None = None
         self._rng: np.random.Generator | None = None
         self._rows: tuple[int, ...] | None = None  # the residual's shape, once it is known
-        # f (NaN if not asked for) and gradient where the step starts: what its row of the history costs nothing for.
-        self.seen: tuple[float, Params | None] | None = None
+        # f (None if not asked for) and gradient where the step starts: what its row of the history costs nothing for.
+        self.seen: tuple[float | None, Params | None] | None = None
         self._at: Params | None = None
         self._both = hasattr(problem, "value_and_grad")
 
@@ -201,10 +201,10 @@ class Oracle:
             return self._value_and_grad(x)[1]
         g = as_x(self._ask("grad", x), x, "grad")
         self._memo = (x, g)
-        self._see(x, math.nan, g)
+        self._see(x, None, g)
         return g
 
-    def _see(self, x: Params, f: float, g: Params) -> None:
+    def _see(self, x: Params, f: float | None, g: Params) -> None:
         if x is self._at and (self.seen is None or self.seen[1] is None):
             self.seen = (f if self.seen is None else self.seen[0]), g
 

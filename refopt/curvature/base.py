@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -136,9 +136,10 @@ seed : int, range [0, 2**63), default 0
         return lambda v: scipy.linalg.lu_solve(factor, v, check_finite=False)
 
     def _assemble(self) -> np.ndarray:
-        return np.stack([params.flatten(self.product(e)) for e in self._basis()], axis=1)
+        return np.stack([params.flatten(self.product(e)) for e in self.basis()], axis=1)
 
-    def _basis(self) -> Any:
+    def basis(self) -> Iterator[Params]:
+        """Give the unit vectors, like x."""
         eye = np.zeros(self.n, dtype=self.dtype)
         for i in range(self.n):
             eye[i] = 1.0

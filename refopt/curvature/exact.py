@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from refopt.core import params
-from refopt.core.arrays import like, namespace
+from refopt.core.arrays import namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params, map_leaves
@@ -71,12 +73,17 @@ class GGN(Curvature):
         return self.oracle.ggn(self.x, v)
 
     def diagonal(self) -> Params:
-        """Return the diagonal, ``(J e_i)ᵀ H (J e_i)``, by forward passes alone."""
-        found = []
-        for e in self._basis():
-            u = self.oracle.jvp(self.x, e)
-            found.append(float(namespace(u).sum(u * self.oracle.loss_hessian(self.x, u))))
-        return params.unflatten(np.array(found, dtype=self.dtype), self.x)
+        """Return the diagonal, by forward passes alone."""
+        return ggn_diagonal(self)
+
+
+def ggn_diagonal(C: Curvature) -> Params:
+    """Return ``(J e_i)ᵀ H (J e_i)`` for every parameter, like x."""
+    found = []
+    for e in C.basis():
+        u = C.oracle.jvp(C.x, e)
+        found.append(float(namespace(u).sum(u * C.oracle.loss_hessian(C.x, u))))
+    return params.unflatten(np.array(found, dtype=C.dtype), C.x)
 
 
 def per_example(layers: list[Layer], x: Params) -> Params:
@@ -107,9 +114,34 @@ def gram_product(rows: Params, v: Params) -> Params:
     return map_leaves(back, rows)
 
 
+class _Drawn(Curvature):
+    """What is exact, or, with `samples`, made of gradients of labels that are drawn from the model."""
+
+    samples: int | None
+
+    def __init__(
+        self, problem: Any, x: Params, batch: Any = None, *, samples: int | None = None, seed: int = 0
+    ) -> None:
+        self.samples = samples
+        if samples is not None:
+            check_number(samples, "int [1, inf)", "samples")
+            self.needs = ("layers",)
+        super().__init__(problem, x, batch, seed=seed)
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether the expectation over labels is taken, and not a mean over draws."""
+        return self.samples is None
+
+    def draws(self) -> Iterator[Params]:
+        """Give the examples' gradients for each drawing of labels, on a first axis."""
+        for _ in range(self.samples or 0):
+            yield per_example(self.oracle.layers(self.x, sample=True), self.x)
+
+
 @register("fisher", kind="curvature", source=MARTENS_2014, where="sections 5 and 9",
     needs=("jvp", "vjp", "loss_hessian"), also=(SCHRAUDOLPH,))  # fmt: skip
-class Fisher(Curvature):
+class Fisher(_Drawn):
     """The Fisher matrix, ``C = mean_n E_y[ g_n(y) g_n(y)ᵀ ]`` with y of the model's law, not the data's.
 
     ``samples=None`` takes the expectation exactly: for losses that are the negative logarithm of an exponential
@@ -134,40 +166,20 @@ class Fisher(Curvature):
 
     needs: tuple[str, ...] = ("jvp", "vjp", "loss_hessian")
 
-    def __init__(
-        self, problem: Any, x: Params, batch: Any = None, *, samples: int | None = None, seed: int = 0
-    ) -> None:
-        self.samples = samples
-        if samples is not None:
-            check_number(samples, "int [1, inf)", "samples")
-            self.needs = ("layers",)
-        super().__init__(problem, x, batch, seed=seed)
-        self._rows: Params | None = None
-
-    @property
-    def exact(self) -> bool:  # type: ignore[override]
-        """Whether the expectation over labels is taken, and not a mean over draws."""
-        return self.samples is None
-
+    @functools.cached_property
     def rows(self) -> Params:
-        """Return the drawn gradients, on a first axis of M B."""
-        if self._rows is None:
-            assert self.samples is not None
-            drawn = [
-                per_example(self.oracle.layers(self.x, sample=True), self.x) for _ in range(self.samples)
-            ]
-            self._rows = map_leaves(lambda *a: namespace(a[0]).concat(list(a)), *drawn)
-        return self._rows
+        """The drawn gradients, on a first axis of M B."""
+        return map_leaves(lambda *a: namespace(a[0]).concat(list(a)), *self.draws())
 
     def product(self, v: Params) -> Params:
         """Return C v."""
-        return self.oracle.ggn(self.x, v) if self.samples is None else gram_product(self.rows(), v)
+        return self.oracle.ggn(self.x, v) if self.samples is None else gram_product(self.rows, v)
 
     def diagonal(self) -> Params:
         """Return the diagonal: of squares of the drawn gradients, or ``(J e_i)ᵀ H (J e_i)``."""
         if self.samples is not None:
-            return map_leaves(lambda g: namespace(g).mean(g * g, axis=0), self.rows())
-        return GGN.diagonal(self)  # type: ignore[arg-type]
+            return map_leaves(lambda g: namespace(g).mean(g * g, axis=0), self.rows)
+        return ggn_diagonal(self)
 
 
 class Diagonal(Curvature):
@@ -223,13 +235,13 @@ class HessianDiagonal(Diagonal):
     needs: tuple[str, ...] = ("hvp",)
 
     def _entries(self) -> Params:
-        found = [params.flatten(self.oracle.hvp(self.x, e))[i] for i, e in enumerate(self._basis())]
+        found = [params.flatten(self.oracle.hvp(self.x, e))[i] for i, e in enumerate(self.basis())]
         return params.unflatten(np.array(found, dtype=self.dtype), self.x)
 
 
 @register("fisher-diagonal", kind="curvature", source=MARTENS_2014, where="section 11",
     needs=("jvp", "loss_hessian"))  # fmt: skip
-class FisherDiagonal(Diagonal):
+class FisherDiagonal(_Drawn, Diagonal):
     """The diagonal of the Fisher matrix as a matrix of its own, exactly or from labels drawn from the model.
 
     Parameters
@@ -251,22 +263,10 @@ class FisherDiagonal(Diagonal):
 
     needs: tuple[str, ...] = ("jvp", "loss_hessian")
 
-    def __init__(
-        self, problem: Any, x: Params, batch: Any = None, *, samples: int | None = None, seed: int = 0
-    ) -> None:
-        self.samples = samples
-        if samples is not None:
-            check_number(samples, "int [1, inf)", "samples")
-            self.needs = ("layers",)
-        super().__init__(problem, x, batch, seed=seed)
-
-    exact = Fisher.exact
-
     def _entries(self) -> Params:
         if self.samples is None:
-            return GGN.diagonal(self)  # type: ignore[arg-type]
-        total: Params = map_leaves(lambda a: like(np.zeros(a.shape), a), self.x)
-        for _ in range(self.samples):
-            rows = per_example(self.oracle.layers(self.x, sample=True), self.x)
+            return ggn_diagonal(self)
+        total: Params = params.zeros_like(self.x)
+        for rows in self.draws():
             total = map_leaves(lambda t, g: t + namespace(g).mean(g * g, axis=0), total, rows)
-        return map_leaves(lambda t: t / self.samples, total)
+        return params.scale(1.0 / self.samples, total)

@@ -8,6 +8,7 @@ from refopt.core.method import State
 from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params, check_like
 from refopt.core.registry import Source, dialect, register
+from refopt.optimizers.common.clipping import shortening
 from refopt.wrappers.base import Wrapper
 
 PASCANU = Source("pascanu-2012-difficulty", "R. Pascanu, T. Mikolov, Y. Bengio",
@@ -16,8 +17,7 @@ PASCANU = Source("pascanu-2012-difficulty", "R. Pascanu, T. Mikolov, Y. Bengio",
 
 def clipped(g: Params, threshold: float, eps: float = 0.0) -> Params:
     """Return `g` scaled to a norm of at most `threshold`, over all leaves; with eps beside the norm."""
-    length = params.norm(g) + eps
-    return params.scale(min(1.0, threshold / length) if length > 0.0 else 1.0, g)
+    return params.scale(shortening(params.norm(g) + eps, threshold), g)
 
 
 @register("clip-norm", source=PASCANU, where="Algorithm 1")

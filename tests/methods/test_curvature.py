@@ -127,7 +127,7 @@ def test_drawn_labels_are_unbiased() -> None:
     x, at = point(), np.arange(6)
     exact = refopt.curvature("fisher", small(), x, at).dense()
     C = refopt.curvature("fisher", small(), x, at, samples=4000, seed=3)
-    rows = np.concatenate([v.reshape(v.shape[0], -1) for v in C.rows().values()], axis=1)
+    rows = np.concatenate([v.reshape(v.shape[0], -1) for v in C.rows.values()], axis=1)
     products = np.einsum("ni,nj->nij", rows, rows)
     # Six examples a draw: the variance is that within each example.
     by_example = products.reshape(4000, 6, 24, 24)

@@ -116,3 +116,14 @@ def test_divergence_comes_back_to_a_finite_objective(record: str) -> None:
     start = refopt.minimize(p, "sgd", np.array([800.0]), lr=1.0, steps=3, record=record)
     assert start.status == "diverged"
     assert "at the start" in start.message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_the_step_saw_ends_the_run(value: float) -> None:
+    """A batch's value that is not finite, beside a gradient that is: diverged, at the start."""
+    p = refopt.from_functions(
+        lambda x: value, lambda x: x, value_and_grad=lambda x: (value, x.copy()), x0=np.ones(2)
+    )
+    r = refopt.minimize(p, "sgd", lr=0.1, steps=5, record_every=1)
+    assert (r.status, r.nit) == ("diverged", 0)
+    assert "at the start" in r.message

@@ -71,7 +71,7 @@ def test_a_forked_child_steps() -> None:
             return o.update(x, x, s)[0].tobytes()
         want = step(0)
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            print(pool.map_async(step, [1, 2]).get(60) == [want, want])
+            print(pool.map_async(step, [1, 2]).get(600) == [want, want])
     """)
     assert out == "True\n"
 

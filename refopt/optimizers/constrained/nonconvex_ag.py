@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
-from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
+from refopt.optimizers.common.known_rate import known_rate
 
 YANG = Source("yang-2024-accelerated", "K. Yang, M. Asgharian, S. Bhatnagar",
     "Accelerated Gradient Methods for Sparse Statistical Learning with Nonconvex Penalties",
@@ -55,15 +55,7 @@ class NonconvexAG(Method):
 
     def beta(self, t: int, oracle: Oracle) -> float:
         """Return β at step `t`."""
-        if self.lr is not None:
-            return self.rate(t)
-        lipschitz = getattr(oracle.problem, "lipschitz", None)
-        if lipschitz is None:
-            raise ArgumentError(
-                "nonconvex-ag: lr is None, which means 0.99 / L, but the problem does not know its L"
-                " (attribute lipschitz); give lr"
-            )
-        return 0.99 * self.multiplier(t) / lipschitz
+        return known_rate(self, t, oracle, 0.99)
 
     def weights(self, t: int, before: float, beta: float) -> tuple[float, float]:
         """Return α_k and δ_k, given α_{k-1}."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from refopt.core import params
-from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
+from refopt.optimizers.common.known_rate import known_rate
 
 GARRIGOS = Source("garrigos-2023-handbook", "G. Garrigos, R. M. Gower",
     "Handbook of Convergence Theorems for (Stochastic) Gradient Methods", arxiv="2301.11235")  # fmt: skip
@@ -53,15 +53,7 @@ class ProximalGradient(Method):
 
     def gamma(self, t: int, oracle: Oracle) -> float:
         """Return the step size of step `t`."""
-        if self.lr is not None:
-            return self.rate(t)
-        lipschitz = getattr(oracle.problem, "lipschitz", None)
-        if lipschitz is None:
-            raise ArgumentError(
-                "proximal-gradient: lr is None, which means 1 / L, but the problem does not know its L"
-                " (attribute lipschitz); give lr"
-            )
-        return self.multiplier(t) / lipschitz
+        return known_rate(self, t, oracle)
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Make one proximal gradient step."""

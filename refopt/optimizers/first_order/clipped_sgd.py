@@ -7,6 +7,7 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_start
 from refopt.core.registry import Source, register
+from refopt.optimizers.common.clipping import shortening
 
 KOLOSKOVA = Source("koloskova-2023-revisiting", "A. Koloskova, H. Hendrikx, S. U. Stich",
     "Revisiting Gradient Clipping: Stochastic bias and tight convergence guarantees", arxiv="2305.01588")  # fmt: skip
@@ -43,6 +44,5 @@ class ClippedSGD(GradientMethod):
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step from the gradient `g`."""
         t = s["t"] + 1
-        length = params.norm(g)
-        keep = min(1.0, self.threshold / length) if length > 0.0 else 1.0
+        keep = shortening(params.norm(g), self.threshold)
         return params.axpy(-self.rate(t) * keep, g, x), {"t": t}

@@ -8,6 +8,7 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_start, map_leaves
 from refopt.core.registry import Source, register
+from refopt.optimizers.common.clipping import shortening
 
 SCHAIPP = Source("schaipp-2024-sgd", "F. Schaipp, G. Garrigos, U. Simsekli, R. M. Gower",
     "SGD with Clipping is Secretly Estimating the Median Gradient", arxiv="2402.12828")  # fmt: skip
@@ -74,5 +75,4 @@ class MedianSGD(GradientMethod):
 
             return map_leaves(cut, d)
         whole = 1.0 if self.distance == "norm" else tau / (self.mu + tau)
-        length = params.norm(d)
-        return params.scale(min(whole, tau / length) if length > 0.0 else whole, d)
+        return params.scale(shortening(params.norm(d), tau, whole), d)
