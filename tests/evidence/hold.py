@@ -136,6 +136,7 @@ def _house_rules(name: str) -> list[str]:
         "test_a_rate_may_be_a_function[{}]": rules.RATED,
         "test_coupled_decay_is_in_the_gradient_alone[{}]": rules.SECOND,
         "test_a_box_holds[{}]": [n for n in rules.UPDATING if rules._with(n, "lower", "upper")],
+        "test_a_second_device[{}]": rules.NAMES,
         "test_no_gradient_no_move[{}-0.0]": rules.STANDING,
         "test_nothing_is_shared_with_what_was_given[{}]": rules.GRADIENT_ONLY,
     }

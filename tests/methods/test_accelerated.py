@@ -245,3 +245,17 @@ def test_schedule_scales_the_step() -> None:
         schedule=lambda t: a / t,
     )  # fmt: skip
     np.testing.assert_allclose(got, want.x, rtol=1e-12)
+
+
+@pytest.mark.identity("heavy-ball")
+@pytest.mark.parametrize("lipschitz", [0.25, 4.0])
+def test_the_global_step_size_is_at_most_one_over_l(lipschitz: float) -> None:
+    """At 0.99 / L the momentum is ``sqrt((1 - a mu)(1 - a L))``; at 1.01 / L it is refused."""
+    given = {"lipschitz": lipschitz, "strong_convexity": lipschitz / 2, "tuned": "global"}
+    p = refopt.problem("quadratic", n=4)
+    o = refopt.optimizer("heavy-ball", step_size=0.99 / lipschitz, **given)
+    a, b, g = o.constants(lipschitz / 2, lipschitz)
+    assert (a, g) == (0.99 / lipschitz, 0.0)
+    assert b == pytest.approx(np.sqrt(0.505 * 0.01), rel=1e-12)
+    with pytest.raises(refopt.errors.ArgumentError, match="step_size"):
+        refopt.minimize(p, "heavy-ball", steps=1, step_size=1.01 / lipschitz, **given)

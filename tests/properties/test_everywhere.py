@@ -421,15 +421,23 @@ def test_a_box_holds(name: str) -> None:
 
 @pytest.mark.parametrize("name", RATED)
 def test_a_rate_may_be_a_function(name: str) -> None:
-    """``lr`` as a function of the step, and as a number under a schedule, give the same run."""
+    """``lr`` as a function of t = 1, 2, ..., and as a number under a schedule, give the same run."""
     if refopt.optimizer(name).given != ("g",):
         pytest.skip("its step asks for more than a gradient")
     lr = type(refopt.optimizer(name)).__dataclass_fields__["lr"].default
     # Independent decay follows the schedule alone.
     still = {"weight_decay": 0.0} if _with(name, "weight_decay") else {}
-    scheduled = _steps(refopt.optimizer(name, schedule=lambda t: 0.5**t, **still))
-    got = _steps(refopt.optimizer(name, lr=lambda t: lr * 0.5**t, **still))
+    asked: dict[str, set[int]] = {"schedule": set(), "lr": set()}
+
+    def half(t: int, of: str) -> float:
+        asked[of].add(t)
+        return 0.5**t
+
+    scheduled = _steps(refopt.optimizer(name, schedule=lambda t: half(t, "schedule"), **still))
+    got = _steps(refopt.optimizer(name, lr=lambda t: lr * half(t, "lr"), **still))
     np.testing.assert_allclose(got, scheduled, rtol=1e-10)
+    # Optimistic methods play the next point with the next step's rate.
+    assert all({1, 2, 3, 4} <= steps <= {1, 2, 3, 4, 5} for steps in asked.values())
 
 
 def _shapes(name: str) -> dict[str, tuple[int, ...]] | None:
@@ -497,7 +505,7 @@ def test_one_gradient_buffer_gives_the_same_bits(method: Entry) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_a_second_device(method: Entry) -> None:
-    """On array-api-strict's second device nothing moves to the first, and nothing is mixed."""
+    """On array-api-strict's second device nothing moves to the first, nothing is mixed, and steps are counted."""
     strict = pytest.importorskip("array_api_strict")
     problem, device = _problem(method), strict.Device("device1")
     x0 = map_leaves(lambda a: strict.asarray(a, device=device), problem.start(1))
@@ -505,3 +513,4 @@ def test_a_second_device(method: Entry) -> None:
     kept = [found.x, *(v for v in found.state.values() if isinstance(v, dict) or hasattr(v, "device"))]
     devices = {str(leaf.device) for part in kept for leaf in leaves(part).values() if hasattr(leaf, "device")}
     assert devices == {str(device)}
+    assert found.state["t"] == found.nit == 3
