@@ -41,6 +41,7 @@ class Method:
 
     registered_name: ClassVar[str] = ""
     own_needs: ClassVar[tuple[str, ...]] = ("grad",)
+    has_rate: ClassVar[bool] = True
     schedule: Callable[[int], float] | None = hyper(
         None, words="Multiplier of the rate: a function of the step t = 1, 2, ..."
     )
@@ -56,6 +57,10 @@ class Method:
         if self.schedule is not None and not callable(self.schedule):
             raise ArgumentError(f"schedule: wanted a function of the step or None, got {self.schedule!r}")
         if self.schedule is not None:
+            if not self.has_rate:
+                raise ArgumentError(
+                    f"schedule: {self.registered_name} has no rate that a schedule could multiply"
+                )
             self.multiplier(1)
 
     @property

@@ -137,6 +137,7 @@ def _house_rules(name: str) -> list[str]:
         "test_coupled_decay_is_in_the_gradient_alone[{}]": rules.SECOND,
         "test_a_box_holds[{}]": [n for n in rules.UPDATING if rules._with(n, "lower", "upper")],
         "test_a_second_device[{}]": rules.NAMES,
+        "test_a_schedule_is_asked_for_the_step[{}]": rules.NAMES,
         "test_no_gradient_no_move[{}-0.0]": rules.STANDING,
         "test_nothing_is_shared_with_what_was_given[{}]": rules.GRADIENT_ONLY,
     }

@@ -300,3 +300,14 @@ def test_the_simplex_keeps_its_corners_open() -> None:
     assert float(np.sum(y["a"]) + y["b"][0]) == pytest.approx(1.0, rel=1e-6)
     z, _ = o.update(y, {"a": np.array([-1e4, 0.0], np.float32), "b": np.array([5.0], np.float32)}, s)
     assert z["a"][0] > 0.99
+
+
+@pytest.mark.identity("composite-mirror-descent")
+def test_from_zero() -> None:
+    """At x = 0 the p-norm's map is 0, and the step that of its inverse at -η g: written out for p = 1.5 (q = 3), to 1e-13."""
+    g = np.array([0.3, -0.4, 0.0])
+    p = refopt.from_functions(lambda x: float(g @ x), lambda x: g, x0=np.zeros(3))
+    r = refopt.minimize(p, "composite-mirror-descent", lr=0.5, p=1.5, steps=1)
+    y = -0.5 * g
+    want = np.sum(np.abs(y) ** 3) ** (2 / 3 - 1) * np.sign(y) * y**2
+    np.testing.assert_allclose(r.x, want, rtol=1e-13)

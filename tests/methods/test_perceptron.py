@@ -202,3 +202,35 @@ def test_at_zero() -> None:
     assert _walk("delta-rule", 1, p, lr=1.0, at_zero=False)[1] == 0.0
     # The second example has fired, and at_zero is of zero alone.
     assert _walk("delta-rule", 2, p, x0=np.array([0.5]), lr=1.0, at_zero=False)[-1] == -0.5
+
+
+@pytest.mark.identity("normalized-logistic-gd", "batch-perceptron")
+@pytest.mark.parametrize("name", ["normalized-logistic-gd", "batch-perceptron"])
+def test_however_small_the_margin(name: str) -> None:
+    """With every example on its side by 1e-6 nothing moves, and steps are counted; the stop is at 0, and the distance else."""
+    p = refopt.problem("logistic", data=([[1.0, 0.0], [0.0, -1.0]], [1, 0]), intercept=False)
+    o, x = refopt.optimizer(name), np.array([1e-6, 1e-6])
+    oracle = refopt.core.oracle.Oracle(p)
+    same, s = o.step(x, {"t": 7}, oracle)
+    np.testing.assert_array_equal(same, x)
+    assert s == {"t": 8}
+    assert not np.shares_memory(same, x)
+    assert o.stationarity(x, s, oracle) == 0.0
+    assert o.stationarity(np.array([1.0, -0.25]), s, oracle) == 0.25
+    assert o.stationarity(np.array([1.0, 0.0]), s, oracle) > 0.0
+
+
+@pytest.mark.identity("normalized-logistic-gd", "batch-perceptron")
+@pytest.mark.parametrize("name", ["normalized-logistic-gd", "batch-perceptron"])
+def test_the_step_is_that_of_its_number(name: str) -> None:
+    """A schedule, and a rate that is a function, are asked for t = 1, 2, ...: a step scaled by 1 / t."""
+    p, x = _separable(), np.zeros(_separable().start(0).shape)
+    oracle = refopt.core.oracle.Oracle(p)
+    plain = refopt.optimizer(name).step(x, {"t": 0}, oracle)[0]
+    given: list[dict[str, object]] = [{"schedule": lambda t: 1.0 / t}]
+    if name == "normalized-logistic-gd":
+        given.append({"lr": lambda t: 1.0 / t})
+    for k in given:
+        new, s = refopt.optimizer(name, **k).step(x, {"t": 3}, oracle)
+        np.testing.assert_allclose(new, plain / 4.0, rtol=1e-14)
+        assert s == {"t": 4}

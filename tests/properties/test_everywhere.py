@@ -504,6 +504,27 @@ def test_one_gradient_buffer_gives_the_same_bits(method: Entry) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_a_schedule_is_asked_for_the_step(method: Entry) -> None:
+    """In a run of four steps t = 1, 2, 3, 4, of methods that have a rate, and nothing before or far beyond."""
+    asked: set[int] = set()
+
+    def schedule(t: int) -> float:
+        asked.add(t)
+        return 1.0
+
+    try:
+        o = refopt.optimizer(method.name, schedule=schedule)
+    except refopt.errors.RefoptError:
+        pytest.skip("its base has the schedule, or it has no rate")
+    problem = _problem(method)
+    r = _run(o, problem, problem.start(1), steps=4)
+    # The first is also asked for when a method is built; optimistic methods play the next point with its own rate.
+    assert asked <= {1, 2, 3, 4, 5}
+    assert {1, 2, 3, 4} <= asked
+    assert r.nit == 4
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
 def test_a_second_device(method: Entry) -> None:
     """On array-api-strict's second device nothing moves to the first, nothing is mixed, and steps are counted."""
     strict = pytest.importorskip("array_api_strict")

@@ -35,7 +35,11 @@ class Separating(Method):
         if float(namespace(seen.nets).min(seen.margins)) > 0.0:
             return params.copied(x), {"t": s["t"] + 1}
         step = oracle.vjp(x, self.weights(seen) * seen.labels)
-        return params.axpy(self.multiplier(s["t"] + 1), step, x), {"t": s["t"] + 1}
+        return params.axpy(self.gain(s["t"] + 1), step, x), {"t": s["t"] + 1}
+
+    def gain(self, t: int) -> float:
+        """Return what the step is multiplied by at step `t`."""
+        return self.multiplier(t)
 
     def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
         """Return how far the worst example is from its side, 0 where all are on it: ``tol=0`` stops there."""
@@ -75,10 +79,9 @@ class NormalizedLogisticGD(Separating):
         # The sum is at least a half, since an example is not on its side.
         return seen.wrong / xp.sum(seen.wrong)
 
-    def multiplier(self, t: int) -> float:
+    def gain(self, t: int) -> float:
         """Return γ of step `t`."""
-        lr = self.lr
-        return float(lr(t) if callable(lr) else lr) * super().multiplier(t)
+        return self.rate(t)
 
 
 @register("batch-perceptron", source=TYURIN, where="the batch perceptron", needs=NEEDS, state_copies=0,

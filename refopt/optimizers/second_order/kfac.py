@@ -54,6 +54,7 @@ class KFAC(Method):
     True
     """
 
+    has_rate = False
     damping: float = hyper(
         150.0, "(0, inf)", "λ before the first step; adapted by the Levenberg-Marquardt rule (section 6.5)."
     )

@@ -57,6 +57,7 @@ class LevenbergMarquardt(Method):
     True
     """
 
+    has_rate = False
     damping: float | None = hyper(None, "[0, inf)",
         "λ before the first step. None: `tau` times the largest entry of diag(J^T J) at the start.")  # fmt: skip
     tau: float = hyper(1e-3, "(0, inf)")

@@ -40,6 +40,7 @@ class CBO(Method):
     ({'value': 10100}, True)
     """
 
+    has_rate = False
     particles: int = hyper(20, "int [1, inf)", "N; the paper's figures have 200.")
     alpha: float = hyper(100.0, "[0, inf)", "α, in units of 1/f.")
     drift: float = hyper(1.0, "[0, inf)", "λ.")
