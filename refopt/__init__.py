@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
     elif name == "errors":
-        value = importlib.import_module("refopt.core.errors")
+        value = importlib.import_module("refopt.errors")
     elif name in _MODULES:
         value = importlib.import_module(f"refopt.{name}")
     elif name == "__version__":

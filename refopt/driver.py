@@ -89,7 +89,7 @@ def minimize(
     resume : bool
         Go on from `checkpoint` if it exists. Without `resume`, an existing file is an error.
     dialect, hyperparameters
-        For `refopt.optimizer`, where `method` is a name: among them ``lr``, ``engine`` and
+        For `refopt.optimizer`, where `method` is a name: among them ``lr``, ``engine``, ``groups`` and
         ``schedule``, a multiplier of the rate as a function of the step.
 
     Returns

@@ -6,12 +6,13 @@ import dataclasses
 from typing import Any
 
 from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
+from refopt.core.groups import ParameterGroups, changed
 from refopt.core.hyper import check_known
 from refopt.core.method import Method
 from refopt.core.registry import STEPPING, Entry, entry, methods
 
 
-def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Method:
+def optimizer(name: str, *, dialect: str = "paper", groups: Any = None, **hyperparameters: Any) -> Method:
     """Return an optimizer, wrapper or estimator by name.
 
     Parameters
@@ -21,6 +22,10 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     dialect : str
         ``"paper"``, or the name of a library whose choices to make (``"torch"``, ``"optax"``,
         ``"keras"``, ``"official"``, … as the method lists them).
+    groups : list of pairs, optional
+        Hyperparameters of some leaves: ``[("*.bias", {"weight_decay": 0.0})]``; the leaves by a pattern of their
+        names, a shape class (``"vectors"``, ``"matrices"``, ``"matrices-and-kernels"``), a list of patterns, or a
+        function of name and leaf. A later pair wins. A wrapper's groups are its base's.
     hyperparameters
         The method's own; they win over the dialect's. For a wrapper or an estimator, those that it does not know
         go to its ``base``, which is a method or the name of one.
@@ -51,6 +56,8 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     found = entry(name, STEPPING)
     cls, given = found.obj, _settings(found, dialect, hyperparameters)
     if found.kind != "optimizer":
+        if groups is not None:
+            given = {**given, "groups": groups}
         # A schedule is of the rate, and the rate is the base's.
         own = {f.name for f in dataclasses.fields(cls)} - {"schedule"}
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
@@ -60,7 +67,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
             theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
                 # What a wrapper does not know it hands on in its turn.
-                if key not in theirs and inner.kind == "optimizer":
+                if key not in theirs and inner.kind == "optimizer" and key != "groups":
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"
@@ -70,8 +77,16 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
             raise ArgumentTypeError(
                 f"{name}: {', '.join(passed_on)} would go to its base, which is built already: {base!r}"
             )
-        given = {**{k: v for k, v in given.items() if k in own}, "base": base}
+        given, groups = {**{k: v for k, v in given.items() if k in own}, "base": base}, None
     check_known(cls, given, name)
+    method = _built(cls, found, dialect, given, hyperparameters)
+    return method if groups is None else ParameterGroups(base=method, groups=groups)
+
+
+def _built(cls: Any, found: Entry, dialect: str, given: dict[str, Any], by_user: dict[str, Any]) -> Method:
+    """Return the method; what treats its remaining leaves follows a rate or schedule that the user gave."""
+    if "others" in cls.__dataclass_fields__ and by_user.keys() & {"lr", "schedule"}:
+        return changed(cls(**found.dialects[dialect].settings), by_user)
     return cls(**given)
 
 

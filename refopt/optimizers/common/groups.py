@@ -2,67 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from refopt.core.arrays import Array
-from refopt.core.errors import ArgumentError, ArgumentTypeError
+from refopt.core.errors import ArgumentTypeError
+from refopt.core.groups import choose, pick
 from refopt.core.hyper import hyper
 from refopt.core.method import LeafRule, Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_start, leaves, rebuild
-
-Chooser = str | Sequence[str] | Callable[[str, Array], bool]
-
-SHAPES: dict[str, Callable[[Array], bool]] = {
-    "all": lambda leaf: True,
-    "none": lambda leaf: False,
-    "vectors": lambda leaf: leaf.ndim <= 1,
-    "matrices": lambda leaf: leaf.ndim == 2,
-    "matrices-and-kernels": lambda leaf: leaf.ndim >= 2,
-}
-
-
-def choose(x: Params, chooser: Chooser) -> list[str]:
-    """Return the names of the leaves that `chooser` means.
-
-    Parameters
-    ----------
-    x : array or dict of arrays
-    chooser : str, sequence of str, or callable
-        A shape class (``"all"``, ``"none"``, ``"vectors"``, ``"matrices"``, ``"matrices-and-kernels"``);
-        names or patterns (``["embed*", "head"]``); or a function of name and leaf.
-
-    Raises
-    ------
-    ArgumentError
-        An unknown shape class.
-    ArgumentTypeError
-        Neither of these.
-    """
-    named = leaves(x)
-    if isinstance(chooser, str):
-        if chooser not in SHAPES:
-            raise ArgumentError(
-                f"group: wanted one of {', '.join(SHAPES)}, a list of names or a function, got {chooser!r}"
-            )
-        return [k for k, v in named.items() if SHAPES[chooser](v)]
-    if callable(chooser):
-        return [k for k, v in named.items() if chooser(k, v)]
-    try:
-        patterns = [str(p) for p in chooser]
-    except TypeError:
-        raise ArgumentTypeError(
-            f"group: wanted a name, a list of names or a function, got {chooser!r}"
-        ) from None
-    return [k for k in named if any(fnmatch.fnmatchcase(k, p) for p in patterns)]
-
-
-def pick(x: Params, names: list[str]) -> dict[str, Array]:
-    """Return the named leaves."""
-    named = leaves(x)
-    return {k: named[k] for k in names}
 
 
 class Grouped(LeafRule):

@@ -53,7 +53,7 @@ class Conda(Grouped, Decay):
     group: Any = hyper("matrices-and-kernels",
         words="The matrices; kernels are flattened behind the first axis.",
         kind="str, sequence of str, or callable")  # fmt: skip
-    others: Any = hyper(Adam(), words="For the rest; default Adam.", kind="Method")
+    others: Any = hyper(Adam(), words="For the rest; default Adam at the same rate.", kind="Method")
     words = {"weight_decay": "Acts behind the step, as in the authors' code: ``x ← (1 - η λ) x``."}
 
     def rule(self, xp):
@@ -98,5 +98,7 @@ class Conda(Grouped, Decay):
 
 
 dialect(
-    Conda, "kozistr", "pytorch_optimizer 4.1 Conda", "refreshed at t = T, 2T, ...", refresh_at_multiples=True
-)
+    Conda, "kozistr", "pytorch_optimizer 4.1 Conda",
+    "refreshed at t = T, 2T, ...; kernels are not projected, and have Adam with eps beside the uncorrected root",
+    refresh_at_multiples=True, group="matrices", others=Adam(eps_corrected=False),
+)  # fmt: skip

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from refopt.core.arrays import Array, namespace
+from refopt.core.groups import SHAPES
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import LeafRule
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.groups import SHAPES
 from refopt.optimizers.common.trust import leaf_norm
 
 YOU = Source("you-2017-large", "Y. You, I. Gitman, B. Ginsburg",

@@ -7,6 +7,7 @@ from typing import Any
 
 from refopt.core.arrays import Array, namespace
 from refopt.core.errors import CapabilityError
+from refopt.core.groups import pick
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.oracle import Oracle
@@ -14,7 +15,7 @@ from refopt.core.params import Params, copied, leaves, map_leaves, norm
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
-from refopt.optimizers.common.groups import Grouped, pick
+from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.lmo import as_matrix, polar_and_nuclear
 from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 from refopt.optimizers.common.trust import leaf_norm

@@ -14,6 +14,7 @@ from refopt.optimizers.common.groups import Grouped
 from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import AdamW
+from refopt.optimizers.first_order.nadamw import NAdamW
 
 JORDAN = Source("jordan-2024-muon",
     "K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse, J. Bernstein",
@@ -99,8 +100,8 @@ class Muon(Grouped, Decay):
         words="The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to"
         " (first axis, rest).", kind="str, sequence of str, or callable")  # fmt: skip
     others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10),
-        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10.", kind="Method")  # fmt: skip
-    words = {"schedule": "Of Muon's rate; `others` has its own."}
+        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10. Left out, it follows"
+        " `lr` at its default's ratio, and `schedule`.", kind="Method")  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,8 +139,9 @@ dialect(Muon, "official", "KellerJordan/Muon muon.py",
 dialect(Muon, "torch", "torch 2.13 optim.Muon",
     "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone", momentum_form="average", lr=1e-3,
     weight_decay=0.1, eps_rule="clamp", group="matrices")  # fmt: skip
-dialect(Muon, "optax", "optax 0.2.8 contrib.muon", momentum_form="corrected", eps=1e-8, out_axis=1,
-    group="matrices")  # fmt: skip
+dialect(Muon, "optax", "optax 0.2.8 contrib.muon", "NAdamW without decay at the same rate has the rest",
+    momentum_form="corrected", eps=1e-8, out_axis=1, group="matrices",
+    others=NAdamW(lr=0.02, weight_decay=0.0))  # fmt: skip
 dialect(Muon, "moonlight", "MoonshotAI/Moonlight examples/toy_train.py",
     "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone, AdamW at the same rate has the rest",
     momentum_form="sum", lr=1e-3, scale="match-rms", weight_decay=0.1, group="matrices",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from refopt.core.arrays import Array, namespace
+from refopt.core.groups import choose, pick
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.params import Params, check_like, check_start, leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
-from refopt.optimizers.common.groups import choose, pick
 from refopt.optimizers.first_order.adam import Adam
 
 GLENTIS = Source("glentis-2025-minimalist", "A. Glentis, J. Li, A. Han, M. Hong",

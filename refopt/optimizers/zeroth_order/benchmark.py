@@ -8,13 +8,13 @@ import numpy as np
 
 from refopt.core import params
 from refopt.core.arrays import namespace
+from refopt.core.groups import choose
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, leaves, map_leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.core.rng import normal
-from refopt.optimizers.common.groups import choose
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.zeroth_order.estimates import FORMS, LAWS, mean, slopes
 from refopt.optimizers.zeroth_order.mezo import NORMS

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from refopt.core.arrays import like
+from refopt.core.groups import choose
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, leaves, rebuild
 from refopt.core.registry import Source, dialect, register
 from refopt.core.rng import generator
-from refopt.optimizers.common.groups import choose
 
 MALLADI = Source("malladi-2023-finetuning",
     "S. Malladi, T. Gao, E. Nichani, A. Damian, J. D. Lee, D. Chen, S. Arora",

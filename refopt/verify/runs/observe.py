@@ -10,9 +10,9 @@ import numpy as np
 
 from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, RefoptError
+from refopt.core.groups import choose
 from refopt.core.hyper import check_number
 from refopt.core.registry import STEPPING, Entry, entry
-from refopt.optimizers.common.groups import choose
 from refopt.verify.inputs.hessians import verdict
 from refopt.verify.inputs.profiles import Profile, profiles_for
 from refopt.verify.inputs.tapes import SHAPES, Tape, tapes

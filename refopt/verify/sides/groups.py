@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError
+from refopt.core.groups import choose
 from refopt.core.hyper import check_known
-from refopt.optimizers.common.groups import choose
 from refopt.verify.sides.names import places
 from refopt.verify.sides.side import Leaves
 
@@ -22,7 +22,7 @@ def resolve(groups: Any, cls: type, x0: Leaves) -> tuple[Part, ...]:
     Parameters
     ----------
     groups : sequence of (chooser, dict)
-        A chooser as of `refopt.optimizers.common.groups.choose`: a shape class (``"vectors"``), a list of
+        A chooser as of `refopt.core.groups.choose`: a shape class (``"vectors"``), a list of
         names or patterns, or a function of name and leaf. Then hyperparameters by the reference's names.
     cls : type
         The reference's class.

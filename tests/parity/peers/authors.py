@@ -6,6 +6,7 @@ and it was handed the random masks and signs that refopt draws.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ STABLE = {"lr": 0.03, "eps": 1e-2, "weight_decay": 0.1}
 STABLE_OURS = {**STABLE, **BETAS, "gamma1": 0.6, "gamma2": 0.7, "gamma3": 0.9}
 
 
-def _kozistr_conda(seed: int) -> Arrays:
+def _kozistr_conda(seed: int, shapes: dict[str, Any] = MATRICES, weight_decay: float = 0.1) -> Arrays:
     import torch
 
     # GaLoreProjector casts to float32 before its SVD; without the cast the rest is exact.
@@ -134,16 +135,24 @@ def _kozistr_conda(seed: int) -> Arrays:
     try:
         return torch_side(
             "Conda",
-            shapes=MATRICES,
+            shapes=shapes,
             lr=0.03,
             betas=PAIR,
             eps=1e-2,
-            weight_decay=0.1,
+            weight_decay=weight_decay,
             update_proj_gap=7,
             scale=0.7,
         )(seed)
     finally:
         torch.Tensor.float = cast  # type: ignore[method-assign]
+
+
+def _conda_with_rest(seed: int) -> Arrays:
+    """The kozistr dialect's own method for the rest, with the same numbers as for matrices."""
+    rest = refopt.optimizer("conda", dialect="kozistr").others
+    hyper = {**CONDA, "weight_decay": 0.0}
+    others = dataclasses.replace(rest, lr=0.03, eps=1e-2, schedule=schedule, **BETAS)
+    return ours("conda", shapes=LAYERS, dialect="kozistr", others=others, **hyper)(seed)
 
 
 CASES = [
@@ -174,6 +183,16 @@ CASES = [
         rtol=1e-11,
         why=SVD,
         says="pytorch_optimizer.Conda with its float32 cast taken out, 200 steps on two streams with decay and a schedule, to 1e-11 (measured 5e-14).",
+    ),
+    Case(
+        "conda",
+        "kozistr-rest",
+        "pytorch-optimizer",
+        _conda_with_rest,
+        lambda seed: _kozistr_conda(seed, LAYERS, 0.0),
+        rtol=1e-11,
+        why=SVD,
+        says="pytorch_optimizer.Conda with its float32 cast taken out, matrix, kernel and bias without decay, 200 steps on two streams with a schedule, to 1e-11.",
     ),
     Case(
         "spam",

@@ -1,4 +1,4 @@
-"""muon beside torch and optax, on matrices."""
+"""muon beside torch, on matrices, and optax, which has a method for the rest too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.parity.libraries import run_optax, run_torch
 from tests.streams import run_refopt, schedule
 
 MATRICES = {"tall": (5, 3), "wide": (2, 6)}
+ALL = {**MATRICES, "bias": (4,), "kernel": (2, 3, 2)}
 # Newton-Schulz amplifies rounding: the quintic's slope at zero is 3.44, five times over.
 WHY = "five quintic steps amplify rounding in small singular directions by up to 3.4445^5 = 485"
 
@@ -38,7 +39,7 @@ def _optax(seed: int) -> dict[str, np.ndarray]:
 
         return muon(lambda n: 0.03 * schedule(n + 1), beta=0.9, weight_decay=0.1)
 
-    return run_optax(make, seed, shapes=MATRICES)
+    return run_optax(make, seed, shapes=ALL)
 
 
 CASES = [
@@ -51,9 +52,9 @@ CASES = [
     Case(
         "muon", "optax", "optax",
         lambda seed: run_refopt(
-            "muon", seed, shapes=MATRICES, dialect="optax", lr=0.03, momentum=0.9, weight_decay=0.1, schedule=schedule
+            "muon", seed, shapes=ALL, dialect="optax", lr=0.03, momentum=0.9, weight_decay=0.1, schedule=schedule
         ),
         _optax, rtol=1e-11, why=WHY,
-        says="optax.contrib.muon on matrices with decay and a schedule, 200 steps on four streams, to 1e-11.",
+        says="optax.contrib.muon, matrices, bias and kernel, with decay and a schedule, 200 steps on four streams, to 1e-11.",
     ),
 ]  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Any
 
 from refopt.core import params
 from refopt.core.arrays import Namespace, namespace
+from refopt.core.groups import SHAPES
 from refopt.core.method import Rule
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common.averages import ema
-from refopt.optimizers.common.groups import SHAPES
 from refopt.verify.variants.deviation import (
     Around,
     altered,
