@@ -18,6 +18,8 @@ _LAZY = {
     "optimizer": "refopt.core.build",
     "problem": "refopt.core.build",
     "schedule": "refopt.core.build",
+    "as_optax": "refopt.adapters.optax",
+    "as_torch": "refopt.adapters.torch",
     "from_functions": "refopt.adapters.functions",
     "from_jax": "refopt.adapters.jax",
     "from_torch": "refopt.adapters.torch",
@@ -28,7 +30,7 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "__version__", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
+    "__version__", "as_optax", "as_torch", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
     "manifold", "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method",
 ]  # fmt: skip
 
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from refopt import curvature as curvature
     from refopt.adapters.functions import from_functions
     from refopt.adapters.jax import from_jax
+    from refopt.adapters.optax import as_optax
     from refopt.adapters.scipy import scipy_method
-    from refopt.adapters.torch import from_torch
+    from refopt.adapters.torch import as_torch, from_torch
     from refopt.core import errors as errors
     from refopt.core.build import optimizer, problem, schedule
     from refopt.core.registry import bibliography, get, methods

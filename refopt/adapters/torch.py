@@ -1,7 +1,8 @@
-"""Problems from functions written in PyTorch: autodiff supplies gradients and products."""
+"""Problems from functions written in PyTorch (autodiff supplies gradients and products), and methods for its loops."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,47 @@ def from_torch(
     return from_functions(
         value, gradient, x0=x0, n_examples=n_examples, least_squares=residual is not None, **given
     )
+
+
+def as_torch(name: str, params: Any = None, **options: Any) -> Any:
+    """Return a method as a ``torch.optim.Optimizer``.
+
+    Parameters
+    ----------
+    name : str
+        A registered optimizer, wrapper or estimator that asks for gradients, or for values and gradients through
+        ``step(closure)``.
+    params : iterable, optional
+        As torch's optimizers take them: tensors, named tensors or groups, whose own numbers stand under refopt's
+        names (``betas`` for ``beta1`` and ``beta2``). Without it, what is returned is called with them.
+    options
+        Hyperparameters, ``dialect``, ``maximize``, and ``seed`` of the method's random numbers.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        Or, without `params`, a function of them.
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    CapabilityError
+        The method asks for what no closure gives.
+
+    Notes
+    -----
+    Complex parameters are pairs of reals, and sparse gradients made dense. A parameter without a gradient stands
+    still, with its state. For methods whose leaves do not look at each other the state is held by parameter, else by
+    group, under ``state["groups"]``; ``state_dict`` has both.
+    """
+    try:
+        from refopt.adapters.torch_optimizer import TorchOptimizer
+    except ImportError:
+        raise missing_extra("parity", "torch") from None
+    if params is None:
+        return functools.partial(TorchOptimizer, name=name, **options)
+    return TorchOptimizer(params, name, **options)
 
 
 def _writable(array: Any) -> Any:

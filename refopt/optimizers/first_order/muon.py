@@ -73,7 +73,7 @@ class Muon(Grouped, Decay):
     >>> g = {"w": np.diag([3.0, 0.1]), "b": np.ones(2)}
     >>> x, s = o.update(x, g, o.init(x))
     >>> print((np.abs(np.diag(x["w"])) > 0.06).all(), x["b"].round(5))
-    True [-0.0003 -0.0003]
+    True [-0.0015 -0.0015]
     """
 
     slots = ("buffer",)

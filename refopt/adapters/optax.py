@@ -1,0 +1,116 @@
+"""refopt's methods as optax transformations."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refopt.core.arrays import to_numpy
+from refopt.core.build import optimizer
+from refopt.core.errors import ArgumentError, CapabilityError, missing_extra
+
+
+def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Any:
+    """Return a method as an ``optax.GradientTransformation``.
+
+    Parameters
+    ----------
+    name : str
+        A registered optimizer or wrapper that needs gradients alone.
+    dialect : str
+    hyperparameters
+        The method's own. Functions of the step count from 1, as everywhere here; optax's count from 0.
+
+    Returns
+    -------
+    optax.GradientTransformation
+        ``init(params)`` and ``update(grads, state, params)``, on any tree of arrays; a leaf's name, for ``groups``, is
+        its path with dots (``"encoder.w"``). What is added to the parameters is ``x_t - x_{t-1}``.
+
+    Raises
+    ------
+    MissingExtraError
+        optax is not installed.
+    CapabilityError
+        The method asks for more than a gradient.
+
+    Notes
+    -----
+    The step is refopt's NumPy code. Under ``jax.jit`` it is a callback to the host, in the parameters' dtype; it
+    is for holding other code against, not for speed.
+    """
+    try:
+        import jax
+        import optax
+    except ImportError:
+        raise missing_extra("parity", "optax") from None
+    method = optimizer(name, dialect=dialect, **hyperparameters)
+    if method.needs != ("grad",):
+        raise CapabilityError(
+            f"as_optax: {name} asks for {', '.join(method.needs)}; optax hands over gradients"
+        )
+
+    def named(tree: Any) -> dict[str, Any]:
+        paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}
+
+    def like(tree: Any, leaves: dict[str, Any]) -> Any:
+        return jax.tree_util.tree_unflatten(
+            jax.tree_util.tree_structure(tree), [leaves[k] for k in named(tree)]
+        )
+
+    def start(x: dict[str, Any]) -> Any:
+        return _packed(method.init({k: to_numpy(v) for k, v in x.items()}))
+
+    def step(x: dict[str, Any], g: dict[str, Any], s: Any) -> tuple[dict[str, Any], Any]:
+        x = {k: to_numpy(v) for k, v in x.items()}
+        new_x, new_s = method.update(x, {k: to_numpy(v) for k, v in g.items()}, _unpacked(s))
+        return {k: (new_x[k] - x[k]).astype(x[k].dtype) for k in x}, _packed(new_s)
+
+    def shapes(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
+
+    def init(params: Any) -> Any:
+        x = named(params)
+        form = shapes(start({k: np.ones(np.shape(v), v.dtype) for k, v in x.items()}))
+        return jax.pure_callback(start, form, x)
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if params is None:
+            raise ArgumentError(
+                f"params: {name} is a rule for x, so update needs the parameters: update(g, s, params)"
+            )
+        x, g = named(params), named(grads)
+        moved, state = jax.pure_callback(step, (shapes(x), shapes(state)), x, g, state)
+        return like(params, moved), state
+
+    return optax.GradientTransformation(init, update)
+
+
+class Number(NamedTuple):
+    """A number of a state, as two words; an int's low and high, a float's bits."""
+
+    whole: Any
+    bits: Any
+
+
+def _packed(s: Any) -> Any:
+    """Return a state as a tree of arrays alone."""
+    if isinstance(s, dict):
+        return {k: _packed(v) for k, v in s.items()}
+    if isinstance(s, (bool, int, float)):
+        whole = not isinstance(s, float)
+        word = np.array([int(s)], np.int64) if whole else np.array([s], np.float64)
+        return Number(np.array(whole), word.view(np.uint32))
+    return s
+
+
+def _unpacked(s: Any) -> Any:
+    """Return the state that `_packed` was given."""
+    if isinstance(s, Number):
+        word = np.ascontiguousarray(to_numpy(s.bits))
+        return int(word.view(np.int64)[0]) if bool(s.whole) else float(word.view(np.float64)[0])
+    if isinstance(s, dict):
+        return {k: _unpacked(v) for k, v in s.items()}
+    return to_numpy(s)

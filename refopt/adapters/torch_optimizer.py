@@ -1,0 +1,298 @@
+"""refopt's methods as PyTorch optimizers."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from refopt.core.build import optimizer
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
+from refopt.core.hyper import is_rate
+from refopt.core.method import GradientMethod, LeafRule, Method, State
+from refopt.core.oracle import Oracle
+
+# What torch's own optimizers take beside their hyperparameters: how they compute, which is no matter here.
+IGNORED = ("foreach", "fused")
+REFUSED = ("capturable", "differentiable")
+# What a closure can answer.
+ASKED = ("value", "grad")
+
+
+class TorchOptimizer(torch.optim.Optimizer):
+    """A method as a ``torch.optim.Optimizer``; `refopt.as_torch` makes it.
+
+    Groups hold the method's numbers by refopt's names (``lr``, ``weight_decay``, …; ``betas`` for ``beta1`` and
+    ``beta2``, as torch has them), and schedulers change them there.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], name: str, dialect: str = "paper", maximize: bool = False, seed: int = 0,
+        **hyperparameters: Any,
+    ) -> None:  # fmt: skip
+        for key in (*IGNORED, *REFUSED):
+            if hyperparameters.pop(key, None) and key in REFUSED:
+                raise ArgumentError(f"{key}: {name} runs as ordinary tensor code, without {key}=True")
+        self._method = optimizer(name, dialect=dialect, **_untupled(hyperparameters))
+        if extra := [n for n in self._method.needs if n not in ASKED]:
+            raise CapabilityError(
+                f"as_torch: {name} asks for {', '.join(extra)}, which no closure gives; use refopt.from_torch and"
+                " refopt.minimize"
+            )
+        self._seed = seed
+        super().__init__(params, {**_numbers(self._method), "maximize": bool(maximize)})
+
+    def __repr__(self) -> str:
+        return f"{self._method.registered_name}: {super().__repr__()}"
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its numbers are checked."""
+        super().add_param_group(param_group)
+        try:
+            self._of_group(self.param_groups[-1])
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one step from the gradients in ``p.grad``, or from those that `closure` computes.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss, its gradients (``loss.backward()``) and returns it. Methods that ask at points of their
+            own, such as SAM, call it there and need it.
+
+        Returns
+        -------
+        The closure's loss, None without one.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for number, group in enumerate(self.param_groups):
+            active = [(n, p) for n, p in _named(group) if p.grad is not None]
+            if not active:
+                continue
+            method = self._of_group(group)
+            if not (isinstance(method, GradientMethod) and method.given == ("g",)) and not _wraps_gradients(
+                method
+            ):
+                self._by_closure(method, group, number, closure)
+            elif _leaf_by_leaf(method):
+                self._each_leaf(method, group, active)
+            else:
+                self._together(method, group, number, active)
+        return loss
+
+    def _of_group(self, group: Mapping[str, Any]) -> Method:
+        """Return the method with a group's numbers."""
+        given = _untupled({k: v for k, v in group.items() if k not in ("params", "param_names", "maximize")})
+        fields = {f.name: f for f in dataclasses.fields(self._method)}
+        settings = {}
+        for key, value in given.items():
+            if key not in fields:
+                continue  # a scheduler's own notes, such as initial_lr
+            if torch.is_tensor(value):
+                value = value.item()
+            settings[key] = value
+        base = getattr(self._method, "base", None)
+        if isinstance(base, Method):
+            inner = {f.name for f in dataclasses.fields(base)} - fields.keys()
+            settings["base"] = dataclasses.replace(base, **{k: v for k, v in given.items() if k in inner})
+        return dataclasses.replace(self._method, **settings)
+
+    def _each_leaf(self, method: Any, group: dict[str, Any], active: list[tuple[str, Any]]) -> None:
+        """Step leaves that do not look at each other, each at its own count of steps."""
+        for name, p in active:
+            if not self.state[p]:
+                self._put(p, name, method.init({name: _leaf(p)}))
+        by_count: dict[int, list[tuple[str, Any]]] = {}
+        for name, p in active:
+            by_count.setdefault(int(self.state[p]["step"]), []).append((name, p))
+        slots = method.active_slots()
+        for t, leaves in by_count.items():
+            first = self.state[leaves[0][1]]
+            s: dict[str, Any] = {k: v for k, v in first.items() if k not in ("step", *slots)}
+            s |= {"t": t, **{slot: {n: _like(self.state[p][slot], p) for n, p in leaves} for slot in slots}}
+            x, new = method.update(
+                {n: _leaf(p) for n, p in leaves}, {n: _gradient(p, group["maximize"]) for n, p in leaves}, s
+            )
+            for name, p in leaves:
+                _leaf(p).copy_(x[name])
+                self._put(p, name, {k: {name: v[name]} if k in slots else v for k, v in new.items()})
+
+    def _put(self, p: Any, name: str, s: State) -> None:
+        """Keep the state of one leaf as torch's optimizers do, by parameter."""
+        self.state[p].update(
+            ("step", v) if k == "t" else (k, v[name] if isinstance(v, dict) else v) for k, v in s.items()
+        )
+
+    def _together(
+        self, method: Method, group: dict[str, Any], number: int, active: list[tuple[str, Any]]
+    ) -> None:
+        """Step a group whose leaves look at each other; a leaf without a gradient stays, and so does its state."""
+        x = {n: _leaf(p) for n, p in _named(group)}
+        s = self._state(method, number, x)
+        names = [n for n, _ in active]
+        g = {n: _gradient(p, group["maximize"]) for n, p in active}
+        moved, new = method.update({n: x[n] for n in names}, g, _only(s, names, set(x)))
+        self.state["groups"][str(number)] = _merged(s, new, set(x))
+        for n, value in moved.items():
+            x[n].copy_(value)
+
+    def _by_closure(
+        self, method: Method, group: dict[str, Any], number: int, closure: Callable[[], Any] | None
+    ) -> None:
+        """Step a method that asks at points of its own."""
+        if closure is None:
+            raise ArgumentError(
+                f"closure: {method.registered_name} asks for {', '.join(method.needs)} at points of its own, so step"
+                " needs a closure that computes loss and gradients"
+            )
+        named = dict(_named(group))
+        start = {n: _leaf(p).clone() for n, p in named.items()}
+        s = self._state(method, number, start)
+        oracle = Oracle(_Closure(closure, named, group["maximize"]), self._seed)
+        oracle.begin(int(s["t"]) + 1, start)
+        try:
+            x, new = method.step(start, s, oracle)
+        except BaseException:
+            x, new = start, s
+            raise
+        finally:
+            for n, p in named.items():
+                _leaf(p).copy_(x[n])
+        self.state["groups"][str(number)] = new
+
+    def _state(self, method: Method, number: int, x: dict[str, Any]) -> State:
+        groups = self.state.setdefault("groups", {})
+        if str(number) not in groups:
+            groups[str(number)] = method.init(x)
+        return groups[str(number)]
+
+
+class _Closure:
+    """A closure as a problem: it is asked where the parameters are put."""
+
+    def __init__(self, closure: Callable[[], Any], params: dict[str, Any], maximize: bool) -> None:
+        self.closure, self.params, self.maximize = closure, params, maximize
+
+    def value_and_grad(self, x: Any) -> tuple[Any, Any]:
+        """Return the loss and its gradients."""
+        for n, p in self.params.items():
+            _leaf(p).copy_(x[n])
+            p.grad = None
+        with torch.enable_grad():
+            loss = self.closure()
+        if not torch.is_tensor(loss):
+            loss = torch.as_tensor(float(loss))
+        g = {
+            n: torch.zeros_like(_leaf(p)) if p.grad is None else _gradient(p, self.maximize).clone()
+            for n, p in self.params.items()
+        }
+        return (-loss if self.maximize else loss).detach(), g
+
+    def grad(self, x: Any) -> Any:
+        """Return the gradients."""
+        return self.value_and_grad(x)[1]
+
+    def value(self, x: Any) -> Any:
+        """Return the loss."""
+        return self.value_and_grad(x)[0]
+
+
+def _numbers(method: Method) -> dict[str, Any]:
+    """Return what stands in torch's groups: hyperparameters that are numbers, a wrapper's with its base's."""
+    out: dict[str, Any] = {}
+    base = getattr(method, "base", None)
+    if isinstance(base, Method):
+        # A name that both have is the wrapper's, as in refopt.optimizer.
+        theirs = {f.name for f in dataclasses.fields(method)}
+        out.update((k, v) for k, v in _numbers(base).items() if k not in theirs)
+    for f in dataclasses.fields(method):
+        value = getattr(method, f.name)
+        if f.name not in ("engine", "schedule") and (
+            value is None or isinstance(value, (bool, str, numbers.Real)) or (is_rate(f) and callable(value))
+        ):
+            out[f.name] = value
+    if {"beta1", "beta2"} <= out.keys():
+        out["betas"] = (out.pop("beta1"), out.pop("beta2"))
+    return out
+
+
+def _untupled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyperparameters with torch's ``betas`` as refopt's two."""
+    out = dict(given)
+    if "betas" in out:
+        betas = out.pop("betas")
+        try:
+            first, second = betas
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(f"betas: wanted two numbers, got {betas!r}") from None
+        out.update(beta1=first, beta2=second)
+    return {k: v.item() if torch.is_tensor(v) and v.ndim == 0 else v for k, v in out.items()}
+
+
+def _leaf_by_leaf(method: Method) -> bool:
+    """Tell whether a method's leaves do not look at each other."""
+    cls = type(method)
+    return isinstance(method, LeafRule) and all(
+        getattr(cls, name) is getattr(LeafRule, name)
+        for name in ("advance", "_update", "update", "step", "init")
+    )
+
+
+def _wraps_gradients(method: Method) -> bool:
+    """Tell whether a method that is no `GradientMethod` has `update` all the same, as clipping has."""
+    base = getattr(method, "base", None)
+    own = type(method).update is not Method.update
+    return own and isinstance(base, Method) and (isinstance(base, GradientMethod) or _wraps_gradients(base))
+
+
+def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield a group's parameters by name: torch's, where it was given them."""
+    names = group.get("param_names") or [str(i) for i in range(len(group["params"]))]
+    yield from zip(names, group["params"])
+
+
+def _leaf(p: Any) -> Any:
+    """Return a parameter without its graph; a complex one as pairs of reals, as torch's own optimizers take it."""
+    p = p.detach()
+    return torch.view_as_real(p) if torch.is_complex(p) else p
+
+
+def _like(a: Any, p: Any) -> Any:
+    """Return a slot in the dtype of its parameter, which loading a state may have changed."""
+    return a.to(_leaf(p).dtype) if torch.is_tensor(a) and a.is_floating_point() else a
+
+
+def _gradient(p: Any, maximize: bool) -> Any:
+    g = p.grad.detach()
+    if g.is_sparse:
+        g = g.coalesce().to_dense()
+    g = torch.view_as_real(g.resolve_conj()) if torch.is_complex(g) else g
+    return -g if maximize else g
+
+
+def _only(s: Any, names: list[str], all_names: set[str]) -> Any:
+    """Return a state for some of the leaves: every dict by leaves is cut down."""
+    if not isinstance(s, dict):
+        return s
+    if s and s.keys() <= all_names:
+        return {k: v for k, v in s.items() if k in names}
+    return {k: _only(v, names, all_names) for k, v in s.items()}
+
+
+def _merged(old: Any, new: Any, all_names: set[str]) -> Any:
+    """Return `new` with what it lacks of `old`: the leaves that had no gradient."""
+    if not isinstance(new, dict) or not isinstance(old, dict):
+        return new
+    if old and old.keys() <= all_names:
+        return {**old, **new}
+    return {k: _merged(old.get(k), v, all_names) for k, v in new.items()}

@@ -1,0 +1,77 @@
+"""`refopt.as_optax`: methods in optax's own loops, beside optax's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import refopt
+
+jax = pytest.importorskip("jax")
+optax = pytest.importorskip("optax")
+jax.config.update("jax_enable_x64", True)
+jnp = jax.numpy
+
+PAIRS = [
+    ("adam", lambda: optax.adam(0.1), 1e-14),
+    ("adamw", lambda: optax.adamw(0.1), 1e-14),
+    ("lion", lambda: optax.lion(0.1), 1e-14),
+    ("muon", lambda: optax.contrib.muon(0.1), 1e-11),
+    ("prodigy", lambda: optax.contrib.prodigy(0.1), 1e-12),
+]
+
+
+def tree():
+    rng = np.random.default_rng(0)
+    return {"enc": {"w": jnp.asarray(rng.standard_normal((2, 3))), "b": jnp.zeros(3)}, "dec": [jnp.ones(2)]}
+
+
+def loss(p):
+    return sum(
+        jnp.sum((leaf - 3.0) ** 2 * (1.0 + jnp.arange(leaf.size).reshape(leaf.shape)))
+        for leaf in jax.tree.leaves(p)
+    )
+
+
+def run(o, jit):
+    def step(p, s):
+        u, s = o.update(jax.grad(loss)(p), s, p)
+        return optax.apply_updates(p, u), s
+
+    init, step = (jax.jit(o.init), jax.jit(step)) if jit else (o.init, step)
+    p, s = tree(), init(tree())
+    for _ in range(6):
+        p, s = step(p, s)
+    return p
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(("name", "its", "rtol"), PAIRS, ids=[p[0] for p in PAIRS])
+def test_optax_s_own_trajectory(name, its, rtol, jit) -> None:
+    """Nested trees, with jit and without."""
+    mine = run(refopt.as_optax(name, dialect="optax", lr=0.1), jit)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), mine, run(its(), jit))
+
+
+def test_groups_and_chains() -> None:
+    """A leaf's name is its path; a transformation stands in a chain."""
+    still = refopt.as_optax("adam", lr=0.1, groups=[("enc.*", {"lr": 0.0})])
+    p = run(optax.chain(optax.clip_by_global_norm(1.0), still), True)
+    np.testing.assert_array_equal(p["enc"]["w"], tree()["enc"]["w"])
+    assert not np.array_equal(p["dec"][0], tree()["dec"][0])
+
+
+def test_numbers_of_a_state_survive_float32() -> None:
+    """Without 64 bits in JAX a state's numbers keep theirs: step counts, and NAdam's product of rates."""
+    from refopt.adapters.optax import _packed, _unpacked
+
+    s = {"t": 2**40 + 1, "product": 1.0 / 3.0, "flag": True}
+    through = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), _packed(s))
+    assert _unpacked(through) == s
+
+
+def test_what_cannot_be_is_told() -> None:
+    with pytest.raises(refopt.errors.CapabilityError, match="hvp"):
+        refopt.as_optax("adahessian")
+    o = refopt.as_optax("adam")
+    with pytest.raises(refopt.errors.ArgumentError, match="params"):
+        o.update(tree(), o.init(tree()))
