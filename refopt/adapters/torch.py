@@ -6,26 +6,35 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from refopt.adapters.functions import FunctionProblem, from_functions
+from refopt.adapters.functions import from_functions
 from refopt.core.arrays import Array, is_array
-from refopt.core.errors import missing_extra
+from refopt.core.errors import ArgumentTypeError, missing_extra
 from refopt.core.params import Params, leaves, map_leaves
 
 
 def from_torch(
-    fun: Callable[..., Any],
+    fun: Any,
     x0: Any = None,
+    data: Any = None,
     *,
+    loss: Any = None,
     residual: Callable[..., Any] | None = None,
     n_examples: int | None = None,
-) -> FunctionProblem:
-    """Return a problem whose objective is a PyTorch function of tensors.
+) -> Any:
+    """Return a problem from PyTorch: ``from_torch(module, loss, data)``, or ``from_torch(fun, x0)``.
 
     Parameters
     ----------
-    fun : callable
-        ``fun(x)``, a 0-d tensor, of a tensor or a dict of tensors (``fun(x, batch)`` for a sum).
+    fun : torch.nn.Module or callable
+        A network; or ``fun(x)``, a 0-d tensor, of a tensor or a dict of tensors (``fun(x, batch)`` for a sum).
     x0 : tensor or dict of tensors, optional
+        A function's start. For a network, in its place the `loss`.
+    data : pair of tensors or Dataset
+        A network's inputs and targets, examples on the first axis; or a dataset with a length, whose items are such
+        pairs.
+    loss : {"cross-entropy", "mse"} or callable
+        Of a network's outputs z and the targets y. "cross-entropy": the mean of ``log(sum_c exp(z_c)) - z_y``; "mse": the
+        mean of half the squares ``||z - y||^2 / 2``; ``loss(z, y)``: any mean over examples.
     residual : callable, optional
         ``r(x)``, a tensor, with ``fun = ||r||² / 2``: gives residual, jvp and vjp too.
     n_examples : int, optional
@@ -33,19 +42,41 @@ def from_torch(
 
     Returns
     -------
-    FunctionProblem
-        With value, grad and hvp. It takes and returns what the run is in, torch or NumPy.
+    FunctionProblem or TorchModule
+        Of a function, with value, grad and hvp. Of a network, with x0 its parameters by name, and further per-example
+        gradients, outputs (residual) with jvp, vjp and the loss's Hessian, so that every curvature object has what it
+        needs, and for networks of `torch.nn.Linear` layers, for K-FAC. It takes and returns what the run is in, torch
+        or NumPy.
 
     Raises
     ------
     MissingExtraError
         PyTorch is not installed.
+    ArgumentError, ArgumentTypeError
+        A network that draws (dropout) or mixes examples (batch normalisation) while it trains; no such loss or data.
     """
     try:
         import torch
     except ImportError:
         raise missing_extra("parity", "torch") from None
     from torch.func import grad, jvp, vjp
+
+    if isinstance(fun, torch.nn.Module):
+        from refopt.adapters.torch_module import TorchModule
+
+        if residual is not None or n_examples is not None:
+            raise ArgumentTypeError(
+                "from_torch: residual and n_examples belong to a function, not to a network"
+            )
+        return TorchModule(fun, loss if loss is not None else x0, data)
+    if data is not None or loss is not None:
+        raise ArgumentTypeError(
+            "from_torch: loss and data belong to a torch.nn.Module; wanted one as the first argument"
+        )
+    if not callable(fun):
+        raise ArgumentTypeError(
+            f"fun: wanted a torch.nn.Module or a function of tensors, got {type(fun).__name__}"
+        )
 
     def into(x: Params) -> Params:
         return map_leaves(lambda a: a if torch.is_tensor(a) else torch.as_tensor(_writable(a)), x)
