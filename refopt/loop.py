@@ -24,6 +24,7 @@ from refopt.core.errors import (
     ConvergenceError,
     NonFiniteError,
 )
+from refopt.core.forms import Outside, opened
 from refopt.core.history import History
 from refopt.core.hyper import check_number
 from refopt.core.identity import identity
@@ -42,12 +43,14 @@ class Run:
         max_seconds: float | None, batch_size: Any, sampling: Any, seed: Any, callback: Any,
         record: Any, record_every: Any, checkpoint: Any, checkpoint_every: int, resume: bool,
     ) -> None:  # fmt: skip
-        self.problem, self.method = problem, method
+        self.problem, self.user_s, self.method = problem, problem, method
         check_number(seed, "int [0, 9223372036854775807]", "seed")
         self._check_capabilities()
-        self.x0 = copied(self._start(x0, seed))
+        x0 = self._start(x0, seed)
+        self.problem, x0, self.form = opened(problem, x0, "x0")
+        self.x0 = copied(check_start(x0, "x0"))
         self.sampler = self._sampler(batch_size, sampling, seed)
-        self.oracle = Oracle(problem, int(seed), self.sampler)
+        self.oracle = Oracle(self.problem, int(seed), self.sampler)
         self.steps, self.tol, self.max_seconds, self.seed = steps, tol, max_seconds, int(seed)
         self.budget = call_budget(max_calls)
         every = max(1, steps // 100) if record_every is None else record_every
@@ -60,7 +63,9 @@ class Run:
             raise CheckpointError(
                 f"checkpoint: {checkpoint} exists; pass resume=True to go on from it, or remove it"
             )
-        self.history = History(problem, record)
+        if self.form is not None and not isinstance(record, str):
+            record = Outside(record, self.form)
+        self.history = History(self.problem, record)
         self.seconds = 0.0
         self.made: tuple[Params, State, int, dict[str, int], float] | None = None
         self.first: tuple[Params, State, int] = (self.x0, {}, 0)
@@ -72,7 +77,7 @@ class Run:
         if any(not offers(self.problem, n) for n in needs):
             require(self.problem, needs, name, problems_with(needs))
 
-    def _start(self, x0: Any, seed: int) -> Params:
+    def _start(self, x0: Any, seed: int) -> Any:
         if x0 is None:
             if callable(getattr(self.problem, "start", None)):
                 x0 = start_of(self.problem, seed)
@@ -80,7 +85,11 @@ class Run:
                 x0 = getattr(self.problem, "x0", None)
             if x0 is None:
                 raise ArgumentError("x0: the problem has no default start, so x0 must be given")
-        return check_start(x0, "x0")
+        return x0
+
+    def _outside(self, x: Params) -> Any:
+        """Return x in the form that it was given in."""
+        return x if self.form is None else self.form.outside(x)
 
     def _sampler(self, batch_size: Any, sampling: Any, seed: int) -> Sampler | None:
         if sampling not in SAMPLING:
@@ -203,10 +212,10 @@ class Run:
 
     def _call_back(self, x: Params, k: int) -> bool:
         assert self.callback is not None
-        x = copied(x)  # who writes into it does not steer the run
+        x = self._outside(copied(x))  # who writes into it does not steer the run
         try:
             if self.intermediate:
-                now = Intermediate(x, k, self.oracle.counts.equivalents, self.seconds, self.problem)
+                now = Intermediate(x, k, self.oracle.counts.equivalents, self.seconds, self.user_s)
                 self.callback(intermediate_result=now)
             else:
                 self.callback(x)
@@ -233,7 +242,7 @@ class Run:
             "diverged": f"{name}: diverged: {detail}",
         }[status]
         return Result(
-            x=x,
+            x=self._outside(x),
             fun=self._fun(x, k),
             nit=k,
             calls=dict(self.oracle.counts.calls),

@@ -141,10 +141,9 @@ class TorchOptimizer(torch.optim.Optimizer):
         s = self._state(method, number, x)
         names = [n for n, _ in active]
         g = {n: _gradient(p, group["maximize"]) for n, p in active}
-        moved, new = method.update({n: x[n] for n in names}, g, _only(s, names, set(x)))
-        self.state["groups"][str(number)] = _merged(s, new, set(x))
-        for n, value in moved.items():
-            x[n].copy_(value)
+        moved, self.state["groups"][str(number)] = method.update(x, {n: g.get(n) for n in x}, s)
+        for n in names:
+            x[n].copy_(moved[n])
 
     def _by_closure(
         self, method: Method, group: dict[str, Any], number: int, closure: Callable[[], Any] | None
@@ -278,21 +277,3 @@ def _gradient(p: Any, maximize: bool) -> Any:
         g = g.coalesce().to_dense()
     g = torch.view_as_real(g.resolve_conj()) if torch.is_complex(g) else g
     return -g if maximize else g
-
-
-def _only(s: Any, names: list[str], all_names: set[str]) -> Any:
-    """Return a state for some of the leaves: every dict by leaves is cut down."""
-    if not isinstance(s, dict):
-        return s
-    if s and s.keys() <= all_names:
-        return {k: v for k, v in s.items() if k in names}
-    return {k: _only(v, names, all_names) for k, v in s.items()}
-
-
-def _merged(old: Any, new: Any, all_names: set[str]) -> Any:
-    """Return `new` with what it lacks of `old`: the leaves that had no gradient."""
-    if not isinstance(new, dict) or not isinstance(old, dict):
-        return new
-    if old and old.keys() <= all_names:
-        return {**old, **new}
-    return {k: _merged(old.get(k), v, all_names) for k, v in new.items()}

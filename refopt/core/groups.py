@@ -189,6 +189,8 @@ class ParameterGroups(Method):
             raise ArgumentTypeError(
                 f"s: wanted a state of {self.registered_name} with groups, from init or the last update"
             )
+        if (done := self._unusual(x, grad, s, donate)) is not None:
+            return done
         check_like(grad, x, "grad")
         return self._each(
             x, s, lambda method, names, state: method.update(_of(x, names), _of(grad, names), state, donate=donate)

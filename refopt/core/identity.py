@@ -40,7 +40,7 @@ def identity(method: Any, problem: Any, x0: Params, sampler: Sampler | None, see
     return {
         "method": describe(method),
         "rates": [f"{name} {values}" for name, values in _rates(method)],
-        "problem": type(problem).__qualname__,
+        "problem": type(getattr(problem, "outer", problem)).__qualname__,
         "start": digest(x0),
         "problem's answer at the start": _answer(problem, x0),
         "seed": seed,

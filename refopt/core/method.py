@@ -12,6 +12,7 @@ import numpy as np
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
+from refopt.core.forms import form_of
 from refopt.core.hyper import check_hyperparameters, check_rate, hyper
 from refopt.core.oracle import Oracle
 from refopt.core.params import (
@@ -21,6 +22,8 @@ from refopt.core.params import (
     is_params,
     leaves,
     max_abs,
+    merged,
+    only,
     rebuild,
     without_graph,
 )
@@ -97,6 +100,23 @@ class Method:
             " step(x, s, oracle)"
         )
 
+    def _unusual(self, x: Params, grad: Params, s: State, donate: bool) -> tuple[Params, State] | None:
+        """Make the update where x is not in the form that methods know, or leaves have no gradient; else return None.
+
+        Leaves without a gradient stand still, with what the state has of them.
+        """
+        if not is_params(x) and (form := form_of(x)) is not None:
+            x, s = self.update(form.inside(x), form.inside(grad, "grad"), s, donate=donate)
+            return form.outside(x), s
+        if not isinstance(grad, dict) or not isinstance(x, dict) or all(g is not None for g in grad.values()):
+            return None
+        names, moved = set(x), {k for k, g in grad.items() if g is not None}
+        if not moved:
+            return x, s
+        part = {k: only(v, names, moved) for k, v in s.items()}
+        new_x, new_s = self.update(only(x, names, moved), only(grad, names, moved), part, donate=donate)
+        return merged(x, new_x, names), {k: merged(s.get(k), v, names) for k, v in new_s.items()}
+
 
 class GradientMethod(Method):
     """A method that needs one gradient a step, at the current point: a subclass gives `_update`.
@@ -116,7 +136,9 @@ class GradientMethod(Method):
         Parameters
         ----------
         x : array or dict of arrays
+            Or any nesting of dicts, lists and tuples of arrays, complex ones among them (`refopt.core.forms`).
         grad : like x
+            None in place of an array leaves it as it is, with its state.
         s : state
             From `init` or the last `update`.
         donate : bool
@@ -133,9 +155,11 @@ class GradientMethod(Method):
         """
         if self.given != ("g",):
             return super().update(x, grad, s)
-        self.check_state(s)
+        if (done := self._unusual(x, grad, s, donate)) is not None:
+            return done
         if not is_params(x):
             x = check_start(x, "x")
+        self.check_state(s)
         check_like(grad, x, "grad")
         return self._update(without_graph(x), grad, s, donate)
 

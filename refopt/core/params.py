@@ -21,6 +21,7 @@ from refopt.core.arrays import (
     to_numpy,
 )
 from refopt.core.errors import ArgumentTypeError, DtypeError, NonFiniteError, ShapeError
+from refopt.core.forms import form_of
 
 Params = Any  # Array | dict[str, Array]
 
@@ -126,32 +127,47 @@ def unflatten(vector: np.ndarray, reference: Params) -> Params:
 
 
 def check_start(x: Any, name: str = "x0") -> Params:
-    """Return a start point as parameters, or raise an error that names the leaf.
+    """Return a start point as parameters in the form that methods know, or raise an error that names the leaf.
 
     Raises
     ------
     ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
-        Not arrays; integer or mixed dtypes; empty; NaN or infinity.
+        Not arrays; integer dtypes; empty; NaN or infinity.
     """
+    form = form_of(x, name)
+    if form is not None:
+        x = form.inside(x)
     if isinstance(x, dict):
         if not x:
             raise ShapeError(f"{name}: is an empty dict; wanted at least one named array")
         for key in x:
             if not isinstance(key, str):
                 raise ArgumentTypeError(f"{name}: keys must be str, got {key!r}")
-            if isinstance(x[key], dict):
-                raise ArgumentTypeError(f"{name}[{key!r}]: nested dicts are not taken; use a flat dict")
         out = {k: check_array(v, f"{name}[{k!r}]") for k, v in x.items()}
-        if len({str(v.dtype) for v in out.values()}) > 1:
-            raise DtypeError(
-                f"{name}: leaves have different dtypes {sorted({str(v.dtype) for v in out.values()})}"
-            )
     else:
         out = {"": check_array(x, name)}
     for key, leaf in out.items():
         if math.prod(leaf.shape) == 0:
             raise ShapeError(f"{name}{f'[{key!r}]' if key else ''}: is empty, shape {tuple(leaf.shape)}")
     return rebuild(x if isinstance(x, dict) else None, {k: detached(v) for k, v in out.items()})
+
+
+def only(tree: Any, names: set[str], kept: set[str]) -> Any:
+    """Return a part of a state cut down to the leaves `kept`: every dict by leaves of x, whose `names` are given, loses the others."""
+    if not isinstance(tree, dict):
+        return tree
+    if tree and tree.keys() <= names:
+        return {k: v for k, v in tree.items() if k in kept}
+    return {k: only(v, names, kept) for k, v in tree.items()}
+
+
+def merged(old: Any, new: Any, names: set[str]) -> Any:
+    """Return `new` with what it lacks of `old`, which `only` had cut off."""
+    if not isinstance(new, dict) or not isinstance(old, dict):
+        return new
+    if old and old.keys() <= names:
+        return {k: new.get(k, v) for k, v in old.items()}
+    return {k: merged(old.get(k), v, names) for k, v in new.items()}
 
 
 def is_params(x: Any) -> bool:

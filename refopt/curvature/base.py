@@ -13,6 +13,7 @@ import scipy.sparse.linalg
 from refopt.core import params
 from refopt.core.arrays import is_array, to_numpy
 from refopt.core.errors import ArgumentError, ArgumentTypeError, HyperparameterError, ShapeError, nearest
+from refopt.core.forms import opened
 from refopt.core.hyper import check_number
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, copied
@@ -44,7 +45,7 @@ class Curvature:
 problem : object
     With the capabilities that the curvature needs.
 x : array or dict of arrays
-    The point. It is copied.
+    The point. It is copied. Inside a nested one, everything but ``C @ v`` and ``solve`` is flat.
 batch : array of int, optional
     Examples; None for all of them.
 seed : int, range [0, 2**63), default 0
@@ -58,6 +59,7 @@ seed : int, range [0, 2**63), default 0
         check_number(seed, "int [0, 9223372036854775807]", "seed")
         if any(not offers(problem, need) for need in self.needs):
             require(problem, self.needs, self.registered_name or type(self).__name__)
+        problem, x, self.form = opened(problem, x)
         self.x = copied(check_start(x, "x"))
         oracle = Oracle(problem, int(seed))
         self.oracle = oracle if batch is None else oracle.on(_indices(batch))
@@ -80,6 +82,8 @@ seed : int, range [0, 2**63), default 0
         """Return C v, for v like x, a NumPy vector (n,), or NumPy columns (n, k): the form that came."""
         if isinstance(v, np.ndarray) and not self._is_like_x(v):
             return self._columns(self.product, v)
+        if self.form is not None:
+            return self.form.outside(self.product(check_like(self.form.inside(v, "v"), self.x, "v")))
         return self.product(check_like(v, self.x, "v"))
 
     def solve(self, v: Any, damping: float = 0.0) -> Any:
@@ -95,6 +99,9 @@ seed : int, range [0, 2**63), default 0
         check_number(damping, "[0, inf)", "damping")
         if isinstance(v, np.ndarray) and not self._is_like_x(v):
             return self._columns(lambda u: self.inverse_product(u, damping), v)
+        if self.form is not None:
+            v = check_like(self.form.inside(v, "v"), self.x, "v")
+            return self.form.outside(self.inverse_product(v, damping))
         return self.inverse_product(check_like(v, self.x, "v"), damping)
 
     def inverse_product(self, v: Params, damping: float) -> Params:

@@ -11,6 +11,7 @@ import numpy as np
 
 from refopt.core.arrays import namespace, to_numpy
 from refopt.core.errors import ArgumentError, CapabilityError
+from refopt.core.forms import opened
 from refopt.core.params import (
     Params,
     axpy,
@@ -406,6 +407,7 @@ def derivative_check(
         x = axpy(0.1, normal(generator(seed, "start", 1), x), x)
         if offers(problem, "project"):
             x = problem.project(x)
+    problem, x, _ = opened(problem, x)
     checker = _Checker(problem, check_start(x, "x"), batch, seed)
     checks = []
     for capability in CAPABILITIES:

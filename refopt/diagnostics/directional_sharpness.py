@@ -10,6 +10,7 @@ import numpy as np
 
 from refopt.core import params
 from refopt.core.errors import ArgumentError
+from refopt.core.forms import opened
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start
 from refopt.core.problem import require
@@ -81,7 +82,8 @@ def directional_sharpness(
     99.91 10.9
     """
     require(problem, ("grad", "hvp"), "directional-sharpness")
-    x = check_start(x, "x")
+    problem, x, form = opened(problem, x)
+    x, v = check_start(x, "x"), v if form is None else form.inside(v, "v")
     check_like(v, x, "v", finite_values=True)
     length = params.norm(v)
     if length == 0.0:

@@ -46,6 +46,8 @@ class ClipNorm(Wrapper):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Clip `grad` and update the base, where it needs gradients alone."""
+        if (done := self._unusual(x, grad, s, donate)) is not None:
+            return done
         check_like(grad, x, "grad")
         x, base = self.base.update(x, clipped(grad, self.threshold, self.eps), s["base"])
         return x, {"t": s["t"] + 1, "base": base}

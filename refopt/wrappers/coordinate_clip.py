@@ -91,6 +91,8 @@ class CoordinateClip(Wrapper):
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
         """Clip `grad` or the step of the base, where it needs gradients alone."""
+        if (done := self._unusual(x, grad, s, donate)) is not None:
+            return done
         check_like(grad, x, "grad")
         new, base = self.base.update(x, self._given(grad), s["base"])
         return self._finish(x, new), {"t": s["t"] + 1, "base": base}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from refopt.core import params, rng
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import LeafRule, State
-from refopt.core.params import Params
+from refopt.core.params import Params, check_start
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
 
@@ -54,6 +54,7 @@ class Gravity(LeafRule):
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: a random velocity."""
+        x = check_start(x, "x")
         state = super().init(x)
         lr = float(self.lr(1) if callable(self.lr) else self.lr)
         noise = rng.normal(rng.generator(self.seed, "method"), x)

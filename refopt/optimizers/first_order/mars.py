@@ -11,7 +11,7 @@ from refopt.core.groups import pick
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, copied, leaves, map_leaves, norm
+from refopt.core.params import Params, check_start, copied, leaves, map_leaves, norm
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
@@ -84,6 +84,7 @@ class MarsFamily(Grouped, VarianceReduced):
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the exact form keeps the last point."""
+        x = check_start(x, "x")
         s = super().init(x)
         return {**s, "previous": copied(x)} if self.exact else s
 

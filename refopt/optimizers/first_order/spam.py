@@ -11,7 +11,7 @@ from typing import Any
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, leaves, rebuild
+from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.core.registry import Source, register
 from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
@@ -94,6 +94,7 @@ class SPAM(ElementwiseDecay):
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; first masks have exactly the density."""
+        x = check_start(x, "x")
         s = super().init(x)
         return {**s, "mask": self._masks(x, 0)} if self.density < 1.0 else s
 
