@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,15 +70,18 @@ class LinearResult:
     x : array
         The last iterate.
     iterations : int
+        Of several right sides the largest.
     residuals : array of shape (iterations + 1,)
-        The norms of the residual, from the start's on (NumPy).
+        The norms of the residual, from the start's on (NumPy); of several right sides a column each.
     status : str
-        ``"converged"``, ``"iterations"``, ``"negative-curvature"``, ``"diverged"``, of a preconditioned
-        solve also ``"indefinite-preconditioner"``.
+        ``"converged"``, ``"iterations"``, ``"negative-curvature"``, ``"residual-gap"``, ``"diverged"``, of a
+        preconditioned solve also ``"indefinite-preconditioner"``.
     message : str
         One sentence, with advice where the solve failed.
     direction : array or None
         The direction of negative curvature, where one was met.
+    true_residual : float
+        ``norm(b - A x)`` at the end, NaN where the solver did not form it.
     """
 
     x: Array
@@ -86,6 +90,7 @@ class LinearResult:
     status: str
     message: str
     direction: Array | None = None
+    true_residual: float = math.nan
 
     @property
     def success(self) -> bool:

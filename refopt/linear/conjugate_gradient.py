@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from refopt.core.arrays import Array, all_finite, namespace
-from refopt.core.errors import NonFiniteError
+from refopt.core.errors import ArgumentError, NonFiniteError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import LinearResult
@@ -32,6 +33,8 @@ MEIJERINK = Source(
     doi="10.1090/S0025-5718-1977-0438681-4",
     venue="Mathematics of Computation 31, 148-162",
 )
+# A true residual up to so many times the tolerance is still rounding of the last passes.
+GAP = 10.0
 PYAMG = Dialect(
     {"recompute_every": 8}, "pyamg 5", "the residual is b - A x in the first pass and every eighth after it"
 )
@@ -52,9 +55,20 @@ def _iterate(
     engine: str,
 ) -> LinearResult:
     """Check the system and run the array loop or the compiled one."""
-    operator, b, x = linear_system(A, b, x0)
-    check_number(rtol, "[0, inf)", "rtol")
-    check_number(atol, "[0, inf)", "atol")
+    check_number(rtol, "[0, inf]", "rtol")
+    check_number(atol, "[0, inf]", "atol")
+    if (shape := tuple(getattr(b, "shape", ()))) and 0 in shape:
+        return _nothing(A, b)
+    if len(shape) == 2 and shape[1] > 1:
+        return _each_side(
+            lambda side, start: _iterate(
+                A, side, start, preconditioner, options, rtol, atol, maxiter, callback, recompute_every, flexible, engine
+            ), b, x0,
+        )  # fmt: skip
+    from_b = isinstance(x0, str)
+    if from_b and x0 != "Mb":
+        raise ArgumentError(f'x0: wanted an array, or "Mb" for M^-1 b, got {x0!r}')
+    operator, b, x = linear_system(A, b, None if from_b else x0)
     if maxiter is None:
         maxiter = 10 * b.shape[0]
     check_number(maxiter, "int [0, inf)", "maxiter")
@@ -64,7 +78,7 @@ def _iterate(
     if unit != 1.0:
         # Inner products of such numbers leave the dtype's range: the same system in other units.
         scaled = _iterate(
-            A, b / unit, None if x0 is None else x / unit, preconditioner, options, rtol, atol / unit, maxiter,
+            A, b / unit, x0 if x0 is None or from_b else x / unit, preconditioner, options, rtol, atol / unit, maxiter,
             None if callback is None else lambda v: callback(v * unit), recompute_every, flexible, engine,
         )  # fmt: skip
         return in_unit(scaled, unit)
@@ -74,25 +88,67 @@ def _iterate(
     if scale == 0:  # as SciPy: zeros, whatever the start
         x = namespace(b).zeros_like(b)
         return LinearResult(x, 0, np.zeros(1), "converged", "b is zero, so x is zero")
-    stop = max(rtol * scale, atol)
+    stop = math.inf if math.inf in (rtol, atol) else max(rtol * scale, atol)
+    if from_b:
+        x = namespace(b).asarray(b if M is None else M.apply(b), copy=True)
     r = b if x0 is None else b - operator.apply(x)
     norm = vector_norm(r)
     if not np.isfinite(norm):
         raise NonFiniteError("x0: the residual b - A x0 overflows")
     if norm <= stop:
         return _report("converged", x, [norm], stop)
-    return _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
+    found = _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
+    return _with_true_residual(found, vector_norm(b - operator.apply(found.x)), stop)
+
+
+def _with_true_residual(result: LinearResult, true: float, stop: float) -> LinearResult:
+    """Return a result that says by how much ``b - A x`` parts from the residual that the loop carried on."""
+    result = dataclasses.replace(result, true_residual=true)
+    if not result.success or true <= GAP * stop:
+        return result
+    said = (
+        f"the recursive residual {result.residuals[-1]:.3g} is at most {stop:.3g}, but b - A x is {true:.3g}: rounding"
+        " has parted them; scale or precondition the system, or pass recompute_every"
+    )
+    return dataclasses.replace(result, status="residual-gap", message=said)
+
+
+def _nothing(A: Any, b: Any) -> LinearResult:
+    """Return the solution of a system without unknowns, as SciPy has it."""
+    if tuple(getattr(A, "shape", (0, 0))) != (0, 0) or b.shape[0] != 0:
+        raise ShapeError(f"A, b: shapes {tuple(getattr(A, 'shape', ()))} and {tuple(b.shape)} do not fit")
+    return LinearResult(b, 0, np.zeros(1), "converged", "the system has no unknowns", true_residual=0.0)
+
+
+def _each_side(solve: Callable[[Any, Any], LinearResult], b: Array, x0: Any) -> LinearResult:
+    """Solve for each column of `b` by itself."""
+    xp = namespace(b)
+    if x0 is not None and not isinstance(x0, str) and tuple(getattr(x0, "shape", ())) != tuple(b.shape):
+        raise ShapeError(f"x0: wanted shape {tuple(b.shape)} like b, got {getattr(x0, 'shape', x0)}")
+    found = [solve(b[:, j], x0 if x0 is None or isinstance(x0, str) else x0[:, j]) for j in range(b.shape[1])]
+    longest = max(f.iterations for f in found)
+    residuals = np.full((longest + 1, len(found)), math.nan)
+    for j, f in enumerate(found):
+        residuals[: len(f.residuals), j] = f.residuals
+    worst = next((j for j, f in enumerate(found) if not f.success), 0)
+    return LinearResult(
+        xp.stack([f.x for f in found], axis=1), longest, residuals, found[worst].status,
+        f"{len(found)} right sides; of number {worst}: {found[worst].message}", found[worst].direction,
+        max(f.true_residual for f in found),
+    )  # fmt: skip
 
 
 def in_unit(result: LinearResult, unit: float) -> LinearResult:
     """Return a result of the system whose right side was divided by `unit`."""
     with np.errstate(over="ignore", under="ignore"):
-        x, residuals = result.x * unit, result.residuals * unit
+        x, residuals, true = result.x * unit, result.residuals * unit, result.true_residual * unit
     message, status = f"{result.message} (in units of {unit:.3g})", result.status
     if not all_finite(x):
         status, message = "diverged", "the solution is too large for its dtype"
         x = namespace(x).zeros_like(x)
-    return dataclasses.replace(result, x=x, residuals=residuals, status=status, message=message)
+    return dataclasses.replace(
+        result, x=x, residuals=residuals, true_residual=true, status=status, message=message
+    )
 
 
 def _loop(
@@ -200,13 +256,13 @@ def cg(
     ----------
     A : array (n, n), SciPy sparse matrix, LinearOperator or callable ``v -> A v``
         Hermitian positive definite. Entries are checked to be Hermitian; a function cannot be.
-    b : array of shape (n,)
-        Right side, real or complex, float32 or float64 (or their complex kin).
-    x0 : array of shape (n,), optional
-        Start; zeros if left out.
+    b : array of shape (n,), (n, 1) or (n, k)
+        Right side, real or complex, float32 or float64 (or their complex kin); k of them are solved one by one.
+    x0 : array like b or "Mb", optional
+        Start; zeros if left out. "Mb": the preconditioner's ``M^-1 b``, as in SciPy.
     rtol, atol : float
-        Stop at ``norm(r) <= max(rtol norm(b), atol)``, as SciPy's cg; both at least 0. The norm is
-        that of the recursive residual, which parts from ``b - A x`` near rounding times the condition.
+        Stop at ``norm(r) <= max(rtol norm(b), atol)``, as SciPy's cg; both at least 0, infinity stops at once. The norm
+        is that of the recursive residual, which parts from ``b - A x`` near rounding times the condition.
     maxiter : int, optional
         Largest number of passes; 10 n if left out.
     callback : callable, optional
@@ -222,7 +278,8 @@ def cg(
     -------
     LinearResult
         Its status is ``"converged"``, ``"iterations"``, ``"negative-curvature"`` (with the `direction`
-        p of :math:`p^H A p \le 0`) or ``"diverged"``.
+        p of :math:`p^H A p \le 0`), ``"diverged"``, or ``"residual-gap"``: the recursive residual met the tolerance, and
+        ``norm(b - A x)``, the result's `true_residual`, is more than ten times as large.
 
     Raises
     ------
@@ -287,9 +344,10 @@ def pcg(
     ----------
     A, b, x0, rtol, atol, maxiter, callback, recompute_every, engine
         As in `cg`; the stop is on ``norm(r)``, not on ``norm(z)``.
-    preconditioner : {"jacobi", "ssor", "ic0"}, Preconditioner, callable or None
+    preconditioner : {"jacobi", "ssor", "ic0"}, Preconditioner, callable, matrix or None
         A name needs A's entries and takes its own options; an object has ``apply(r)`` returning
-        :math:`M^{-1} r` (`refopt.linear.preconditioners`); a callable is that function itself.
+        :math:`M^{-1} r` (`refopt.linear.preconditioners`); a callable is that function itself, a matrix (dense,
+        sparse or a LinearOperator) that map. A hierarchy of PyAMG gives one: ``ml.aspreconditioner()``.
     flexible : bool
         Polak and Ribiere's :math:`(r' - r)^H z' / r^H z`, for an M that changes between passes.
     **options

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from refopt.core.arrays import Array, eye_like, like, namespace, to_numpy
+from refopt.core.arrays import Array, eye_like, is_array, like, namespace, to_numpy
 from refopt.core.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -305,6 +305,10 @@ def preconditioner_for(
         return spec
     if callable(spec):
         return Applied(spec)
+    if scipy.sparse.issparse(spec) or is_array(spec):
+        if tuple(spec.shape) != (b.shape[0], b.shape[0]):
+            raise ShapeError(f"preconditioner: shape {tuple(spec.shape)} does not fit b of {tuple(b.shape)}")
+        return Applied(lambda r: spec @ r)
     raise ArgumentTypeError(
-        f"preconditioner: wanted a name, a function or an object with apply, got {type(spec)}"
+        f"preconditioner: wanted a name, a matrix, a function or an object with apply, got {type(spec)}"
     )

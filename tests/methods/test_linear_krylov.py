@@ -240,7 +240,9 @@ def test_bad_input() -> None:
         (A[:, :5], b, errors.ShapeError),
         (np.ones((3, 4)), np.ones(3), errors.ShapeError),
         (A, np.ones(8), errors.ShapeError),
-        (A, np.ones((9, 2)), errors.ShapeError),
+        (A, np.ones((9, 2, 2)), errors.ShapeError),
+        (A, np.ones((8, 2)), errors.ShapeError),
+        (A, np.ones(0), errors.ShapeError),
         (nan, b, errors.NonFiniteError),
         (A, np.full(9, np.inf), errors.NonFiniteError),
         (lambda v: v[:3], b, errors.ShapeError),
@@ -255,6 +257,8 @@ def test_bad_input() -> None:
         ({"rtol": -1.0}, errors.ArgumentError),
         ({"maxiter": 1.5}, errors.ArgumentTypeError),
         ({"x0": np.ones(3)}, errors.ShapeError),
+        ({"x0": "Ab"}, errors.ArgumentError),
+        ({"preconditioner": np.eye(3)}, errors.ShapeError),
         ({"engine": "gpu"}, errors.ArgumentError),
         ({"preconditioner": "ic1"}, errors.ArgumentError),
         ({"preconditioner": "ssor", "omega": 2.0}, errors.ArgumentError),
@@ -279,3 +283,35 @@ def test_default_maxiter() -> None:
     A = scipy.linalg.hilbert(n) + 1e-9 * np.eye(n)
     r = cg(A, np.ones(n), rtol=0.0, atol=0.0)
     assert (r.iterations, r.status) == (10 * n, "iterations")
+
+
+def test_as_scipys_users_expect() -> None:
+    """Several right sides, a start of M^-1 b, matrices as preconditioners, no unknowns, a tolerance of infinity."""
+    A = poisson_2d(5)
+    B = np.random.default_rng(0).standard_normal((25, 3))
+    inverse = np.linalg.inv(A.toarray())
+    r = cg(A, B, rtol=1e-12)
+    np.testing.assert_allclose(r.x, inverse @ B, rtol=1e-10, atol=1e-12)
+    assert r.success and r.residuals.shape == (r.iterations + 1, 3) and r.message.startswith("3 right sides")
+    for j in range(3):
+        np.testing.assert_array_equal(r.x[:, j], cg(A, B[:, j], rtol=1e-12).x)
+    for M in (inverse, scipy.sparse.csr_array(inverse), scipy.sparse.linalg.aslinearoperator(inverse)):
+        assert pcg(A, B[:, 0], preconditioner=M, rtol=1e-10).iterations == 1
+        assert pcg(A, B[:, 0], x0="Mb", preconditioner=M, rtol=1e-10).iterations == 0
+    np.testing.assert_array_equal(cg(A, B[:, 0], x0="Mb").x, cg(A, B[:, 0], x0=B[:, 0]).x)
+    assert cg(A, B[:, 0], rtol=np.inf).iterations == 0 and cg(A, B[:, 0], atol=np.inf).success
+    assert cg(np.zeros((0, 0)), np.zeros(0)).x.shape == (0,)
+
+
+def test_a_recursive_residual_that_has_parted_from_the_true_one_is_told() -> None:
+    """Badly scaled, the recursive residual falls below what b - A x can reach: no success, and both are in the result."""
+    d = np.logspace(0, 9, 60)
+    rotate = np.linalg.qr(np.random.default_rng(0).standard_normal((60, 60)))[0]
+    A = (rotate * d) @ rotate.T
+    A = (A + A.T) / 2
+    b = A @ np.ones(60)
+    r = cg(A, b, x0=1e8 * np.ones(60), rtol=1e-14, maxiter=100_000)
+    assert r.status == "residual-gap" and r.residuals[-1] <= 1e-14 * np.linalg.norm(b)
+    np.testing.assert_allclose(r.true_residual, np.linalg.norm(b - A @ r.x), rtol=1e-12)
+    fine = cg(A, b, rtol=1e-6, maxiter=100_000)
+    assert fine.success and fine.true_residual <= 2e-6 * np.linalg.norm(b)
