@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from refopt.core.arrays import Array, is_array, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.params import Params, leaves
 from refopt.core.problem import Problem
 
 
-def frozen(values: Any) -> np.ndarray:
-    """Return a read-only float64 copy: a problem's data never changes."""
+def frozen(values: Any) -> Any:
+    """Return a read-only float64 copy, of a sparse matrix in CSR: a problem's data never changes."""
+    if scipy.sparse.issparse(values):
+        csr = scipy.sparse.csr_array(values, dtype=np.float64, copy=True)
+        csr.sum_duplicates()
+        for part in (csr.data, csr.indices, csr.indptr):
+            part.flags.writeable = False
+        return csr
     out = np.array(values, dtype=np.float64)
     out.flags.writeable = False
     return out
@@ -68,10 +75,15 @@ def rows(problem: Problem, name: str, x: Params, batch: np.ndarray | None) -> Ar
     data = problem._data(name, x)
     if batch is None:
         return data
-    if isinstance(data, np.ndarray):
+    if isinstance(data, np.ndarray) or scipy.sparse.issparse(data):
         return data[batch]
     xp = namespace(data)
     return xp.take(data, like(batch, data, dtype=xp.int64), axis=0)
+
+
+def dense(a: Any) -> Array:
+    """Return rows of data as an array, where they are sparse: a batch's, for what has no zeros."""
+    return a.toarray() if scipy.sparse.issparse(a) else a
 
 
 def count(problem: Problem, batch: np.ndarray | None) -> int:

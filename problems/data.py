@@ -9,6 +9,8 @@ import os
 from typing import Any
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 from refopt.core.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -19,6 +21,7 @@ from refopt.core.errors import (
 )
 from refopt.core.files import MOST_NUMBERS, unpacked_size
 from refopt.core.registry import Source
+from refopt.problems.common import frozen
 
 BREAST_CANCER = Source(
     key="street-1993-nuclear",
@@ -43,9 +46,9 @@ def _datasets() -> Any:
         raise missing_extra("data", "scikit-learn") from None
 
 
-def _keep(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
-    inputs, targets = np.array(inputs, dtype=np.float64), np.array(targets)
-    inputs.flags.writeable = targets.flags.writeable = False
+def _keep(inputs: Any, targets: Any) -> tuple[Any, np.ndarray]:
+    inputs, targets = frozen(inputs), np.array(targets)
+    targets.flags.writeable = False
     return inputs, targets
 
 
@@ -61,25 +64,36 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return _keep(bunch.data / 16, bunch.target)
 
 
-@functools.cache
-def _libsvm(path: str, modified: float) -> tuple[np.ndarray, np.ndarray]:
+@functools.lru_cache(maxsize=4)
+def _libsvm(path: str, modified: float) -> tuple[Any, np.ndarray]:
     unpacked_size(path, "data")
     try:
         inputs, targets = _datasets().load_svmlight_file(path)
     except (ValueError, OverflowError, OSError, EOFError) as error:
         raise ArgumentError(f"data: {path} is not a LIBSVM-format file ({error})") from None
+    if inputs.shape[1] > MOST_FEATURES:
+        raise ArgumentError(
+            f"data: {path} has {inputs.shape[1]} features, which is more than {MOST_FEATURES}; one of its indices may be wrong"
+        )
+    return _keep(inputs, targets)
+
+
+def _dense(inputs: Any) -> np.ndarray:
+    """Return sparse inputs as an array, where that is not too large."""
     if math.prod(inputs.shape) > MOST_NUMBERS:
         raise ArgumentError(
-            f"data: {path} has {inputs.shape[0]} examples of {inputs.shape[1]} features, which is more than"
-            f" {MOST_NUMBERS} numbers; one of its indices may be wrong"
+            f"data: {inputs.shape[0]} examples of {inputs.shape[1]} features are more than {MOST_NUMBERS} numbers, and this"
+            " problem takes no sparse data; one of a file's indices may be wrong"
         )
-    return _keep(inputs.toarray(), targets)
+    return frozen(inputs.toarray())
 
 
+# Of a file: an index of more is a mistake or an attack, and x alone would take a gigabyte.
+MOST_FEATURES = 10**8
 NAMED = {"breast-cancer": _breast_cancer, "digits": _digits}
 
 
-def load(data: Any, n_examples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> tuple[Any, np.ndarray]:
     """Return inputs (n, d) and targets (n, ...) of a data set.
 
     Parameters
@@ -90,11 +104,14 @@ def load(data: Any, n_examples: int | None = None) -> tuple[np.ndarray, np.ndarr
         a LIBSVM-format file; or ``(X, y)``. Files and arrays are used as they are.
     n_examples : int, optional
         Keep the first `n_examples` alone.
+    sparse : bool
+        Leave a SciPy sparse X, or a file of which less than a quarter is not zero, as it is, in CSR.
 
     Returns
     -------
-    inputs, targets : array
-        Read-only.
+    inputs : array or scipy.sparse.csr_array
+    targets : array
+        Both read-only.
 
     Raises
     ------
@@ -125,15 +142,28 @@ def load(data: Any, n_examples: int | None = None) -> tuple[np.ndarray, np.ndarr
         )
     if targets.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"data: wanted numbers as y, got dtype {targets.dtype}")
-    if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
+    held = inputs.data if scipy.sparse.issparse(inputs) else inputs
+    if not (np.isfinite(held).all() and np.isfinite(targets).all()):
         raise NonFiniteError("data: contains NaN or infinity")
     if n_examples is not None:
         if isinstance(n_examples, bool) or not isinstance(n_examples, (int, np.integer)):
             raise ArgumentTypeError(f"n_examples: wanted an integer, got {n_examples!r}")
-        if not 1 <= n_examples <= len(inputs):
-            raise ArgumentError(f"n_examples: wanted a value in [1, {len(inputs)}], got {n_examples}")
+        if not 1 <= n_examples <= inputs.shape[0]:
+            raise ArgumentError(f"n_examples: wanted a value in [1, {inputs.shape[0]}], got {n_examples}")
         inputs, targets = inputs[:n_examples], targets[:n_examples]
+    if scipy.sparse.issparse(inputs):
+        from_file = not isinstance(data, (tuple, list))
+        if not sparse or (from_file and inputs.nnz > math.prod(inputs.shape) / 4):
+            return _dense(inputs), targets
     return inputs, targets
+
+
+def with_intercept(inputs: Any) -> Any:
+    """Return inputs with a last feature of constant 1."""
+    ones = np.ones((inputs.shape[0], 1))
+    if scipy.sparse.issparse(inputs):
+        return scipy.sparse.csr_array(scipy.sparse.hstack([inputs, ones], format="csr"))
+    return np.concatenate([inputs, ones], axis=1)
 
 
 def class_indices(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,6 +187,11 @@ def one_hot(index: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes)[index]
 
 
-def top_eigenvalue(inputs: np.ndarray) -> float:
-    """Return the largest eigenvalue of ``X^T X / n``."""
-    return float(np.linalg.norm(inputs, 2)) ** 2 / len(inputs)
+def top_eigenvalue(inputs: Any) -> float:
+    """Return the largest eigenvalue of ``X^T X / n``; of sparse X by Lanczos, to rounding."""
+    n = inputs.shape[0]
+    if scipy.sparse.issparse(inputs) and min(inputs.shape) > 2:
+        start = np.ones(min(inputs.shape))
+        return float(scipy.sparse.linalg.svds(inputs, 1, v0=start, return_singular_vectors=False)[0]) ** 2 / n
+    dense = inputs.toarray() if scipy.sparse.issparse(inputs) else inputs
+    return float(np.linalg.norm(dense, 2)) ** 2 / n

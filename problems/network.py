@@ -16,7 +16,17 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.problem import Layer, Problem
 from refopt.core.registry import Source
-from refopt.problems.common import check_batch, check_point, count, frozen, product, real_part, rows, square
+from refopt.problems.common import (
+    check_batch,
+    check_point,
+    count,
+    dense,
+    frozen,
+    product,
+    real_part,
+    rows,
+    square,
+)
 from refopt.problems.losses import CrossEntropy, HalfSquares
 
 Params = dict[str, Array]
@@ -94,13 +104,13 @@ class Pass:
             deltas.append((deltas[-1] @ x[network.names[i][0]]) * self.d1[i - 1])
         return deltas[::-1]
 
-    def forward(self, network: Network, x: Params, v: Params) -> tuple[list[Array], list[Array]]:
+    def forward(self, network: Network, x: Params, v: Params) -> tuple[list[Any], list[Array]]:
         """Return the derivatives along v of each layer's inputs and of each layer's s."""
-        xp = namespace(self.z)
-        ra, rs = [xp.zeros_like(self.a[0])], []
+        ra: list[Any] = [None]  # the data do not move
+        rs = []
         for i, (weight, bias) in enumerate(network.names):
             s = self.a[i] @ v[weight].T + v[bias]
-            if i > 0:  # the data do not move
+            if i > 0:
                 s = s + ra[i] @ x[weight].T
             rs.append(s)
             if i + 1 < len(network.names):
@@ -139,7 +149,7 @@ class Network(Problem):
         self.names, self.widths, self.l2 = names, widths, float(l2)
         self.act, self.loss = ACTIVATIONS[activation], LOSSES[loss]
         self.inputs, self.targets = frozen(inputs), frozen(targets)
-        self.n_examples = len(inputs)
+        self.n_examples = inputs.shape[0]
         self.least_squares = bool(self.loss.least_squares) and self.l2 == 0
         self._shapes: dict[str, tuple[int, ...]] = {}
         for (weight, bias), fan_in, fan_out in zip(names, widths, widths[1:]):
@@ -220,7 +230,7 @@ class Network(Problem):
         p, out = self._pass(x, batch), {}
         deltas = p.backward(self, x, self.loss.gradient(p.z, p.y))
         for (weight, bias), inputs, delta in zip(self.names, p.a, deltas):
-            out[weight], out[bias] = delta[:, :, None] * inputs[:, None, :], delta
+            out[weight], out[bias] = delta[:, :, None] * dense(inputs)[:, None, :], delta
         return self._regularised(out, {k: v[None, ...] for k, v in x.items()})
 
     def layers(
@@ -234,7 +244,7 @@ class Network(Problem):
         p = self._pass(x, batch)
         y = p.y if rng is None else self.loss.sample(p.z, rng)
         deltas = p.backward(self, x, self.loss.gradient(p.z, y))
-        return [Layer(w, b, a, d) for (w, b), a, d in zip(self.names, p.a, deltas)]
+        return [Layer(w, b, dense(a), d) for (w, b), a, d in zip(self.names, p.a, deltas)]
 
     def residual(self, x: Params, batch: np.ndarray | None = None) -> Array:
         """Return r(x), shape (B, C): the outputs, or (z - y) / sqrt(B) for "mse"."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from refopt.core.arrays import Array
 from refopt.core.hyper import check_number
 from refopt.core.registry import Source, register
-from refopt.problems.data import BREAST_CANCER, DIGITS, class_indices, load, one_hot, top_eigenvalue
+from refopt.problems.data import (
+    BREAST_CANCER,
+    DIGITS,
+    class_indices,
+    load,
+    one_hot,
+    top_eigenvalue,
+    with_intercept,
+)
 from refopt.problems.network import Network
 
 
@@ -37,7 +46,8 @@ class Softmax(Network):
     ----------
     data : str, path or pair (X, y)
         ``"digits"``, ``"breast-cancer"``, the path of a LIBSVM-format file, or arrays X (n, d)
-        and labels y (n,); the classes are the different labels in ascending order.
+        and labels y (n,); the classes are the different labels in ascending order. A SciPy sparse X, or a file of
+        which less than a quarter is not zero, stays sparse.
     l2 : float
         Weight of the regulariser of W and b, at least 0.
     n_examples : int, optional
@@ -70,16 +80,22 @@ class Softmax(Network):
 
     def __init__(self, data: Any = "digits", l2: float = 0.0, n_examples: int | None = None) -> None:
         check_number(l2, "[0, inf)", "l2")
-        inputs, targets = load(data, n_examples)
+        inputs, targets = load(data, n_examples, sparse=True)
         self.classes, index = class_indices(targets)
         widths = (inputs.shape[1], len(self.classes))
         # There is no hidden layer, so the activation is never applied.
         self._set([("W", "b")], widths, "tanh", "cross-entropy", inputs, one_hot(index, widths[1]), l2)
-        with_bias = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
-        self.lipschitz = top_eigenvalue(with_bias) / 2 + self.l2
         self.strong_convexity = self.l2
-        if self.l2 > 0:
-            self.condition_number = self.lipschitz / self.l2
+
+    @functools.cached_property
+    def lipschitz(self) -> float:  # type: ignore[override]
+        """``lambda_max(A^T A / n) / 2 + l2``, with the constant feature in A."""
+        return top_eigenvalue(with_intercept(self.inputs)) / 2 + self.l2
+
+    @property
+    def condition_number(self) -> float | None:  # type: ignore[override]
+        """L / mu, None without l2."""
+        return self.lipschitz / self.l2 if self.l2 > 0 else None
 
     def start(self, seed: int = 0) -> dict[str, Array]:
         """Return zeros, whatever the seed."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from refopt.core.arrays import Array, like, namespace
-from refopt.core.errors import CapabilityError
+from refopt.core.errors import ArgumentTypeError, CapabilityError
 from refopt.core.params import Params, leaves
 
 # name: (form, what it returns, how a user supplies it)
@@ -185,9 +186,17 @@ class Problem:
         reference = next(iter(leaves(x).values()))
         if type(reference) is np.ndarray and reference.dtype == np.float64 and dtype is None:
             return getattr(self, name)
+        data = getattr(self, name)
+        sparse = scipy.sparse.issparse(data)
+        if sparse and not isinstance(reference, np.ndarray):
+            raise ArgumentTypeError(
+                f"x: wanted NumPy arrays, since the data is a SciPy matrix, got {type(reference)}"
+            )
         xp = namespace(reference)
         key = (name, xp.__name__, str(dtype or reference.dtype), str(getattr(reference, "device", "")))
         cache = self.__dict__.setdefault("_cache", {})
         if key not in cache:
-            cache[key] = like(getattr(self, name), reference, dtype=dtype)
+            cache[key] = (
+                data.astype(dtype or reference.dtype) if sparse else like(data, reference, dtype=dtype)
+            )
         return cache[key]
