@@ -64,6 +64,7 @@ FORMS: dict[str, dict[str, Any]] = {
     },
 }
 OWN: dict[str, dict[str, dict[str, Any]]] = {
+    "psgd-diagonal": {"": {}},
     "psgd-xmat": {"": {}},
     "psgd-lra": {"": {"rank": 3, "balance_probability": 0.3}},
     "psgd-affine": {"": {"balance_probability": 0.3}, "-diagonal": {"max_size": 3, "max_skew": 1.2}},
@@ -83,7 +84,7 @@ def ours(seed: int, name: str, own: dict[str, Any]) -> Arrays:
 
 CASES = [
     Case(name, f"official{label}", "lixilinx/psgd_torch@a8616f1", functools.partial(ours, name=name, own=own), None,
-        says="The author's class (30 steps on leaves of 0 to 3 axes; Newton and whitening forms, both normalisers, momentum,"
+        says="The author's class, for the diagonal LRA of rank 0 (30 steps on leaves of 0 to 3 axes; Newton and whitening forms, both normalisers, momentum,"
         " clipping, updates by chance, factors balanced) to 1e-12")
     for name, every in OWN.items() for label, own in every.items()
 ]  # fmt: skip

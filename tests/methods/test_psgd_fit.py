@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.optimizers.second_order.psgd import start_scale
+from refopt.curvature.fitted import start_scale
 from refopt.optimizers.second_order.psgd_kron import norm_bound
 
 NAMES = ("psgd-diagonal", "psgd-xmat", "psgd-lra", "psgd-affine", "psgd-kron")

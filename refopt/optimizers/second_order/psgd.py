@@ -27,9 +27,6 @@ LI_2022 = Source(
 )
 POOLADZANDI = Source("pooladzandi-2024-curvature", "O. Pooladzandi, X.-L. Li",
     "Curvature-Informed SGD via General Purpose Lie-Group Preconditioners", arxiv="2402.04553")  # fmt: skip
-LI_2024 = Source(
-    "li-2024-stochastic", "X.-L. Li", "Stochastic Hessian Fittings with Lie Groups", arxiv="2402.11858"
-)
 
 
 def joined(x: Params) -> Array:
@@ -51,17 +48,6 @@ def parted(vector: Array, x: Params) -> Params:
 def largest(a: Array) -> float:
     """Return the largest absolute entry."""
     return float(namespace(a).max(namespace(a).abs(a)))
-
-
-def start_scale(v: Array | None, h: Array) -> float:
-    """Return ``mean(v²)^(1/4) mean(h⁴)^(-1/8)``, without v 1 for the first; and 1 where h is zero."""
-    top = largest(h)
-    if top == 0.0:
-        return 1.0
-    xp = namespace(h)
-    part = (h / top) ** 2
-    scale = float(xp.mean(part * part)) ** (-1 / 8) * top**-0.5
-    return scale if v is None else scale * float(xp.mean(v * v)) ** 0.25
 
 
 def damped(g: Array, v: Array, damping: float) -> Array:

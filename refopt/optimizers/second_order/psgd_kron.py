@@ -13,16 +13,15 @@ from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.hyper import hyper
 from refopt.core.params import Params, leaves, map_leaves, rebuild
 from refopt.core.registry import register
+from refopt.curvature.fitted import LI_2024, start_scale
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.psgd import (
     LI_2018,
-    LI_2024,
     POOLADZANDI,
     PSGD,
     damped,
     largest,
     share,
-    start_scale,
 )
 
 # The factors of one leaf: matrices, or vectors for diagonal ones.

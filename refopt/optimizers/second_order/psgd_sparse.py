@@ -9,6 +9,7 @@ from refopt.core.arrays import Array, eye_like, like, namespace
 from refopt.core.hyper import hyper
 from refopt.core.params import Params
 from refopt.core.registry import register
+from refopt.curvature.fitted import start_scale
 from refopt.optimizers.second_order.psgd import (
     LI_2015,
     LI_2018,
@@ -19,7 +20,6 @@ from refopt.optimizers.second_order.psgd import (
     largest,
     parted,
     share,
-    start_scale,
 )
 
 Q = dict[str, Array]
