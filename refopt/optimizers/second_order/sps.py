@@ -1,0 +1,71 @@
+"""The stochastic Polyak step size (Loizou et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+
+from refopt.core import params
+from refopt.core.hyper import hyper
+from refopt.core.method import Method, State
+from refopt.core.oracle import Oracle
+from refopt.core.params import Params, axpy
+from refopt.core.registry import Source, dialect, register
+
+LOIZOU = Source("loizou-2020-stochastic", "N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien",
+    "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate for Fast Convergence",
+    arxiv="2002.10542")  # fmt: skip
+
+
+@register("sps", source=LOIZOU, where="equations (2) and (3): SPS, and SPS_max with its smoothing", needs=("value", "grad"))  # fmt: skip
+class SPS(Method):
+    """SPS: SGD whose rate is the gap to the least value of the batch's loss over the squared gradient.
+
+    ``γ_t = (f_i(x_t) - f_i*) / (c ‖∇f_i(x_t)‖²)``, ``x_{t+1} = x_t - min(γ_t, γ_b) ∇f_i(x_t)``. Smoothed, the bound
+    is ``γ_b = ν γ_{t-1}``, from γ_0. The norm is over all leaves.
+
+    Notes
+    -----
+    f_i* is one number for all batches: 0 for losses that interpolation brings to zero. Where f_i is below it, or
+    the gradient is zero, the point stays and the last rate is kept; the authors' code keeps a rate of zero after a
+    gradient below 1e-8, so that no later step moves, which is a fault and not a dialect.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> p = refopt.from_functions(lambda x: 2.0 * float(x @ x), lambda x: 4.0 * x, x0=np.array([1.0, -2.0]))
+    >>> print(refopt.minimize(p, "sps", steps=1).x)
+    [0. 0.]
+    """
+
+    has_rate = False
+    c: float = hyper(0.5, "(0, inf)", "c: 1/2 is the least that the convex theory allows.")
+    f_star: float = hyper(0.0, "(-inf, inf)", "f_i*, or a lower bound of it.")
+    bound: float | None = hyper(None, "(0, inf)", "γ_b of SPS_max. None: no bound.")
+    growth: float | None = hyper(None, "[1, inf)",
+        "ν of the smoothing, ``2^(b/n)`` in the paper for batches of b of n examples. None: no smoothing.")  # fmt: skip
+    first: float = hyper(1.0, "(0, inf)", "γ_0 of the smoothing.")
+    eps: float = hyper(0.0, "[0, inf)", "Added to ``c ‖∇f_i‖²``; the paper has none.")
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`: γ_0."""
+        params.check_start(x, "x")
+        return {"t": 0, "rate": self.first}
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Ask for value and gradient, and make a Polyak step."""
+        f, g = oracle.value_and_grad(x)
+        size = params.norm(g)
+        gap = max(f - self.f_star, 0.0) if f == f else math.nan
+        if size == 0.0 or gap == 0.0:
+            return params.copied(x), {"t": s["t"] + 1, "rate": s["rate"]}
+        # In two divisions: the square of a small gradient would be zero.
+        rate = gap / size / (self.c * size + self.eps / size)
+        if self.bound is not None:
+            rate = min(rate, self.bound)
+        if self.growth is not None:
+            rate = min(rate, self.growth * s["rate"])
+        return axpy(-rate, g, x), {"t": s["t"] + 1, "rate": rate}
+
+
+dialect(SPS, "official", "IssamLaradji/sps sps.py, adapt_flag='smooth_iter' with 500 batches an epoch",
+    growth=2.0 ** (1 / 500), eps=1e-8)  # fmt: skip
