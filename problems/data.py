@@ -153,7 +153,7 @@ def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> t
         inputs, targets = inputs[:n_examples], targets[:n_examples]
     if scipy.sparse.issparse(inputs):
         from_file = not isinstance(data, (tuple, list))
-        if not sparse or (from_file and inputs.nnz > math.prod(inputs.shape) / 4):
+        if not sparse or (from_file and len(held) > math.prod(inputs.shape) / 4):
             return _dense(inputs), targets
     return inputs, targets
 
