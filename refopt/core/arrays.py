@@ -84,6 +84,24 @@ def norm(array: Array) -> float:
     return safe_root(squares, lambda: float(xp.max(xp.abs(array))), array.dtype, xp)
 
 
+def lengths(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Array:
+    """Return Euclidean norms along `axis` (of all entries for None) as an array; no square over- or underflows."""
+    xp = namespace(a)
+    with np.errstate(over="ignore", under="ignore"):
+        total = xp.sum(a * a, axis=axis, keepdims=keepdims)
+        if getattr(a.dtype, "kind", "") == "O":  # exact numbers have no range
+            return xp.sqrt(total)
+        least = float(xp.finfo(a.dtype).smallest_normal) / float(xp.finfo(a.dtype).eps) ** 2
+        usual = (total >= least) & (total < math.inf)
+        if bool(xp.all(usual)) or not math.prod(a.shape):
+            return xp.sqrt(total)
+        unit = xp.max(xp.abs(a), axis=axis, keepdims=True)
+        unit = xp.where((unit > 0.0) & (unit < math.inf), unit, xp.ones_like(unit))
+        part = a / unit
+        rest = xp.sqrt(xp.sum(part * part, axis=axis, keepdims=keepdims)) * xp.reshape(unit, total.shape)
+        return xp.where(usual, xp.sqrt(xp.where(usual, total, xp.ones_like(total))), rest)
+
+
 def safe_root(
     squares: Callable[[float], float], largest: Callable[[], float], dtype: Any, xp: Namespace
 ) -> float:

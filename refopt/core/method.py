@@ -138,7 +138,8 @@ class GradientMethod(Method):
         x : array or dict of arrays
             Or any nesting of dicts, lists and tuples of arrays, complex ones among them (`refopt.core.forms`).
         grad : like x
-            None in place of an array leaves it as it is, with its state.
+            None in place of an array leaves it as it is, with its state. NaN and infinity are not looked for, which
+            would cost as much as many a step: they go into x and state, and `minimize` ends the run there.
         s : state
             From `init` or the last `update`.
         donate : bool

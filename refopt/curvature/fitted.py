@@ -72,7 +72,9 @@ class _Fitted(Curvature):
 
 @register("lie-group-fit", kind="curvature", source=LI_2024, where="fitting in GL(n), triangular matrices, the SPD manifold and Euclidean space", needs=("hvp",))  # fmt: skip
 class LieGroupFit(_Fitted):
-    """The P that makes ``E[hᵀ P h + vᵀ P⁻¹ v]``, h = H v, least: the inverse of |H|, by a step a pair in a group of Q, P = QᵀQ.
+    """The inverse of |H| as the P that makes ``E[hᵀ P h + vᵀ P⁻¹ v]``, h = H v, least.
+
+    P = QᵀQ, and Q makes a step in a group for every pair (v, h).
 
     With ``a = Q h``, ``b = Q⁻ᵀ v``, ``u = P h``, ρ = rate / ℓ:
 
@@ -190,7 +192,9 @@ def towards_symmetry(Q: np.ndarray) -> np.ndarray:
     "closed-form-fit", kind="curvature", source=LI_2024, where="the closed-form solution", needs=("hvp",)
 )
 class ClosedFormFit(_Fitted):
-    """The P that is best for the pairs seen, ``P = (Σ h hᵀ / k)^(-1/2)`` with h = H v, v normal: the inverse of |H| in the limit.
+    """The P that is best for the pairs seen, ``P = (Σ h hᵀ / k)^(-1/2)`` with h = H v, v normal.
+
+    In the limit it is the inverse of |H|.
 
     Since ``E[h hᵀ] = H²``. The error falls as ``1 / sqrt(k)``, where `lie-group-fit` on a positive definite H has a factor a step.
 

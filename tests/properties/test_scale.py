@@ -9,6 +9,8 @@ import pytest
 import refopt
 from refopt.core import arrays, params
 
+from tests.properties.test_forms import UPDATES
+
 A = np.array([[2.0, 1.0], [1.0, 3.0]])
 B = np.array([1.0, 2.0])
 X = np.linalg.solve(A, B)
@@ -52,3 +54,28 @@ def test_normalised_steps_have_their_length(dtype: str) -> None:
         x = np.zeros(2, dtype)
         y, _ = o.update(x, (np.array([3.0, -4.0]) * 10.0**power).astype(dtype), o.init(x))
         np.testing.assert_allclose(y, [-0.06, 0.08], rtol=1e-5)
+
+
+def first_step(name: str, scale: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The step from a gradient times `scale`, and the state's arrays."""
+    x = {"w": np.array([[1.0, -2.0], [0.5, 3.0]]), "b": np.array([1.0, 0.25])}
+    g = {"w": np.array([[0.3, 1.5], [-2.0, 0.7]]), "b": np.array([-1.2, 0.9])}
+    o = refopt.optimizer(name)
+    moved, s = o.update(x, {k: scale * v for k, v in g.items()}, o.init(x))
+    held = [leaf for value in s.values() if isinstance(value, dict) for leaf in value.values()]
+    return np.concatenate([(moved[k] - x[k]).ravel() for k in x]), [np.asarray(v) for v in held]
+
+
+@pytest.mark.parametrize("name", [m.name for m in UPDATES])
+def test_a_step_that_does_not_see_the_gradient_s_scale_never_does(name: str) -> None:
+    """Where 2^10 g and 2^-10 g give the step of g, so do 2^560 g and 2^-560 g, whose squares no float64 holds.
+
+    But for methods whose state is an average of squares.
+    """
+    want, state = first_step(name, 1.0)
+    near = [first_step(name, s) for s in (2.0**10, 2.0**-10)]
+    blind = bool(np.any(want)) and all(np.allclose(step, want, rtol=1e-12, atol=0.0) for step, _ in near)
+    squares = any(np.any(a) and np.array_equal(2.0**20 * a, b) for a, b in zip(state, near[0][1]))
+    if blind and not squares:
+        for s in (2.0**560, 2.0**-560):
+            np.testing.assert_allclose(first_step(name, s)[0], want, rtol=1e-12)

@@ -103,7 +103,7 @@ def test_profiles_differ_where_they_should(adam: dict[str, Any]) -> None:
 
 
 def test_the_released_set(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every gradient-only method and dialect: under 5 MB, by the schema, and a sample agrees."""
+    """Every gradient-only method and dialect: under 50 KB on the average, by the schema, and a sample agrees."""
     assert main(["vectors", "write", "--all", "-o", str(tmp_path / "set")]) == 0
     files = sorted((tmp_path / "set").iterdir())
     names = {tuple(f.name.removesuffix(".json").split(".")) for f in files}
@@ -116,7 +116,7 @@ def test_the_released_set(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[
         for d in m.dialects
     }
     assert names == want
-    assert sum(f.stat().st_size for f in files) < 5_000_000
+    assert sum(f.stat().st_size for f in files) < 50_000 * len(files)
     for f in files:
         vectors_format.load(f)  # schema and checksum
     capsys.readouterr()

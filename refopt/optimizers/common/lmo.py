@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, lengths, namespace
 
 
 def as_matrix(a: Array) -> Array:
@@ -32,8 +32,7 @@ def divided(a: Array, by: Array) -> Array:
 
 
 def _euclid(G: Array, axis: int | None) -> Array:
-    xp = namespace(G)
-    return xp.sqrt(xp.sum(G * G, axis=axis, keepdims=True))
+    return lengths(G, axis, keepdims=True)
 
 
 # What a matrix G of shape (d_out, d_in) gives under each norm: the maximiser D of <G, T> over |T| = 1,

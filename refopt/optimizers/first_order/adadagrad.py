@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, lengths, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
@@ -101,7 +101,7 @@ def _products(each: Params, direction: Params) -> Array:
 def _largest_ratio(away: Array, mean: Array) -> Array:
     """Return the largest over the coordinates of their squares' sum over the mean's square, 0 for 0 / 0."""
     xp = namespace(mean)
-    sizes = xp.sqrt(xp.sum(away * away, axis=0))
+    sizes = lengths(away, 0)
     ratio = sizes / xp.where(mean == 0.0, xp.ones_like(mean), xp.abs(mean))
     ratio = xp.where((mean == 0.0) & (sizes > 0.0), xp.inf * xp.ones_like(mean), ratio)
     return xp.max(ratio * ratio)

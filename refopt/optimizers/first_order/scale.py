@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, lengths, namespace
 from refopt.core.groups import choose, pick
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
@@ -21,8 +22,8 @@ GLENTIS = Source("glentis-2025-minimalist", "A. Glentis, J. Li, A. Han, M. Hong"
 def normalize_lines(m: Array, axis: int, *, rms: bool, floor: float) -> Array:
     """Divide every line of `m` along `axis` by its 2-norm or root mean square, at least `floor`."""
     xp = namespace(m)
-    squares = m * m
-    size = xp.sqrt((xp.mean if rms else xp.sum)(squares, axis=axis, keepdims=True))
+    size = lengths(m, axis, keepdims=True)
+    size = size / math.sqrt(m.shape[axis]) if rms else size
     size = xp.where(size > floor, size, xp.full_like(size, floor))
     return m / xp.where(size > 0, size, xp.ones_like(size))
 

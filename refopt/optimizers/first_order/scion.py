@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, lengths, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
@@ -105,7 +105,7 @@ class Scion(Grouped):
             raise ShapeError(f"norm: {norm!r} does not fit a leaf of shape {tuple(d.shape)}")
         xp = namespace(d)
         if norm == "bias":
-            return _over(d, xp.sqrt(xp.mean(d * d)), self.eps)
+            return _over(d, lengths(d) / math.sqrt(math.prod(d.shape)), self.eps)
         out, into = d.shape[:2]
         if norm == "spectral-conv":
             taps = math.prod(d.shape[2:]) if self.taps == "product" else d.shape[2] ** (d.ndim - 2)
@@ -118,7 +118,7 @@ class Scion(Grouped):
         axis, gain = (0, into / math.sqrt(out)) if norm == "column" else (1, math.sqrt(into))
         if not self.normalized:
             gain = 1.0 / math.sqrt(out) if norm == "column" else 1.0
-        return _over(d, gain * xp.sqrt(xp.sum(d * d, axis=axis, keepdims=True)), self.eps)
+        return _over(d, gain * lengths(d, axis, keepdims=True), self.eps)
 
 
 dialect(Scion, "official", "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat16 (ns_dtype)",

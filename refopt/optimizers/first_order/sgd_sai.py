@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, lengths, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.params import Params, leaves, rebuild
@@ -20,8 +20,8 @@ def signal_to_noise(g: Array, eps: float) -> Array:
     xp = namespace(g)
     n = math.prod(g.shape)
     centred = g - xp.mean(g)
-    spread = xp.sqrt(xp.sum(centred * centred) / (n - 1)) if n > 1 else 0.0 * xp.sum(g)
-    size = xp.sqrt(xp.sum(g * g))
+    spread = lengths(centred) / math.sqrt(n - 1) if n > 1 else 0.0 * xp.sum(g)
+    size = lengths(g)
     # Zero over zero, without eps: a block that has no signal.
     return size / (spread + eps) if float(size) > 0.0 else size
 

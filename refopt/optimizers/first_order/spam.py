@@ -17,6 +17,7 @@ from refopt.core.rng import generator
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay, ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
+from refopt.optimizers.common.trust import leaf_norm
 
 HUANG_SPAM = Source("huang-2025-spam", "T. Huang et al.",
     "SPAM: Spike-Aware Adam with Momentum Reset for Stable LLM Training", arxiv="2501.06842")  # fmt: skip
@@ -193,7 +194,7 @@ class StableSPAM(Decay):
             top = ema(top, largest, self.gamma3, 1.0 - self.gamma3)
             bound = top / ct
             g = xp.where(xp.abs(g) > bound, over(g, largest) * bound, g)
-            n = xp.sqrt(xp.sum(g * g))
+            n = leaf_norm(g)
             norm = ema(norm, n, gamma1, 1.0 - gamma1)
             square = ema(square, n * n, self.gamma2, 1.0 - self.gamma2)
             g = over(g, n) * over(norm / cp, xp.sqrt(square / cq) + self.eps)
