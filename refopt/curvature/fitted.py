@@ -72,11 +72,9 @@ class _Fitted(Curvature):
 
 @register("lie-group-fit", kind="curvature", source=LI_2024, where="fitting in GL(n), triangular matrices, the SPD manifold and Euclidean space", needs=("hvp",))  # fmt: skip
 class LieGroupFit(_Fitted):
-    """The inverse of |H| as the P that makes ``E[hᵀ P h + vᵀ P⁻¹ v]``, h = H v, least.
+    """A fit of the inverse of |H| to pairs (v, h = H v), by steps in a group of Q, P = QᵀQ.
 
-    P = QᵀQ, and Q makes a step in a group for every pair (v, h).
-
-    With ``a = Q h``, ``b = Q⁻ᵀ v``, ``u = P h``, ρ = rate / ℓ:
+    The best P is where ``E[hᵀ P h + vᵀ P⁻¹ v]`` is least. With ``a = Q h``, ``b = Q⁻ᵀ v``, ``u = P h``, ρ = rate / ℓ:
 
     - ``gl``: ``Q ← Q - ρ (a aᵀ - b bᵀ) Q``, ``ℓ = ‖a‖² + ‖b‖²``; ``triangular``: the bracket's upper triangle;
     - ``spd``: ``P ← P - ρ (u uᵀ - v vᵀ)``, ``ℓ = hᵀ u + vᵀ P⁻¹ v``;
@@ -192,11 +190,9 @@ def towards_symmetry(Q: np.ndarray) -> np.ndarray:
     "closed-form-fit", kind="curvature", source=LI_2024, where="the closed-form solution", needs=("hvp",)
 )
 class ClosedFormFit(_Fitted):
-    """The P that is best for the pairs seen, ``P = (Σ h hᵀ / k)^(-1/2)`` with h = H v, v normal.
+    """The fit of the inverse of |H| that is best for the pairs seen, ``P = (Σ h hᵀ / k)^(-1/2)``.
 
-    In the limit it is the inverse of |H|.
-
-    Since ``E[h hᵀ] = H²``. The error falls as ``1 / sqrt(k)``, where `lie-group-fit` on a positive definite H has a factor a step.
+    With h = H v, v normal: ``E[h hᵀ] = H²``. The error falls as ``1 / sqrt(k)``, where `lie-group-fit` on a positive definite H has a factor a step.
 
     Parameters
     ----------
