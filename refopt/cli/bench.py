@@ -196,6 +196,11 @@ def build(name: str, engine: str, hyperparameters: dict[str, Any]) -> Method:
     return optimizer(name, **own, **hyperparameters)
 
 
+def leaves_of(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes to step a method on: one array, or two factors where it asks for them."""
+    return {"F": shape, "G": shape} if entry(name, STEPPING).extra.get("factors") == 2 else {"": shape}
+
+
 def shape_of(text: str) -> tuple[int, ...]:
     """Read ``1000`` or ``256x128``.
 
@@ -224,7 +229,7 @@ def rows(
     """Time a method's step on one engine for every shape and dtype."""
     for shape in shapes:
         for dtype in dtypes:
-            step = stepper(build(name, engine, hyperparameters), {"": shape}, dtype, engine)
+            step = stepper(build(name, engine, hyperparameters), leaves_of(name, shape), dtype, engine)
             times = timings(step, seconds, lambda: synchronize(engine))
             yield {
                 "shape": "x".join(map(str, shape)),

@@ -443,7 +443,7 @@ def test_a_rate_may_be_a_function(name: str) -> None:
 def _shapes(name: str) -> dict[str, tuple[int, ...]] | None:
     """Methods on low-rank factors take no other leaves."""
     factors = next(m for m in METHODS if m.name == name).extra.get("factors")
-    return {"w": (4, 3)} if factors else None
+    return {"w": (4, 3), "v": (5, 3)} if factors == 2 else {"w": (4, 3)} if factors else None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,7 @@ NAMES = [m.name for m in (*methods("optimizer"), *methods("wrapper"), *methods("
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_can_be_stepped(name: str) -> None:
     """A new registration is timed without being named anywhere: it steps on the benchmark's own problem."""
-    step = bench.stepper(bench.build(name, "numpy", {}), {"": (6, 4)}, "float64")
+    step = bench.stepper(bench.build(name, "numpy", {}), bench.leaves_of(name, (6, 4)), "float64")
     step()
     step()
 
