@@ -18,7 +18,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 
 # Which arguments of a capability are like x beside x itself, and whether its answer is.
 TAKES_X = ("hvp", "directional", "third", "jvp")
-GIVES_X = ("grad", "hvp", "example_grads", "vjp", "prox", "project", "jacobian")
+GIVES_X = ("grad", "hvp", "example_grads", "vjp", "prox", "example_prox", "project", "jacobian")
 
 
 class Form:
@@ -131,7 +131,7 @@ class Outside:
 
 CALLED = (
     "value", "grad", "value_and_grad", "directional", "hvp", "third", "example_grads", "residual", "jvp", "vjp",
-    "loss_gradient", "loss_hessian", "layers", "penalty", "prox", "project", "objectives", "jacobian",
+    "loss_gradient", "loss_hessian", "layers", "penalty", "prox", "example_prox", "project", "objectives", "jacobian",
 )  # fmt: skip
 
 

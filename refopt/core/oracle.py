@@ -45,6 +45,7 @@ COST: dict[str, float] = {
     "rollouts": 1.0,
     "penalty": 0.0,
     "prox": 0.0,
+    "example_prox": 1.0,
     "project": 0.0,
     # Of one objective.
     "objectives": 1 / 3,
@@ -168,6 +169,11 @@ class Oracle:
         """Return `size` independent example indices from this step's random numbers."""
         return self.rng.integers(0, self.n_examples, size=size)
 
+    def example(self) -> np.ndarray:
+        """Return the index of one example: the batch's, drawn from this step's numbers where it has several."""
+        batch = np.arange(self.n_examples) if self.batch is None else self.batch
+        return batch if batch.size == 1 else self.rng.choice(batch, size=1)
+
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         other = Oracle(self.problem, self.seed)
         other.step, other.counts, other.batch = self.step, self.counts, batch
@@ -288,6 +294,11 @@ class Oracle:
         """Return the proximal point of g with step size `step`."""
         self.counts.add("prox", 0.0)
         return as_x(self.problem.prox(x, step), x, "prox(x, step)")
+
+    def example_prox(self, x: Params, step: float) -> Params:
+        """Return the proximal point of one `example` of the batch."""
+        self.counts.add("example_prox", 1.0 / self.n_examples)
+        return as_x(self.problem.example_prox(x, step, batch=self.example()), x, "example_prox(x, step)")
 
     def project(self, x: Params) -> Params:
         """Return the feasible point nearest to x."""

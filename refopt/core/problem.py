@@ -47,6 +47,10 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     ),
     "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
     "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
+    "example_prox": (
+        "example_prox(x, step, batch)",
+        "argmin_u f_i(u) + ||u - x||^2 / (2 step) for the batch's one example i, like x",
+    ),
     "project": ("project(x)", "the nearest feasible point, like x"),
     "objectives": ("objectives(x, batch=None)", "the values of several objectives, an array of shape (m,)"),
     "jacobian": (

@@ -288,6 +288,22 @@ class _Checker:
                 worst = max(worst, ratio(base - model(other), max(abs(base), self.eps)))
         return self.identity("prox", worst, 100, "no point tried has a smaller g(u) + ||u - x||^2 / (2 step)")
 
+    def example_prox(self) -> Check | None:
+        if not self.has("value"):
+            return None
+        step, one = 0.7, np.zeros(1, dtype=np.int64)
+        p, worst = self.problem.example_prox(self.x, step, batch=one), 0.0
+
+        def model(u: Params) -> float:
+            d = subtract(u, self.x)
+            return float(self.problem.value(u, batch=one)) + dot(d, d) / (2 * step)
+
+        base, reach = model(p), max(norm(subtract(self.x, p)), 1e-3)
+        for k in range(12):
+            size = reach * 10.0 ** -(k // 3)
+            worst = max(worst, ratio(base - model(axpy(size, self.direction(p), p)), max(abs(base), 1e-300)))
+        return self.identity("example_prox", worst, note="no other point is better")
+
     def project(self) -> Check | None:
         worst = 0.0
         for size in (0.1, 1.0, 10.0):

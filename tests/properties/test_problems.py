@@ -81,7 +81,7 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
         "loss_hessian": (u,),
         "prox": (0.5,),
     }
-    return {c: (x, *other.get(c, ())) for c in offered(problem) if c != "least_squares"}
+    return {c: (x, *other.get(c, ())) for c in offered(problem) if c not in ("least_squares", "example_prox")}
 
 
 def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> list[Any]:

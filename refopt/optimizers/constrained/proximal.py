@@ -66,3 +66,37 @@ class ProximalGradient(Method):
         gamma = self.gamma(s["t"] + 1, oracle)
         after = oracle.prox(params.axpy(-gamma, oracle.grad(x), x), gamma)
         return params.max_abs(params.subtract(x, after)) / gamma
+
+
+@register(
+    "proximal-sgd",
+    source=GARRIGOS,
+    where="chapter on the stochastic proximal gradient method, its algorithm",
+    needs=("grad", "prox"),
+    calm_problem=("logistic", {"l1": 0.01}),
+)
+class ProximalSGD(ProximalGradient):
+    """Proximal SGD: `proximal-gradient`'s rule with the gradient of a batch, under a rate that must be given.
+
+    ``x_{t+1} = prox_{γ_t g}(x_t - γ_t ∇f_i(x_t))``, with the whole g after every step.
+
+    Notes
+    -----
+    For γ at most 1 / (2 L_max), L_max the largest L of an example, and f μ-strongly convex, the expected squared distance
+    to the solution is at most ``(1 - γ μ)^t`` times the start's and ``2 γ σ² / μ``, σ² the variance of the examples'
+    gradients at the solution. On all examples it is the proximal gradient method itself.
+
+    Examples
+    --------
+    >>> import refopt
+    >>> p = refopt.problem("logistic", l1=0.01)
+    >>> r = refopt.minimize(p, "proximal-sgd", lr=0.1, batch_size=32, steps=200)
+    >>> int((r.x == 0).sum()) > 0
+    True
+    """
+
+    lr: Rate = hyper(1e-2, "[0, inf)", "γ_t.")
+
+    def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
+        """Return that of the proximal gradient method; 0 for γ = 0."""
+        return super().stationarity(x, s, oracle) if self.rate(s["t"] + 1) > 0.0 else 0.0
