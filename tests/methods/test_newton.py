@@ -140,7 +140,8 @@ def test_algorithms_1_and_2(form: str) -> None:
     rows = points("lazy-newton", 8, p, period=3, M=M, form=form)
     x = p.x0
     for k, row in enumerate(rows):
-        H = p.hess(x) if k % 3 == 0 else H
+        if k % 3 == 0:
+            H = p.hess(x)
         g, h = p.grad(x), row - x
         shift = M / 2 * np.linalg.norm(h) if form == "cubic" else np.sqrt(M * np.linalg.norm(g))
         np.testing.assert_allclose((H + shift * np.eye(4)) @ h, -g, rtol=1e-9, atol=1e-11)
