@@ -50,6 +50,7 @@ def _cubic(seed: int) -> Arrays:
     return {
         "search": points("cubic-newton", p=smooth(seed)),
         "large": points("cubic-newton", p=smooth(seed), first=50.0),
+        "small": points("cubic-newton", p=smooth(seed), first=1e-3),
         "fixed": points("cubic-newton", p=smooth(seed), M=2.0),
     }
 
@@ -65,7 +66,7 @@ def _gns(seed: int) -> Arrays:
 PEER = "epfml/grad-norm-smooth@9f4ca00"
 CASES = [
     Case("cubic-newton", "doikov", PEER, _cubic, None,
-        says="The code of Semenov, Jaggi and Doikov (8 steps of logistic regression; with a search from M = 1 and 50, and M"
+        says="The code of Semenov, Jaggi and Doikov (8 steps of logistic regression; with a search from M = 1, 50 and 1e-3, and M"
         " fixed; its tolerance for the step's length set to 1e-13) to 1e-12"),
     Case("gns-newton", "official", PEER, _gns, None,
         says="The authors' code (8 steps of logistic regression; with a search from γ = 1 and 0.01, and γ fixed; its tolerance for the step's length set to 1e-13) to 1e-12"),
@@ -103,6 +104,39 @@ def test_it_leaves_a_saddle_where_the_gradient_is_zero() -> None:
     np.testing.assert_allclose(np.abs(first), [[0.0, 0.25]], rtol=1e-12, atol=1e-14)
     last = points("cubic-newton", 30, p, np.zeros(2))[-1]
     np.testing.assert_allclose(np.abs(last), [0.0, 1.0], atol=1e-10)
+
+
+@pytest.mark.identity("cubic-newton")
+def test_the_search() -> None:
+    """On sqrt(1 + x²), whose step has a closed form: the first M, 2M, 4M, … under which f falls as the model says; to 1e-12."""
+    p = refopt.from_functions(
+        lambda x: float(np.sqrt(1.0 + x @ x)),
+        lambda x: x / np.sqrt(1.0 + x * x),
+        hvp=lambda x, v: v / (1.0 + x * x) ** 1.5,
+        x0=np.array([2.0]),
+    )
+    o = refopt.optimizer("cubic-newton", first=0.01)
+    x, s, M, doubled = p.x0, o.init(p.x0), 0.01, set()
+    for _ in range(5):
+        x, s = o.step(x, s, refopt.core.oracle.Oracle(p))
+        y = float(p.x0[0])
+        g, H = y / np.sqrt(1 + y * y), (1 + y * y) ** -1.5
+        for k in range(40):
+            r = (-H + np.sqrt(H * H + 2 * M * abs(g))) / M
+            new = y - np.sign(g) * r
+            if np.sqrt(1 + new * new) <= np.sqrt(1 + y * y) - abs(g) * r + H * r * r / 2 + M * r**3 / 6:
+                break
+            M *= 2.0
+        doubled.add(k)
+        M = M / 2
+        np.testing.assert_allclose(x, [new], rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(s["M"], M, rtol=1e-15)
+        p.x0 = x
+    assert max(doubled) >= 2
+    # A model that is f needs no M: it is halved, to the least.
+    bowl = refopt.from_functions(lambda x: 0.5 * float(x @ x), lambda x: x, hvp=lambda x, v: v, x0=np.ones(2))
+    kept = [refopt.minimize(bowl, "cubic-newton", steps=k, least=0.3).state["M"] for k in (1, 2, 3)]
+    assert kept == [0.5, 0.3, 0.3]
 
 
 @pytest.mark.claim("cubic-newton")
