@@ -106,22 +106,27 @@ def test_it_leaves_a_saddle_where_the_gradient_is_zero() -> None:
     np.testing.assert_allclose(np.abs(last), [0.0, 1.0], atol=1e-10)
 
 
-@pytest.mark.identity("cubic-newton")
-def test_the_search() -> None:
-    """On sqrt(1 + x²), whose step has a closed form: the first M, 2M, 4M, … under which f falls as the model says; to 1e-12."""
-    p = refopt.from_functions(
+def root_of_one_and_square() -> Any:
+    """sqrt(1 + x²) of one variable: convex, with a curvature that falls as |x|³."""
+    return refopt.from_functions(
         lambda x: float(np.sqrt(1.0 + x @ x)),
         lambda x: x / np.sqrt(1.0 + x * x),
         hvp=lambda x, v: v / (1.0 + x * x) ** 1.5,
         x0=np.array([2.0]),
     )
+
+
+@pytest.mark.identity("cubic-newton")
+def test_the_search() -> None:
+    """On sqrt(1 + x²), whose step has a closed form: the first M, 2M, 4M, … under which f falls as the model says; to 1e-12."""
+    p = root_of_one_and_square()
     o = refopt.optimizer("cubic-newton", first=0.01)
     x, s, M, doubled = p.x0, o.init(p.x0), 0.01, set()
     for _ in range(5):
         x, s = o.step(x, s, refopt.core.oracle.Oracle(p))
         y = float(p.x0[0])
         g, H = y / np.sqrt(1 + y * y), (1 + y * y) ** -1.5
-        k, new = 0, np.inf
+        k, r, new = 0, 0.0, np.inf
         while (
             k == 0 or np.sqrt(1 + new * new) > np.sqrt(1 + y * y) - abs(g) * r + H * r * r / 2 + M * r**3 / 6
         ):
@@ -235,6 +240,28 @@ def test_steps_and_decreases() -> None:
             (p.hess(x) + g / gamma * np.eye(4)) @ (new - x), -p.grad(x), rtol=1e-9, atol=1e-11
         )
         x = new
+
+
+@pytest.mark.identity("gns-newton")
+def test_the_search_for_gamma() -> None:
+    """On sqrt(1 + x²), Algorithm 1 in closed form: γ, γ/2, … until f falls by g⁺² γ/(8 |g|), then twice that; to 1e-12."""
+    p, x, gamma, halved = root_of_one_and_square(), 3.0, 40.0, set()
+    o = refopt.optimizer("gns-newton", first=gamma)
+    at, s = np.array([x]), o.init(np.array([x]))
+    for _ in range(6):
+        at, s = o.step(at, s, refopt.core.oracle.Oracle(p))
+        g, H = x / np.sqrt(1 + x * x), (1 + x * x) ** -1.5
+        k, new = 0, np.inf
+        while k == 0 or np.sqrt(1 + x * x) - np.sqrt(1 + new * new) < new**2 / (1 + new**2) * gamma / (
+            8 * abs(g)
+        ):
+            gamma *= 0.5 if k else 1.0
+            k, new = k + 1, x - g / (H + abs(g) / gamma)
+        halved.add(k)
+        x, gamma = new, 2 * gamma
+        np.testing.assert_allclose(at, [x], rtol=1e-11, atol=1e-14)
+        assert s["gamma"] == gamma
+    assert len(halved) >= 2
 
 
 @pytest.mark.identity("gns-newton")
