@@ -127,6 +127,7 @@ def test_roots_wait_for_their_step() -> None:
     assert changed == [6, 9, 12]
 
 
+@pytest.mark.identity("distributed-shampoo")
 def test_shapes() -> None:
     """Axes that are merged, and blocks in their order."""
     assert merged((1, 2, 5, 1), 10) == (10,)
@@ -138,6 +139,7 @@ def test_shapes() -> None:
     assert list(blocks((5, 2), float("inf"))) == [(slice(0, 5), slice(0, 2))]
 
 
+@pytest.mark.identity("distributed-shampoo")
 def test_a_root_of_a_matrix_that_rounding_made_indefinite() -> None:
     """Its eigenvalues are raised until the least is eps."""
     H = np.diag([-1e-3, 1.0])
@@ -153,3 +155,17 @@ def test_a_start_before_the_first_refresh_is_refused() -> None:
     """The start must not be below the period of refreshes."""
     with pytest.raises(refopt.errors.ArgumentError, match="start"):
         refopt.optimizer("distributed-shampoo", update_every=10, start=3)
+
+
+@pytest.mark.identity("distributed-shampoo")
+def test_a_rate_of_zero() -> None:
+    """Where the schedule is zero nothing moves, decay and momentum included; a scalar has one axis, merged or not."""
+    for merge in (True, False):
+        o = refopt.optimizer("distributed-shampoo", lr=0.5, weight_decay=0.1, momentum=0.5, merge=merge, beta1=0.0, eps=1e-30,
+            schedule=lambda t: float(t > 1))  # fmt: skip
+        x = np.array(2.0)
+        y, s = o.update(x, np.array(3.0), o.init(x))
+        assert float(y) == 2.0
+        # B = 1/2 B + P: P is 1 at t = 1 and 3 / sqrt(18) + 0.1 x at t = 2.
+        y, s = o.update(y, np.array(3.0), s)
+        np.testing.assert_allclose(float(y), 2.0 - 0.5 * (0.5 + 0.5**0.5 + 0.2), rtol=1e-12)

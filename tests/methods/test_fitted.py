@@ -84,6 +84,19 @@ def test_the_fixed_point(geometry: str) -> None:
         assert (np.max(np.abs(mean)) < 1e-12 * np.max(np.abs(at)) * 1e3) == still
 
 
+@pytest.mark.identity("lie-group-fit")
+def test_a_step_on_the_whole_matrix() -> None:
+    """One pair: P - rate (u uᵀ - v vᵀ) / (hᵀ P h + vᵀ P⁻¹ v) in the SPD manifold, P - rate (h hᵀ - w wᵀ) in Euclidean space."""
+    (v, h), P = (u[0] for u in pairs(1)), np.diag([0.5, 1.0, 2.0, 3.0, 1.0])
+    u, w = P @ h, v / np.diag(P)
+    spd = P - 0.3 * (np.outer(u, u) - np.outer(v, v)) / (h @ P @ h + v @ w)
+    flat = P - 0.3 * (np.outer(h, h) - np.outer(w, w))
+    for geometry, want in (("spd", spd), ("euclidean", flat)):
+        C = refopt.curvature("lie-group-fit", of(np.eye(5)), np.zeros(5), geometry=geometry, rate=0.3)
+        np.testing.assert_allclose(C.stepped(P, 0.0, v, h)[0], want, rtol=1e-12, atol=1e-14)
+        assert C.pairs == 20
+
+
 @pytest.mark.claim("lie-group-fit")
 @pytest.mark.parametrize("geometry", [*GROUPS, "spd"])
 def test_linear_convergence(geometry: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, axpy, leaves, map_leaves, rebuild, zeros_like
+from refopt.core.params import Params, axpy, map_leaves, zeros_like
 from refopt.core.registry import Source
 from refopt.core.rng import normal
 from refopt.optimizers.common.clipping import shortening
+from refopt.optimizers.common.vectors import joined, parted
 
 LI_2015 = Source("li-2015-preconditioned", "X.-L. Li", "Preconditioned Stochastic Gradient Descent",
     arxiv="1512.04202")  # fmt: skip
@@ -27,22 +27,6 @@ LI_2022 = Source(
 )
 POOLADZANDI = Source("pooladzandi-2024-curvature", "O. Pooladzandi, X.-L. Li",
     "Curvature-Informed SGD via General Purpose Lie-Group Preconditioners", arxiv="2402.04553")  # fmt: skip
-
-
-def joined(x: Params) -> Array:
-    """Return all leaves as one vector of their library."""
-    parts = [namespace(v).reshape(v, (-1,)) for v in leaves(x).values()]
-    return namespace(parts[0]).concat(parts)
-
-
-def parted(vector: Array, x: Params) -> Params:
-    """Return a vector in the form of `x`."""
-    out, start, xp = {}, 0, namespace(vector)
-    for name, leaf in leaves(x).items():
-        stop = start + math.prod(leaf.shape)
-        out[name] = xp.reshape(vector[start:stop], leaf.shape)
-        start = stop
-    return rebuild(x, out)
 
 
 def largest(a: Array) -> float:

@@ -10,15 +10,14 @@ from refopt.core.hyper import hyper
 from refopt.core.params import Params
 from refopt.core.registry import register
 from refopt.curvature.fitted import start_scale
+from refopt.optimizers.common.vectors import joined, parted
 from refopt.optimizers.second_order.psgd import (
     LI_2015,
     LI_2018,
     LI_2022,
     POOLADZANDI,
     PSGD,
-    joined,
     largest,
-    parted,
     share,
 )
 

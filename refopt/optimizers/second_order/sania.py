@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from refopt.core import params
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
@@ -14,6 +12,7 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params, axpy, map_leaves, zeros_like
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction
+from refopt.optimizers.common.vectors import joined, parted, symmetric_matrix
 
 ABDUKHAKIMOV = Source("abdukhakimov-2023-sania", "F. Abdukhakimov, C. Xiang, D. Kamzolov, R. Gower, M. Takáč",
     "SANIA: Polyak-type Optimization Framework Leads to Scale Invariant Stochastic Algorithms",
@@ -109,13 +108,11 @@ class SANIA(Method):
 
 
 def newton_direction(x: Params, g: Params, oracle: Oracle) -> Params:
-    """Return ``(∇²f)^{-1} g`` by Cholesky's factor of the Hessian; it fails where that is not positive definite."""
-    n = params.size(x)
-    columns = [params.flatten(oracle.hvp(x, params.unflatten(unit, x))) for unit in np.eye(n)]
-    H = np.stack(columns, axis=1)
-    factor = np.linalg.cholesky((H + H.T) / 2)
-    half = np.linalg.solve(factor, params.flatten(g))
-    return params.unflatten(np.linalg.solve(factor.T, half), x)
+    """Return ``(∇²f)^{-1} g`` ; Cholesky's factorisation fails where that is not positive definite."""
+    H, v = symmetric_matrix(lambda u: oracle.hvp(x, u), x), joined(g)
+    xp = namespace(v)
+    xp.linalg.cholesky(H)
+    return parted(xp.linalg.solve(H, v[:, None])[:, 0], x)
 
 
 dialect(SANIA, "official", "fxrshed/SANIA SANIA/sania_adam_sqr.py (and sania_adagrad_sqr.py with preconditioner='adagrad')",
