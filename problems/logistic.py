@@ -76,6 +76,8 @@ class Logistic(Problem):
     array([-0.66666667])
     """
 
+    per_example = ("inputs", "labels")
+
     def __init__(
         self,
         data: Any = "breast-cancer",

@@ -136,6 +136,8 @@ class Network(Problem):
         Read-only; targets are one-hot for cross-entropy.
     """
 
+    per_example = ("inputs", "targets")
+
     def _set(
         self,
         names: list[tuple[str, str]],

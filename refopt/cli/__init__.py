@@ -64,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("methods", nargs="+", metavar="METHOD")
     compare.add_argument("--problem", required=True, help="a problem of the zoo")
+    compare.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="N runs of each, of seeds from --seed on"
+    )
+    compare.add_argument("--jobs", type=int, default=1, metavar="J", help="in J processes")
+    compare.add_argument(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="keep so many of the examples out, and record on them",
+    )
     for command in (run, compare):
         command.add_argument(
             "--steps", type=int, help="at most this many steps (default 1000, or unlimited with --budget)"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import dataclasses
+import functools
 import json
 import math
+import multiprocessing
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,7 @@ from refopt.core.arrays import to_numpy
 from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError, CheckpointError
+from refopt.core.hyper import check_number
 from refopt.core.params import leaves, map_leaves
 from refopt.core.result import Result
 from refopt.driver import minimize
@@ -91,8 +97,8 @@ def _minimize(
     every = None if options.steps is not None or options.budget is None else _every(problem, options)
     progress = sys.stderr.isatty() and sys.stdout.isatty() and not options.no_progress and not options.json
     return minimize(
-        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record="full", record_every=every,
-        batch_size=options.batch_size, seed=options.seed, progress=progress, **further, **hyperparameters,
+        problem, name, _start(problem, options), steps=steps, max_calls=options.budget, record_every=every,
+        batch_size=options.batch_size, seed=options.seed, progress=progress, **{"record": "full", **further}, **hyperparameters,
     )  # fmt: skip
 
 
@@ -153,30 +159,98 @@ def run(options: Any, rest: list[str]) -> int:
     else:
         console().print(table(HEADER, [_row(options.method, r)]))
         print(r.message)
-    _plot({options.method: r}, problem, options)
+    _plot({options.method: [r]}, problem, options)
     return 0 if r.success else 1
 
 
 def compare(options: Any, rest: list[str]) -> int:
-    """Run several methods on one problem from the same start."""
+    """Run several methods on one problem from the same start, once or with several seeds."""
     if len(set(options.methods)) < len(options.methods):
         raise ArgumentError("compare: a method is named twice")
     parameters, own = _split(rest, options.methods)
     if options.plot:
         check_path(options.plot, "--plot", ArgumentError)
+    for flag in ("seeds", "jobs"):
+        check_number(getattr(options, flag), "int [1, inf)", f"--{flag}")
     problem = build_problem(options.problem, **parameters)
+    if options.validation is not None:
+        problem.split(options.validation, options.seed)  # what is wrong with it is told before any work
     for name in options.methods:
         optimizer(name, **own[name])
-    results = {name: _minimize(problem, name, options, own[name]) for name in options.methods}
-    if options.json:
-        print(json.dumps({name: as_json(r) for name, r in results.items()}))
+    asked = [(name, options.seed + k) for name in options.methods for k in range(options.seeds)]
+    work = functools.partial(_one, options, parameters, own)
+    if options.jobs == 1:
+        found = [work(name, seed) for name, seed in asked]
     else:
-        console().print(table(HEADER, [_row(name, r) for name, r in results.items()]))
-    _plot(results, problem, options)
-    return 0 if all(r.success for r in results.values()) else 1
+        with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(work, *zip(*asked)))
+    runs: dict[str, list[Result]] = {name: [] for name in options.methods}
+    for (name, _), r in zip(asked, found):
+        runs[name].append(r)
+    if options.json:
+        each = {n: [as_json(r) for r in rs] for n, rs in runs.items()}
+        print(json.dumps(each if options.seeds > 1 else {n: rs[0] for n, rs in each.items()}))
+    elif options.seeds > 1:
+        recorded = "validation" if options.validation is not None else "recorded"
+        console().print(table(over_seeds(recorded), [_quantiles(name, rs) for name, rs in runs.items()]))
+    else:
+        console().print(table(HEADER, [_row(name, rs[0]) for name, rs in runs.items()]))
+    _plot(runs, problem, options)
+    return 0 if all(r.success for rs in runs.values() for r in rs) else 1
 
 
-def _plot(results: dict[str, Result], problem: Any, options: Any) -> None:
+def _one(
+    options: Any, parameters: dict[str, Any], own: dict[str, dict[str, Any]], name: str, seed: int
+) -> Result:
+    """Make one run of a comparison, in a process of its own perhaps."""
+    problem = build_problem(options.problem, **parameters)
+    further: dict[str, Any] = {}
+    if options.validation is not None:
+        problem, further["record"] = problem.split(options.validation, options.seed)
+    options = argparse.Namespace(**{**vars(options), "seed": seed})
+    r = _minimize(problem, name, options, own[name], **further)
+    return dataclasses.replace(r, state={}, x=map_leaves(to_numpy, r.x))
+
+
+def over_seeds(recorded: str) -> tuple[str, ...]:
+    """Return the heads of the table over seeds."""
+    return (
+        "method",
+        "runs",
+        "failed",
+        "objective: median",
+        "quartiles",
+        f"best {recorded}: median",
+        "quartiles",
+        "at step",
+    )
+
+
+def _quantiles(name: str, results: list[Result]) -> tuple[str, ...]:
+    """Return a row: the last objectives, and the least values on the way with their steps, over the runs that ended."""
+    ended = [r for r in results if r.success]
+    best = [int(np.nanargmin(r.history["value"])) for r in ended if np.any(np.isfinite(r.history["value"]))]
+    lows = [float(r.history["value"][k]) for r, k in zip(ended, best)]
+    steps = [float(r.history["step"][k]) for r, k in zip(ended, best)]
+
+    def spread(values: list[float]) -> tuple[str, str]:
+        if not values:
+            return "", ""
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+        return f"{middle:.6g}", f"{low:.4g} to {high:.4g}"
+
+    at = f"{np.median(steps):.4g}" if steps else ""
+    return (
+        name,
+        str(len(results)),
+        str(len(results) - len(ended)),
+        *spread([r.fun for r in ended]),
+        *spread(lows),
+        at,
+    )
+
+
+def _plot(results: dict[str, list[Result]], problem: Any, options: Any) -> None:
     """Write the curves, if they are asked for: last, so that the results are there whatever happens."""
     if not options.plot:
         return

@@ -7,6 +7,7 @@ batch, plus the whole regulariser.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import scipy.sparse
 
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.errors import ArgumentTypeError, CapabilityError
+from refopt.core.hyper import check_number
 from refopt.core.params import Params, leaves
 
 # name: (form, what it returns, how a user supplies it)
@@ -184,6 +186,48 @@ class Problem:
             Of the start alone; a problem's data has its own seed.
         """
         raise NotImplementedError
+
+    # The arrays with an example a row, for `subset`.
+    per_example: tuple[str, ...] = ()
+
+    def subset(self, rows: Any) -> Any:
+        """Return the same problem on some of its examples.
+
+        Parameters
+        ----------
+        rows : array of int
+            Which, in their order.
+
+        Raises
+        ------
+        CapabilityError
+            It is not a sum over examples that can be taken apart.
+        """
+        if not self.per_example:
+            raise CapabilityError(f"subset: {type(self).__qualname__} has no examples to choose from")
+        chosen = np.asarray(rows)
+        other = copy.copy(self)
+        other._cache = {}  # type: ignore[attr-defined]
+        other.__dict__.pop("lipschitz", None)
+        for name in self.per_example:
+            setattr(other, name, getattr(self, name)[chosen])
+        other.n_examples, other.solution, other.optimum = len(chosen), None, None
+        return other
+
+    def split(self, share: float, seed: int = 0) -> tuple[Any, Any]:
+        """Return the problem on all but a random share of its examples, and on that share: for validation.
+
+        Parameters
+        ----------
+        share : float
+            Of the second part, in (0, 1); each part has an example at least.
+        seed : int
+        """
+        check_number(share, "(0, 1)", "share")
+        n = self.n_examples or 0
+        order = np.random.default_rng(seed).permutation(n)
+        cut = min(max(round(n * (1.0 - share)), 1), n - 1)
+        return self.subset(np.sort(order[:cut])), self.subset(np.sort(order[cut:]))
 
     def _data(self, name: str, x: Params, dtype: Any = None) -> Array:
         """Return the NumPy array `self.<name>` in the library, device and dtype of `x` (kept)."""

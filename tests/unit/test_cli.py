@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import refopt
 from refopt.cli import main
@@ -254,3 +255,51 @@ def test_escape_codes_of_others_are_shown_not_obeyed() -> None:
     assert done.returncode == 2
     assert "\\x1b[31mred" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_compare_over_seeds_with_validation(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Medians and quartiles over runs that differ in their batches; two processes give the same numbers as one."""
+    words = ["compare", "adam", "sgd", "--problem", "logistic", "--batch-size", "32", "--steps", "30", "--lr", "0.05",
+        "--seeds", "3", "--validation", "0.3"]  # fmt: skip
+    assert main([*words, "--plot", str(tmp_path / "bands.png")]) == 0
+    printed = capsys.readouterr().out
+    assert "best validation" in printed and (tmp_path / "bands.png").stat().st_size > 1000
+    assert main([*words, "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert main([*words, "--json", "--jobs", "2"]) == 0
+    two = json.loads(capsys.readouterr().out)
+    assert [[r["fun"] for r in rs] for rs in one.values()] == [[r["fun"] for r in rs] for rs in two.values()]
+    assert len({r["fun"] for r in one["adam"]}) == 3
+    train, kept = refopt.problem("logistic").split(0.3, 0)
+    assert (train.n_examples, kept.n_examples) == (398, 171)
+    x = refopt.minimize(train, "adam", lr=0.05, batch_size=32, steps=30, seed=1, record=kept)
+    assert one["adam"][1]["history"]["value"] == x.history["value"].tolist()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seeds", "0"],
+        ["--jobs", "0"],
+        ["--validation", "1.5"],
+        ["--validation", "0.2", "--problem", "quadratic"],
+    ],
+)
+def test_compare_refuses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "adam", "--problem", "logistic", "--steps", "1", *words]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_subset_is_the_problem_on_its_rows() -> None:
+    """Values and gradients are those of a batch; L is its own; what is known of the whole is not claimed of it."""
+    for name in ("logistic", "softmax", "mlp"):
+        p = refopt.problem(name, l2=0.0)
+        rows = np.array([4, 9, 2])
+        part, x = p.subset(rows), p.start()
+        assert part.n_examples == 3 and p.n_examples > 3
+        np.testing.assert_allclose(part.value(x), p.value(x, batch=rows), rtol=1e-14)
+    assert refopt.problem("logistic").subset(np.arange(50)).lipschitz != refopt.problem("logistic").lipschitz
+    with pytest.raises(refopt.errors.CapabilityError, match="subset"):
+        refopt.problem("quadratic").subset([0])
