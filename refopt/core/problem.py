@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from refopt.core.arrays import Array, like, namespace
 from refopt.core.errors import ArgumentTypeError, CapabilityError
@@ -235,7 +234,7 @@ class Problem:
         if type(reference) is np.ndarray and reference.dtype == np.float64 and dtype is None:
             return getattr(self, name)
         data = getattr(self, name)
-        sparse = scipy.sparse.issparse(data)
+        sparse = hasattr(data, "tocsr")  # SciPy's, without importing it here
         if sparse and not isinstance(reference, np.ndarray):
             raise ArgumentTypeError(
                 f"x: wanted NumPy arrays, since the data is a SciPy matrix, got {type(reference)}"
