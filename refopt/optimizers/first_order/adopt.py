@@ -44,7 +44,9 @@ class ADOPT(ElementwiseDecay):
     clip_counts: str = hyper(
         "moves", ("moves", "steps"), "c_t is a power of t - 1, or of t (pytorch_optimizer)."
     )
-    decays_first: bool = hyper(False, words="Decay apart from the gradient in the first step too.")
+    decays_first: bool = hyper(
+        True, words="False: no decay apart from the gradient in the first step, which does not move."
+    )
     words = {"weight_decay": "The paper has none."}
 
     def rule(self, xp):
@@ -71,8 +73,8 @@ class ADOPT(ElementwiseDecay):
         }  # fmt: skip
 
 
-dialect(ADOPT, "official", "iShohei220/adopt src/adopt/adopt.py", decay="coupled")
-dialect(ADOPT, "timm", "timm 1.0 Adopt", clip_exponent=0.333, decay="coupled")
+dialect(ADOPT, "official", "iShohei220/adopt src/adopt/adopt.py", decay="coupled", decays_first=False)
+dialect(ADOPT, "timm", "timm 1.0 Adopt", clip_exponent=0.333, decay="coupled", decays_first=False)
 dialect(ADOPT, "optax", "optax 0.2.8 contrib.adopt")
 dialect(ADOPT, "kozistr", "pytorch_optimizer 4.1 ADOPT", "the bound one index late, decay in the first step",
-    clip_counts="steps", decays_first=True, decay="coupled")  # fmt: skip
+    clip_counts="steps", decay="coupled")  # fmt: skip
