@@ -87,8 +87,9 @@ class PSGD(Method):
             q = self.fit(q, v, h, rng)
         m = g
         if self.momentum:
-            m = new["m"] = map_leaves(lambda m, g: self.momentum * m + (1.0 - self.momentum) * g, s["m"], g)
-        step = self.precondition(q, m)
+            beta = self.weight(new["t"])
+            m = new["m"] = map_leaves(lambda m, g: beta * m + (1.0 - beta) * g, s["m"], g)
+        step = self.clipped(self.precondition(q, m))
         rate = self.rate(new["t"])
         if self.max_norm is not None:
             rate *= shortening(params.norm(step), self.max_norm, 1.0)
@@ -98,6 +99,14 @@ class PSGD(Method):
     def mu(self) -> float:
         """The normalised step of Q."""
         return self.fit_rate if self.fit_rate is not None else 0.1 if self.normalizer == "second" else 0.01
+
+    def weight(self, t: int) -> float:
+        """Return β of step t."""
+        return self.momentum
+
+    def clipped(self, step: Params) -> Params:
+        """Return the preconditioned step, leaf by leaf made smaller where it is too large."""
+        return step
 
     def damp(self, g: Params, v: Params) -> Params:
         """Return the whitened gradient's h."""
