@@ -212,6 +212,7 @@ class PSGDAffine(_Kronecker):
 
     max_size: float = hyper(math.inf, "[0, inf]", "Longer sides have diagonal factors.")
     max_skew: float = hyper(math.inf, "[0, inf]", "So has a side longer than this many times the other.")
+    words = {"damping": "Not used."}
 
     def shaped(self, leaf: Array) -> Array:
         """Return a leaf as a matrix."""
