@@ -119,7 +119,41 @@ def inverse_free(seed: int) -> Arrays:
     return out
 
 
+def recent_lra(seed: int) -> Arrays:
+    """Low-rank forms of October 2025."""
+    out = {}
+    for label, kwargs in (
+        ("whitening", {"momentum": 0.8, "update_probability": 0.7, "max_rms": 0.9, "max_entry": 1.5}),
+        (
+            "newton",
+            {
+                "form": "newton",
+                "init_scale": 0.8,
+                "momentum": 0.6,
+                "max_rms": None,
+                "max_entry": None,
+                "max_norm": 2.0,
+            },
+        ),
+    ):
+        rows: list[np.ndarray] = []
+        own: dict[str, Any] = {"dialect": "official", "rank": 3, "lr": 0.05, **kwargs}
+        refopt.minimize(
+            cosh(seed),
+            "psgd-lra",
+            steps=30,
+            seed=seed,
+            callback=lambda x, rows=rows: rows.append(joined(x)),
+            **own,
+        )
+        out[label] = np.stack(rows[2::3])
+    return out
+
+
 CASES = [
+    Case("psgd-lra", "official-2025", "lixilinx/psgd_torch@a8616f1", recent_lra, None,
+        says="The author's classes of October 2025 (30 steps, rank 3; whitening with momentum, updates by chance and clipping,"
+        " and Newton with a clipped norm) to 1e-12"),
     Case("psgd-kron", "official-2025", "lixilinx/psgd_torch@a8616f1", inverse_free, None,
         says="The author's classes of October 2025 (20 steps on leaves of 0 to 3 axes, whitening and Newton forms, four"
         " inverse-free geometries, momentum, updates by chance, clipping; with exact norms in place of drawn bounds) to 1e-12"),

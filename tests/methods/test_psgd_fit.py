@@ -10,6 +10,7 @@ import pytest
 import refopt
 from refopt.curvature.fitted import start_scale
 from refopt.optimizers.second_order.psgd_kron import norm_bound
+from refopt.optimizers.second_order.psgd_sparse import alike
 
 NAMES = ("psgd-diagonal", "psgd-xmat", "psgd-lra", "psgd-affine", "psgd-kron")
 
@@ -282,6 +283,19 @@ def test_balance(name: str) -> None:
         np.testing.assert_allclose(np.linalg.norm(still["U"]), np.linalg.norm(still["V"]), rtol=1e-12)
     else:
         np.testing.assert_allclose(*(np.abs(f).max() for f in still[""]["factors"]), rtol=1e-12)
+
+
+@pytest.mark.identity("psgd-lra")
+def test_factors_alike() -> None:
+    """Equal norms; UᵀU - VᵀV falls with every turn; ``U Vᵀ`` moves by the turn's fourth power, below 1e-4."""
+    U, V = np.random.default_rng(6).standard_normal((2, 7, 3)) * np.array([1e3, 1e-3])[:, None, None]
+    product, gap = U @ V.T, []
+    for _ in range(12):
+        U, V = alike(U, V)
+        gap.append(np.linalg.norm(U.T @ U - V.T @ V))
+    np.testing.assert_allclose(np.linalg.norm(U), np.linalg.norm(V), rtol=1e-2)
+    assert np.all(np.diff(gap) < 0)
+    assert np.linalg.norm(U @ V.T - product) < 1e-4 * np.linalg.norm(product)
 
 
 def test_norm_bound() -> None:

@@ -14,13 +14,12 @@ from refopt.core.hyper import hyper
 from refopt.core.params import Params, leaves, map_leaves, rebuild
 from refopt.core.registry import dialect, register
 from refopt.curvature.fitted import LI_2024, start_scale, towards_symmetry
-from refopt.optimizers.common.clipping import shortening
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.psgd import (
     LI_2018,
     POOLADZANDI,
     PSGD,
-    damped,
+    Recent,
     largest,
     share,
 )
@@ -251,7 +250,7 @@ class PSGDAffine(_Kronecker):
 
 
 @register("psgd-kron", source=LI_2024, where="Kronecker-product preconditioners of any order, E Q on triangular matrices", needs=("grad", "hvp"), also=(POOLADZANDI, LI_2018), calm_problem=("matrix-sensing", {"n": 4, "rank": 2}))  # fmt: skip
-class PSGDKron(_Kronecker):
+class PSGDKron(Recent, _Kronecker):
     """PSGD with ``Q = Q_1 ⊗ … ⊗ Q_k``, a triangular or diagonal factor for every axis of a leaf.
 
     ``A = Q h``, ``B = Q⁻ᵀ v``; with A_i, B_i unfolded along axis i, ``T1 = A_i A_iᵀ``, ``T2 = B_i B_iᵀ``,
@@ -285,30 +284,12 @@ class PSGDKron(_Kronecker):
     geometry: str = hyper(
         "eq", ("eq", "qeq", "half", "qep", "quad"), "See above; ``half`` is Q^(1/2) E Q^(3/2)."
     )
-    entrywise: bool = hyper(False,
-        words="True: the whitened gradient's damping is ``h = g + (damping + ε |g|) v``, ε the dtype's.")  # fmt: skip
     shared_start: bool = hyper(False,
         words="True: in the whitening form all leaves begin with the scale of the one whose mean g⁴ is largest.")  # fmt: skip
-    warmup: bool = hyper(False, words="True: β is at most (t - 1) / t, so that momentum begins as a mean.")
-    max_rms: float | None = hyper(
-        None, "(0, inf)", "A leaf's preconditioned step is shortened to this root mean square."
-    )
-    max_entry: float | None = hyper(None, "(0, inf)", "Then its entries are clipped to this.")
-
-    def weight(self, t: int) -> float:
-        """Return β of step t."""
-        return min((t - 1) / t, self.momentum) if self.warmup else self.momentum
 
     def clipped(self, step: Params) -> Params:
         """Return the preconditioned step, leaf by leaf made smaller where it is too large."""
-
-        def one(u: Array) -> Array:
-            xp = namespace(u)
-            if self.max_rms is not None:
-                u = shortening(arrays.norm(u) / math.sqrt(math.prod(u.shape)), self.max_rms) * u
-            return u if self.max_entry is None else xp.clip(u, -self.max_entry, self.max_entry)
-
-        return map_leaves(one, step)
+        return map_leaves(self.smaller, step)
 
     def start(self, v: Params | None, h: Params, rng: np.random.Generator) -> Any:
         """Return the first factors of every leaf."""
@@ -386,14 +367,7 @@ class PSGDKron(_Kronecker):
 
     def damp(self, g: Params, v: Params) -> Params:
         """Return every leaf's damped gradient."""
-
-        def one(g: Array, v: Array) -> Array:
-            xp = namespace(g)
-            if self.entrywise:
-                return g + (self.damping + float(xp.finfo(g.dtype).eps) * xp.abs(g)) * v
-            return damped(g, v, self.damping)
-
-        return map_leaves(one, g, v)
+        return map_leaves(self.damped, g, v)
 
 
 dialect(PSGDKron, "official", "lixilinx/psgd_torch psgd.py KronWhiten, of October 2025",
