@@ -42,8 +42,8 @@ class Fira(Projected):
     growth: float = hyper(1.01, "[1, inf)", "γ.")
     norm_eps: float = hyper(0.0, "[0, inf)", "Beside the norms that divide, in φ and in the limiter.")
 
-    def first_slots(self, leaf, projected, name):
-        slots = super().first_slots(leaf, projected, name)
+    def first_slots(self, leaf, projected):
+        slots = super().first_slots(leaf, projected)
         # The size of S before the first step is negative: no limit.
         return {**slots, "size": lengths(namespace(leaf).reshape(slots["m"], (-1,)), 0) - 1.0}
 

@@ -65,7 +65,38 @@ def lengths(A: Array, axis: int) -> Array:
     return top * xp.sqrt(xp.sum(B * B, axis=axis, keepdims=True))
 
 
-class Projected(Decay):
+class Chosen(Decay):
+    """A leaf rule that treats the matrices of a group, and gives Adam with the same settings to the rest.
+
+    A subclass gives the `first_slots` of a leaf, by which its rule sees whether the leaf is of the group.
+    """
+
+    group: Any = hyper("matrices", words="The leaves that are projected; see `choose`. The rest has Adam.",
+        kind="str, sequence of str, or callable")  # fmt: skip
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`.
+
+        Raises
+        ------
+        ShapeError
+            A leaf of the group is no matrix.
+        """
+        x = check_start(x, "x")
+        mine = set(choose(x, self.group))
+        for k, leaf in leaves(x).items():
+            if k in mine and leaf.ndim != 2:
+                raise ShapeError(f"group: wanted matrices, got leaf {k!r} of shape {tuple(leaf.shape)}")
+        first = {k: self.first_slots(leaf, k in mine) for k, leaf in leaves(x).items()}
+        slots = {slot: rebuild(x, {k: v[slot] for k, v in first.items()}) for slot in self.active_slots()}
+        return {"t": 0, **self.start_numbers(), **slots}
+
+    def first_slots(self, leaf: Array, projected: bool) -> dict[str, Any]:
+        """Return the first slots of one leaf."""
+        raise NotImplementedError
+
+
+class Projected(Chosen):
     """Adam for gradients that have been projected, with plain Adam for leaves that are no matrices.
 
     A subclass's rule calls `project` and `averaged`, then `moved`.
@@ -95,31 +126,13 @@ class Projected(Decay):
         words="True: every singular vector has its entry of largest magnitude positive. False: the signs"
         " of the array's library; old moments then meet new signs, and a run past the first refresh"
         " depends on the library.")  # fmt: skip
-    group: Any = hyper("matrices", words="The leaves that are projected; see `choose`. The rest has Adam.",
-        kind="str, sequence of str, or callable")  # fmt: skip
     decay_after: bool = hyper(False, words="True: decoupled decay multiplies the new W, not the old.")
 
-    def init(self, x: Params) -> State:
-        """Return the state at the start `x`.
-
-        Raises
-        ------
-        ShapeError
-            A leaf of the group is no matrix.
-        """
-        x = check_start(x, "x")
-        mine = set(choose(x, self.group))
-        first = {k: self.first_slots(leaf, k in mine, k) for k, leaf in leaves(x).items()}
-        slots = {slot: rebuild(x, {k: v[slot] for k, v in first.items()}) for slot in self.active_slots()}
-        return {"t": 0, **self.start_numbers(), **slots}
-
-    def first_slots(self, leaf: Array, projected: bool, name: str) -> dict[str, Any]:
+    def first_slots(self, leaf: Array, projected: bool) -> dict[str, Any]:
         """Return the first slots of one leaf: zeros of their shapes."""
         xp = namespace(leaf)
         if not projected:
             return {"m": xp.zeros_like(leaf), "v": xp.zeros_like(leaf), "basis": ()}
-        if leaf.ndim != 2:
-            raise ShapeError(f"group: wanted matrices, got leaf {name!r} of shape {tuple(leaf.shape)}")
         axes, r = projected_axes(leaf.shape, self.side), self.used_rank(leaf.shape)
         zeros = tuple(xp.zeros((leaf.shape[axis], r), dtype=leaf.dtype, device=leaf.device) for axis in axes)
         low = down(xp.zeros_like(leaf), zeros, axes)
