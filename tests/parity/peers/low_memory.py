@@ -36,7 +36,7 @@ def _sides(name: str, sides: tuple[str, ...]) -> Side:
     return side
 
 
-# More rows than the rank, or the first step normalises the rounding of a rest that is zero.
+# More rows than the rank, or the first step normalises the rounding of a rest (or of a slope) that is zero.
 OVER = {**SHAPES, "wide": (3, 6)}
 
 
@@ -48,6 +48,17 @@ def _cosmos(seed: int) -> Arrays:
             **COMMON,
         )  # fmt: skip
         out |= {f"{rank}-{kind}": v for kind, v in runs.items()}
+    return out
+
+
+def _online(seed: int) -> Arrays:
+    out = {}
+    for which in ("adamw", "sgd"):
+        runs = run_refopt(
+            "online-subspace-descent", seed, ("random", "flip"), OVER, dialect="official", rank=2, scale=0.7, basis_ratio=0.05 / 0.03,
+            basis_optimizer=which, fixed_signs=True, schedule=schedule, **COMMON,
+        )  # fmt: skip
+        out |= {f"{which}-{kind}": v for kind, v in runs.items()}
     return out
 
 
@@ -65,5 +76,9 @@ CASES: list[Any] = [
         "cosmos", "official", "lliu606/COSMOS@61de180", _cosmos, None, rtol=1e-11,
         why="five quintic steps amplify rounding in small singular directions by up to 3.4445^5 = 485",
         says="The authors' COSMOS with its bfloat16 cast and the fallback's 0.1 taken out, two ranks, tall, wide, square and vector, 200 steps on two streams with decay and a schedule, to 1e-11 (measured 5e-14).",
+    ),
+    Case(
+        "online-subspace-descent", "official", "kyleliang919/Online-Subspace-Descent@e694775", _online, None,
+        says="The authors' AdamW with the projection moved by AdamW and by SGD, tall, wide, square and vector, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 1e-15).",
     ),
 ]  # fmt: skip
