@@ -6,14 +6,14 @@ from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.low_memory.subspace import Projected, down, lengths, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, lengths, projected_axes, up
 
 CHEN_FIRA = Source("chen-2024-fira", "X. Chen, K. Feng, C. Li, X. Lai, X. Yue, Y. Yuan, G. Wang",
     "Fira: Can We Achieve Full-rank Training of LLMs Under Low-rank Constraint?", arxiv="2410.01623")  # fmt: skip
 
 
 @register("fira", source=CHEN_FIRA, where="Algorithm 1")
-class Fira(Projected):
+class Fira(Singular):
     """Fira: Adam in a subspace of the gradient, and a scaled plain step for the rest of it.
 
     P and Adam's ``N = M / (sqrt(V) + ε)`` of ``R = Pᵀ G`` as in GaLore. The rest moves by

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.low_memory.subspace import Projected, down, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, projected_axes, up
 
 ZHAO = Source("zhao-2024-galore", "J. Zhao, Z. Zhang, B. Chen, Z. Wang, A. Anandkumar, Y. Tian",
     "GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection", arxiv="2403.03507")  # fmt: skip
 
 
 @register("galore", source=ZHAO, where="Algorithm 2")
-class GaLore(Projected):
+class GaLore(Singular):
     """GaLore: Adam whose moments live in the gradient's leading singular subspace.
 
     Every T steps ``G = U Σ Vᵀ`` and P is the first r columns of U. ``R = Pᵀ G``,

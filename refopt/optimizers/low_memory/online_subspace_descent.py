@@ -7,14 +7,14 @@ from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.low_memory.subspace import Projected, down, lengths, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, lengths, projected_axes, up
 
 LIANG = Source("liang-2024-online", "K. Liang, B. Liu, L. Chen, Q. Liu",
     "Memory-Efficient LLM Training with Online Subspace Descent", arxiv="2408.12857")  # fmt: skip
 
 
 @register("online-subspace-descent", source=LIANG, where="Algorithm 1, with Adam for W and AdamW for P")
-class OnlineSubspaceDescent(Projected):
+class OnlineSubspaceDescent(Singular):
     """Online Subspace Descent: the projection P makes an optimizer's steps too.
 
     At first P has the leading r left singular vectors of G (right ones, for a tall matrix). A step of W is GaLore's:

@@ -122,10 +122,6 @@ class Projected(Chosen):
         "What becomes of M and V when the subspace changes. keep: nothing, though their coordinates change."
         " reset: zero, and the bias corrections count from there. project: M goes along by ``Q_oldᵀ Q_new``,"
         " V by that matrix's squares.")  # fmt: skip
-    fixed_signs: bool = hyper(False,
-        words="True: every singular vector has its entry of largest magnitude positive. False: the signs"
-        " of the array's library; old moments then meet new signs, and a run past the first refresh"
-        " depends on the library.")  # fmt: skip
     decay_after: bool = hyper(False, words="True: decoupled decay multiplies the new W, not the old.")
 
     def first_slots(self, leaf: Array, projected: bool) -> dict[str, Any]:
@@ -163,7 +159,7 @@ class Projected(Chosen):
     def refreshed(self, g: Array, m: Array, v: Array, basis: Basis, t: float) -> tuple[Array, Array, Basis]:
         """Return the moments and the basis of a new subspace."""
         axes = projected_axes(g.shape, self.side)
-        new = leading(g, self.used_rank(g.shape), axes, fixed_signs=self.fixed_signs)
+        new = self.new_basis(g, axes)
         if self.at_refresh == "reset":
             m, v = 0.0 * m, 0.0 * v
         elif self.at_refresh == "project" and t > 1.0:
@@ -171,6 +167,10 @@ class Projected(Chosen):
             turns = tuple(xp.matrix_transpose(old) @ P for old, P in zip(basis, new))
             m, v = down(m, turns, axes), down(v, tuple(a * a for a in turns), axes)
         return m, v, new
+
+    def new_basis(self, g: Array, axes: tuple[int, ...]) -> Basis:
+        """Return the subspace for the gradient `g`."""
+        raise NotImplementedError
 
     def averaged(
         self, xp: Namespace, r: Array, m: Array, v: Array, root: float, eps: float
@@ -183,3 +183,15 @@ class Projected(Chosen):
     def moved(self, x: Array, u: Array, keep: float) -> Array:
         """Return x less `u`, with decay."""
         return keep * (x - u) if self.decay_after else keep * x - u
+
+
+class Singular(Projected):
+    """`Projected` on the gradient's leading singular vectors."""
+
+    fixed_signs: bool = hyper(False,
+        words="True: every singular vector has its entry of largest magnitude positive. False: the signs"
+        " of the array's library; old moments then meet new signs, and a run past the first refresh"
+        " depends on the library.")  # fmt: skip
+
+    def new_basis(self, g, axes):
+        return leading(g, self.used_rank(g.shape), axes, fixed_signs=self.fixed_signs)

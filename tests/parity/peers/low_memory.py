@@ -62,6 +62,25 @@ def _online(seed: int) -> Arrays:
     return out
 
 
+DCT: dict[str, dict[str, Any]] = {
+    "plain": {"rank": 2, "update_every": 7},
+    "feedback": {"rank": 1, "update_every": 3, "error_feedback": True},
+    "turned": {"rank": 2, "update_every": 1, "error_feedback": True, "at_refresh": "project", "norm": "l2"},
+}
+
+
+def _dct(seed: int) -> Arrays:
+    out = {}
+    for label, settings in DCT.items():
+        # Its one cosine matrix is for one length.
+        runs = run_refopt(
+            "dct-adamw", seed, ("random", "flip"), {"tall": (5, 3), "wide": (3, 6), "bias": (4,)}, dialect="official",
+            schedule=schedule, **COMMON, **settings,
+        )  # fmt: skip
+        out |= {f"{label}-{kind}": v for kind, v in runs.items()}
+    return out
+
+
 CASES: list[Any] = [
     Case(
         "galore", "official", "jiaweizzhao/GaLore@2cc66f8",
@@ -80,5 +99,9 @@ CASES: list[Any] = [
     Case(
         "online-subspace-descent", "official", "kyleliang919/Online-Subspace-Descent@e694775", _online, None,
         says="The authors' AdamW with the projection moved by AdamW and by SGD, tall, wide, square and vector, 200 steps on two streams with decay and a schedule, to 1e-12 (measured 1e-15).",
+    ),
+    Case(
+        "dct-adamw", "official", "IST-DASLab/ISTA-DASLab-Optimizers@4c98e6e", _dct, None,
+        says="The authors' DCTAdamW, its topk sorted and its product with R not written over its operand: plain, with error feedback, and with rotation, tall, wide and vector, 200 steps on two streams with decay and a schedule, to 1e-12.",
     ),
 ]  # fmt: skip
