@@ -81,6 +81,32 @@ def _dct(seed: int) -> Arrays:
     return out
 
 
+# Blocks in each order, drawn coordinates (the authors' code was handed the same permutations), subspaces.
+FRUGALS: dict[str, dict[str, Any]] = {
+    "blocks": {"projection": "blocks", "order": "random", "density": 0.5},
+    "ascending": {"projection": "blocks", "order": "ascending", "density": 0.4},
+    "descending": {"projection": "blocks", "order": "descending", "density": 0.4, "inactive": "sgd"},
+    "mirror": {"projection": "blocks", "order": "mirror", "density": 0.5},
+    "columns": {"density": 0.4},
+    "rows": {"projection": "rows", "density": 0.4, "at_refresh": "keep"},
+    "entries": {"projection": "entries", "density": 0.3, "inactive": "none"},
+    "svd": {"projection": "svd", "density": 0.4},
+    "both": {"projection": "svd", "density": 0.4, "side": "both", "at_refresh": "keep", "inactive": "sgd"},
+}
+FOUR = {**SHAPES, "square": (5, 5), "upright": (4, 2)}
+
+
+def _frugal(seed: int) -> Arrays:
+    out = {}
+    for label, settings in FRUGALS.items():
+        runs = run_refopt(
+            "frugal", seed, TWO[:1], FOUR, dialect="official", update_every=9, scale=0.7, inactive_ratio=0.3,
+            fixed_signs=True, schedule=schedule, **COMMON, **settings,
+        )  # fmt: skip
+        out |= {f"{label}-{kind}": v for kind, v in runs.items()}
+    return out
+
+
 CASES: list[Any] = [
     Case(
         "galore", "official", "jiaweizzhao/GaLore@2cc66f8",
@@ -103,5 +129,9 @@ CASES: list[Any] = [
     Case(
         "dct-adamw", "official", "IST-DASLab/ISTA-DASLab-Optimizers@4c98e6e", _dct, None,
         says="The authors' DCTAdamW, its topk sorted and its product with R not written over its operand: plain, with error feedback, and with rotation, tall, wide and vector, 200 steps on two streams with decay and a schedule, to 1e-12.",
+    ),
+    Case(
+        "frugal", "official", "fzmushko/FRUGAL@c7ebe4c", _frugal, None,
+        says="The authors' AdamW with blocks in four orders, random columns, rows and entries (handed the same permutations) and singular subspaces, three rules for the rest, moments reset and kept, five leaves, 200 steps with decay and a schedule, to 1e-12.",
     ),
 ]  # fmt: skip
