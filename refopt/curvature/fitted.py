@@ -169,19 +169,20 @@ def _solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
         raise ArgumentError("rate: the fit has become singular; wanted a smaller rate") from None
 
 
-def towards_symmetry(Q: np.ndarray) -> np.ndarray:
+def towards_symmetry(Q: Array) -> Array:
     """Return Q turned by ``I + c R + c² R² / 2``, R = (Qᵀ - Q) / ‖Qᵀ - Q‖: a step of the orthogonal Procrustes problem.
 
     c is 1/8, or less where ``tr(R Q) + c tr(R² Q)`` vanishes before.
     """
-    R = Q.T - Q
-    size = np.linalg.norm(R, 2)
+    xp = namespace(Q)
+    R = xp.matrix_transpose(Q) - Q
+    size = float(xp.linalg.matrix_norm(R, ord=2))
     if size == 0.0:
         return Q
     R = R / size
     RQ = R @ Q
     RRQ = R @ RQ
-    first, second = np.trace(RQ), np.trace(RRQ)
+    first, second = float(xp.linalg.trace(RQ)), float(xp.linalg.trace(RRQ))
     c = min(0.125, -first / second) if second < 0.0 else 0.125
     return Q + c * (RQ + c / 2 * RRQ)
 

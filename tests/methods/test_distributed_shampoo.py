@@ -109,6 +109,27 @@ def test_grafting_keeps_lengths(grafting: str) -> None:
         assert np.allclose(step, A, rtol=1e-8) == (t < 3)
 
 
+def test_namespaces(xp: Any) -> None:
+    """Blocks, grafting and momentum in every library, with an eps above rounding's reach: NumPy's numbers, to 1e-10."""
+    kwargs: dict[str, Any] = {
+        "beta2": 0.9,
+        "max_size": 3,
+        "grafting": "adam",
+        "momentum": 0.5,
+        "eps": 1e-2,
+        "start": 2,
+    }
+    x, gradients = stream(4, "random", steps=6)
+    o = refopt.optimizer("distributed-shampoo", lr=0.05, **kwargs)
+    y = {k: xp.asarray(v) for k, v in x.items()}
+    s, t = o.init(x), o.init(y)
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        y, t = o.update(y, {k: xp.asarray(v) for k, v in g.items()}, t)
+    for k in x:
+        np.testing.assert_allclose(np.asarray(y[k]), x[k], rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.identity("distributed-shampoo")
 def test_roots_wait_for_their_step() -> None:
     """Every 3 steps from step 6, without grafting: until then the step is the gradient's; roots change at 6, 9, 12 only."""

@@ -10,6 +10,7 @@ import pytest
 import refopt
 from refopt.curvature.fitted import start_scale
 from refopt.optimizers.second_order.psgd_kron import norm_bound
+from refopt.optimizers.second_order.psgd_sparse import alike
 
 NAMES = ("psgd-diagonal", "psgd-xmat", "psgd-lra", "psgd-affine", "psgd-kron")
 
@@ -207,6 +208,28 @@ def test_the_whitening_fixed_point() -> None:
     np.testing.assert_allclose(mean / 28, 0.0, atol=1e-13)
 
 
+@pytest.mark.claim("psgd-kron")
+@pytest.mark.parametrize("geometry", ["qeq", "qep", "half", "quad"])
+def test_the_whitening_fixed_point_without_inverses(geometry: str) -> None:
+    """At P = E[g gᵀ]^(-1/2) the mean step over all gradients is zero to first order in the rate: below 1e-6 of that at 1.1 P."""
+    rng = np.random.default_rng(2)
+    n = 4
+    G = rng.standard_normal((7, n))
+    values, vectors = np.linalg.eigh(G.T @ G / 7)
+    root = vectors @ np.diag(values**-0.25) @ vectors.T
+    o = refopt.optimizer("psgd-kron", form="whitening", geometry=geometry, max_skew=np.inf, fit_rate=1e-9)
+    sizes = []
+    for Q in (root, 1.1 * root):
+        mean = np.zeros((n, n))
+        for g in G:
+            new = o.fit({"": {"factors": (Q,), "sizes": (0.0,)}}, g, g, rng)[""]
+            moved = new["factors"][0]
+            # A turn is no part of P = QᵀQ.
+            mean += new["sizes"][0] / 1e-9 * (Q.T @ Q - moved.T @ moved) / 7
+        sizes.append(np.linalg.norm(mean))
+    assert sizes[0] < 1e-6 * sizes[1]
+
+
 @pytest.mark.claim("psgd-diagonal")
 @pytest.mark.claim("psgd-affine")
 @pytest.mark.claim("psgd-kron")
@@ -260,6 +283,19 @@ def test_balance(name: str) -> None:
         np.testing.assert_allclose(np.linalg.norm(still["U"]), np.linalg.norm(still["V"]), rtol=1e-12)
     else:
         np.testing.assert_allclose(*(np.abs(f).max() for f in still[""]["factors"]), rtol=1e-12)
+
+
+@pytest.mark.identity("psgd-lra")
+def test_factors_alike() -> None:
+    """Equal norms; UᵀU - VᵀV falls with every turn; ``U Vᵀ`` moves by the turn's fourth power, below 1e-4."""
+    U, V = np.random.default_rng(6).standard_normal((2, 7, 3)) * np.array([1e3, 1e-3])[:, None, None]
+    product, gap = U @ V.T, []
+    for _ in range(12):
+        U, V = alike(U, V)
+        gap.append(np.linalg.norm(U.T @ U - V.T @ V))
+    np.testing.assert_allclose(np.linalg.norm(U), np.linalg.norm(V), rtol=1e-2)
+    assert np.all(np.diff(gap) < 0)
+    assert np.linalg.norm(U @ V.T - product) < 1e-4 * np.linalg.norm(product)
 
 
 def test_norm_bound() -> None:

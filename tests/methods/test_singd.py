@@ -149,10 +149,7 @@ def test_it_stands_where_the_factors_invert_the_curvature() -> None:
     "structure", ["diagonal", "blocks", "hierarchical", "lower-toeplitz", "upper-toeplitz"]
 )
 def test_the_projection(structure: str) -> None:
-    """For symmetric S, ⟨S, E⟩ and ⟨Π(S), E⟩ agree for every E of the structure, weighted as the one-sided side doubles, to 1e-12.
-
-    For lower E: the sum over pairs of a symmetric S with E + Eᵀ equals 2 diagonal + the doubled triangle's products.
-    """
+    """Entry by entry: what is kept, halves that count twice, and mean diagonals, to 1e-12; products stay in the structure."""
     n, sizes = 7, (2, 3)
     rng = np.random.default_rng(3)
     S = rng.standard_normal((n, n))

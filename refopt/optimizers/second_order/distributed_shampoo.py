@@ -56,7 +56,7 @@ def inverse_root(H: Array, exponent: float, eps: float) -> Array:
     source=SHI_2023,
     where="the complete algorithm: blocking, exponential averages, bias correction, grafting, momentum",
     also=(ANIL, GUPTA),
-    calm_problem=("matrix-sensing", {"n": 4, "rank": 4}),
+    calm_problem=("quadratic", {"n": 1}),
 )
 class DistributedShampoo(Decay):
     """Distributed Shampoo: Shampoo on blocks of a leaf, with steps as long as those of a simpler method.

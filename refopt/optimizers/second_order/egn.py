@@ -23,7 +23,7 @@ KORBIT = Source("korbit-2024-exact", "M. Korbit, A. D. Adeoye, A. Bemporad, M. Z
     source=KORBIT,
     where="the EGN update by the Duncan-Guttman identity, with line search and momentum",
     needs=("value", "grad", "vjp", "loss_gradient", "loss_hessian"),
-    calm_problem=("matrix-sensing", {"n": 4, "rank": 1}),
+    calm_problem=("matrix-sensing", {"n": 3, "rank": 1, "measurements": 6}),
 )
 class EGN(Method):
     """EGN: ``d = -Jᵀ (Q J Jᵀ + λ I)⁻¹ ρ``, the damped Gauss-Newton direction by a system of the outputs' order.

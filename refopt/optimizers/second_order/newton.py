@@ -79,7 +79,7 @@ def moved(x: Params, h: np.ndarray, basis: np.ndarray) -> Params:
     return axpy(1.0, parted(like(basis @ h, joined(x)), x), x)
 
 
-@register("cubic-newton", source=NESTEROV_2006, where="the cubic regularization of Newton's method, with a search for M", needs=("value", "grad", "hvp"), calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
+@register("cubic-newton", source=NESTEROV_2006, where="the cubic regularization of Newton's method, with a search for M", needs=("value", "grad", "hvp"), calm_problem=("matrix-sensing", {"n": 3, "rank": 1}))  # fmt: skip
 class CubicNewton(Method):
     """Cubic Newton: the least point of the quadratic model and a cube, ``gᵀh + ½ hᵀHh + (M/6) ‖h‖³``.
 
@@ -129,7 +129,7 @@ class CubicNewton(Method):
         return params.copied(x), {"t": t, "M": s["M"]}
 
 
-@register("lazy-newton", source=DOIKOV_2022, where="Algorithms 1 and 2", needs=("grad", "hvp"), also=(NESTEROV_2006,), calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
+@register("lazy-newton", source=DOIKOV_2022, where="Algorithms 1 and 2", needs=("grad", "hvp"), also=(NESTEROV_2006,), calm_problem=("matrix-sensing", {"n": 3, "rank": 1}))  # fmt: skip
 class LazyNewton(Method):
     """Lazy Newton: regularised Newton steps with a fresh gradient and a Hessian of up to m steps ago.
 
@@ -175,7 +175,7 @@ class LazyNewton(Method):
         return moved(x, h, basis), {"t": s["t"] + 1, "values": values, "vectors": vectors}
 
 
-@register("gns-newton", source=SEMENOV, where="Algorithm 1", needs=("value", "grad", "hvp"), calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
+@register("gns-newton", source=SEMENOV, where="Algorithm 1", needs=("value", "grad", "hvp"), calm_problem=("matrix-sensing", {"n": 3, "rank": 1}))  # fmt: skip
 class GNSNewton(Method):
     """GNS-Newton: a step of at most γ by ``(H + (‖g‖ / γ) I)⁻¹``, with γ as far as the gradient stays smooth.
 

@@ -18,7 +18,9 @@ JAHANI = Source("jahani-2021-doubly",
     arxiv="2109.05198")  # fmt: skip
 
 
-@register("oasis", source=JAHANI, where="Algorithm 1", needs=("grad", "hvp"), calm_problem=("logistic", {}))
+@register(
+    "oasis", source=JAHANI, where="Algorithm 1", needs=("grad", "hvp"), calm_problem=("quadratic", {"n": 12})
+)
 class OASIS(Method):
     """OASIS: a step divided by the averaged Hessian diagonal, and a rate without a search.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from refopt.core import params
+from refopt.core import arrays, params
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
@@ -87,8 +88,9 @@ class PSGD(Method):
             q = self.fit(q, v, h, rng)
         m = g
         if self.momentum:
-            m = new["m"] = map_leaves(lambda m, g: self.momentum * m + (1.0 - self.momentum) * g, s["m"], g)
-        step = self.precondition(q, m)
+            beta = self.weight(new["t"])
+            m = new["m"] = map_leaves(lambda m, g: beta * m + (1.0 - beta) * g, s["m"], g)
+        step = self.clipped(self.precondition(q, m))
         rate = self.rate(new["t"])
         if self.max_norm is not None:
             rate *= shortening(params.norm(step), self.max_norm, 1.0)
@@ -98,6 +100,14 @@ class PSGD(Method):
     def mu(self) -> float:
         """The normalised step of Q."""
         return self.fit_rate if self.fit_rate is not None else 0.1 if self.normalizer == "second" else 0.01
+
+    def weight(self, t: int) -> float:
+        """Return β of step t."""
+        return self.momentum
+
+    def clipped(self, step: Params) -> Params:
+        """Return the preconditioned step, leaf by leaf made smaller where it is too large."""
+        return step
 
     def damp(self, g: Params, v: Params) -> Params:
         """Return the whitened gradient's h."""
@@ -114,3 +124,31 @@ class PSGD(Method):
     def precondition(self, q: Any, g: Params) -> Params:
         """Return ``P g = Qᵀ Q g``."""
         raise NotImplementedError
+
+
+class Recent(PSGD):
+    """What the author's classes of October 2025 do otherwise around the fit, as switches."""
+
+    entrywise: bool = hyper(False,
+        words="True: the whitened gradient's damping is ``h = g + (damping + ε |g|) v``, ε the dtype's.")  # fmt: skip
+    warmup: bool = hyper(False, words="True: β is at most (t - 1) / t, so that momentum begins as a mean.")
+    max_rms: float | None = hyper(None, "(0, inf)",
+        "The preconditioned step, each leaf's where leaves have their own Q, is shortened to this root mean square.")  # fmt: skip
+    max_entry: float | None = hyper(None, "(0, inf)", "Then its entries are clipped to this.")
+
+    def weight(self, t: int) -> float:
+        """Return β of step t."""
+        return min((t - 1) / t, self.momentum) if self.warmup else self.momentum
+
+    def damped(self, g: Array, v: Array) -> Array:
+        """Return the whitened gradient's h for one array."""
+        xp = namespace(g)
+        if self.entrywise:
+            return g + (self.damping + float(xp.finfo(g.dtype).eps) * xp.abs(g)) * v
+        return damped(g, v, self.damping)
+
+    def smaller(self, u: Array) -> Array:
+        """Return one array of a step, made smaller where it is too large."""
+        if self.max_rms is not None:
+            u = shortening(arrays.norm(u) / math.sqrt(math.prod(u.shape)), self.max_rms) * u
+        return u if self.max_entry is None else namespace(u).clip(u, -self.max_entry, self.max_entry)

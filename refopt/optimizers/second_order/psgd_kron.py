@@ -12,14 +12,14 @@ from refopt.core import arrays
 from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.hyper import hyper
 from refopt.core.params import Params, leaves, map_leaves, rebuild
-from refopt.core.registry import register
-from refopt.curvature.fitted import LI_2024, start_scale
+from refopt.core.registry import dialect, register
+from refopt.curvature.fitted import LI_2024, start_scale, towards_symmetry
 from refopt.optimizers.common.modes import mode_gram, mode_product
 from refopt.optimizers.second_order.psgd import (
     LI_2018,
     POOLADZANDI,
     PSGD,
-    damped,
+    Recent,
     largest,
     share,
 )
@@ -48,7 +48,7 @@ def norm_bound(A: Array) -> float:
 def through(factors: Factors, G: Array) -> Array:
     """Return Q G: every factor along its axis."""
     for axis, q in enumerate(factors):
-        G = along(q, G, axis) if q.ndim == 1 else mode_product(G, axis, namespace(q).matrix_transpose(q))
+        G = one_axis(q, G, axis)
     return G
 
 
@@ -72,6 +72,11 @@ def inverse_back(factors: Factors, G: Array) -> Array:
     return G
 
 
+def one_axis(q: Array, G: Array, axis: int) -> Array:
+    """Return one factor's Q_i G along its axis."""
+    return along(q, G, axis) if q.ndim == 1 else mode_product(G, axis, namespace(q).matrix_transpose(q))
+
+
 def along(q: Array, G: Array, axis: int) -> Array:
     """Return G times a vector along `axis`."""
     shape = [1] * G.ndim
@@ -84,6 +89,14 @@ def contraction(q: Array, A: Array, axis: int) -> Array:
     if q.ndim == 2:
         return mode_gram(A, axis)
     return namespace(A).sum(A * A, axis=tuple(i for i in range(A.ndim) if i != axis))
+
+
+def balanced(factors: Factors) -> Factors:
+    """Return the factors with equal largest entries, and the same product."""
+    tops = [largest(f) for f in factors]
+    # By logarithms: the product of many is out of range.
+    mean = math.exp(sum(map(math.log, tops)) / len(tops))
+    return tuple(mean / top * f for f, top in zip(factors, tops))
 
 
 class _Kronecker(PSGD):
@@ -114,10 +127,12 @@ class _Kronecker(PSGD):
         others = {} if v is None else leaves(v)
         return {name: self.first(leaf, others.get(name)) for name, leaf in leaves(h).items()}
 
-    def first(self, h: Array, v: Array | None) -> dict[str, Any]:
+    def first(self, h: Array, v: Array | None, scale: float | None = None) -> dict[str, Any]:
         """Return a leaf's first factors, multiples of the identity, and sizes of zero."""
         G, xp = self.shaped(h), namespace(h)
-        c = (self.scale(v, h) if self.init_scale is None else self.init_scale) ** (1.0 / G.ndim)
+        if scale is None:
+            scale = self.scale(v, h) if self.init_scale is None else self.init_scale
+        c = scale ** (1.0 / G.ndim)
         out = []
         for n in G.shape:
             eye = eye_like(G, n)
@@ -133,10 +148,7 @@ class _Kronecker(PSGD):
         """Return one leaf's factors after a step: all see the same ``A = Q h`` and ``B = Q⁻ᵀ v``."""
         factors: Factors = q["factors"]
         if h.ndim > 1 and rng.random() < self.balance_probability:
-            tops = [largest(f) for f in factors]
-            # By logarithms: the product of many is out of range.
-            mean = math.exp(sum(map(math.log, tops)) / len(tops))
-            factors = tuple(mean / top * f for f, top in zip(factors, tops))
+            factors = balanced(factors)
         A, B = through(factors, h), inverse_back(factors, v)
         new, sizes = [], []
         for axis, (f, kept) in enumerate(zip(factors, q["sizes"])):
@@ -199,6 +211,7 @@ class PSGDAffine(_Kronecker):
 
     max_size: float = hyper(math.inf, "[0, inf]", "Longer sides have diagonal factors.")
     max_skew: float = hyper(math.inf, "[0, inf]", "So has a side longer than this many times the other.")
+    words = {"damping": "Not used."}
 
     def shaped(self, leaf: Array) -> Array:
         """Return a leaf as a matrix."""
@@ -237,7 +250,7 @@ class PSGDAffine(_Kronecker):
 
 
 @register("psgd-kron", source=LI_2024, where="Kronecker-product preconditioners of any order, E Q on triangular matrices", needs=("grad", "hvp"), also=(POOLADZANDI, LI_2018), calm_problem=("matrix-sensing", {"n": 4, "rank": 2}))  # fmt: skip
-class PSGDKron(_Kronecker):
+class PSGDKron(Recent, _Kronecker):
     """PSGD with ``Q = Q_1 ⊗ … ⊗ Q_k``, a triangular or diagonal factor for every axis of a leaf.
 
     ``A = Q h``, ``B = Q⁻ᵀ v``; with A_i, B_i unfolded along axis i, ``T1 = A_i A_iᵀ``, ``T2 = B_i B_iᵀ``,
@@ -249,8 +262,13 @@ class PSGDKron(_Kronecker):
     -----
     The factor of an axis of size n is diagonal for n = 1, for ``n > max_size``, and for ``n² > max_skew`` times the leaf's
     number of entries: with max_skew = 1 a vector has a diagonal, and a matrix of unequal sides a triangle on the
-    shorter. ``normalizer="first"``: the norm of the bracket, without memory. This is the code's form of before October 2025;
-    its later inverse-free geometries are in the curvature ``lie-group-fit``.
+    shorter. ``normalizer="first"``: the norm of the bracket, without memory.
+
+    The other geometries have full factors and no inverse. With u = P h, w = v, for ``qep`` each further multiplied by
+    Q_i along the axis, ``T1 = u_i u_iᵀ``, ``T2 = w_i w_iᵀ``, and in the whitening form T2's mean over v, the leaf's entries over
+    those of the axis times I (``Q_i Q_iᵀ``), E = T1 - T2: ``qeq`` ``Q_i ← Q_i - ρ Q_i E``; ``half`` ``Q_i ← Q_i - ρ E Q_i`` and a
+    turn towards symmetry (`refopt.curvature.fitted.towards_symmetry`); ``quad`` both, half a step each, and the symmetric
+    part; ``qep`` ``Q_i ← Q_i - ρ E Q_i``, after balancing. Their norm is exact; the author's code draws a bound of it.
 
     Examples
     --------
@@ -263,6 +281,69 @@ class PSGDKron(_Kronecker):
 
     max_size: float = hyper(math.inf, "[0, inf]", "Longer axes have diagonal factors.")
     max_skew: float = hyper(1.0, "[0, inf]", "See above.")
+    geometry: str = hyper(
+        "eq", ("eq", "qeq", "half", "qep", "quad"), "See above; ``half`` is Q^(1/2) E Q^(3/2)."
+    )
+    shared_start: bool = hyper(False,
+        words="True: in the whitening form all leaves begin with the scale of the one whose mean g⁴ is largest.")  # fmt: skip
+
+    def clipped(self, step: Params) -> Params:
+        """Return the preconditioned step, leaf by leaf made smaller where it is too large."""
+        return map_leaves(self.smaller, step)
+
+    def start(self, v: Params | None, h: Params, rng: np.random.Generator) -> Any:
+        """Return the first factors of every leaf."""
+        if not self.shared_start or v is not None or self.init_scale is not None:
+            return super().start(v, h, rng)
+        scale = min(
+            (start_scale(None, leaf) for leaf in leaves(h).values() if largest(leaf) > 0.0), default=1.0
+        )
+        # (mean g⁴ + damping⁴)^(-1/8), the scale being mean(g⁴)^(-1/8).
+        scale = (scale**-8 + self.damping**4) ** (-1 / 8)
+        return {name: self.first(leaf, None, scale) for name, leaf in leaves(h).items()}
+
+    def moved(self, q: dict[str, Any], v: Array, h: Array, rng: np.random.Generator) -> dict[str, Any]:
+        """Return one leaf's factors after a step in the geometry."""
+        if self.geometry == "eq":
+            return super().moved(q, v, h, rng)
+        factors: Factors = q["factors"]
+        # QEP's L is not that of another scale of the factor.
+        if h.ndim > 1 and (self.geometry == "qep" or rng.random() < self.balance_probability):
+            factors = balanced(factors)
+        u, total = back(factors, through(factors, h)), math.prod(h.shape)
+        new, sizes = [], []
+        for axis, (f, kept) in enumerate(zip(factors, q["sizes"])):
+            n, Qu, Qv = f.shape[0], u, v
+            if self.geometry == "qep":
+                Qu, Qv = one_axis(f, u, axis), one_axis(f, v, axis)
+            first = contraction(f, Qu, axis)
+            if self.form == "newton":
+                second = contraction(f, Qv, axis)
+            elif self.geometry == "qep":
+                second = total / n * (f * f if f.ndim == 1 else f @ namespace(f).matrix_transpose(f))
+            else:
+                second = total / n * (namespace(f).ones_like(f) if f.ndim == 1 else eye_like(f))
+            measured = first + second if self.normalizer == "second" else first - second
+            if f.ndim == 1:
+                size = self.remembered(kept, largest(measured))
+            else:
+                size = self.remembered(kept, float(namespace(f).linalg.matrix_norm(measured, ord=2)))
+            new.append(self.turned(f, share(self.mu, size) * (first - second)))
+            sizes.append(size)
+        return {"factors": tuple(new), "sizes": tuple(sizes)}
+
+    def turned(self, f: Array, E: Array) -> Array:
+        """Return a factor after a step by E, ρ in it."""
+        if f.ndim == 1:
+            return f * (1.0 - E / 2.0) ** 2 if self.geometry == "quad" else f * (1.0 - E)
+        if self.geometry == "qeq":
+            return f - f @ E
+        if self.geometry == "quad":
+            f = f - E @ f / 2.0
+            f = f - f @ E / 2.0
+            return (f + namespace(f).matrix_transpose(f)) / 2.0
+        f = f - E @ f
+        return towards_symmetry(f) if self.geometry == "half" else f
 
     def shaped(self, leaf: Array) -> Array:
         """Return a leaf as it is, a scalar with one axis."""
@@ -286,4 +367,10 @@ class PSGDKron(_Kronecker):
 
     def damp(self, g: Params, v: Params) -> Params:
         """Return every leaf's damped gradient."""
-        return map_leaves(lambda g, v: damped(g, v, self.damping), g, v)
+        return map_leaves(self.damped, g, v)
+
+
+dialect(PSGDKron, "official", "lixilinx/psgd_torch psgd.py KronWhiten, of October 2025",
+    "the class drops axes of 1 first, which here have factors of one entry",
+    form="whitening", geometry="half", lr=1e-3, damping=1e-9, entrywise=True, shared_start=True, warmup=True, max_rms=2.0,
+    max_entry=10.0)  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from refopt.core import arrays
 from refopt.core.arrays import Array, eye_like, like, namespace
 from refopt.core.hyper import hyper
 from refopt.core.params import Params
-from refopt.core.registry import register
+from refopt.core.registry import dialect, register
 from refopt.curvature.fitted import start_scale
 from refopt.optimizers.common.vectors import joined, parted
 from refopt.optimizers.second_order.psgd import (
@@ -17,11 +19,12 @@ from refopt.optimizers.second_order.psgd import (
     LI_2022,
     POOLADZANDI,
     PSGD,
+    Recent,
     largest,
     share,
 )
 
-Q = dict[str, Array]
+Q = dict[str, Any]
 
 
 class _Sparse(PSGD):
@@ -141,7 +144,7 @@ class PSGDXMat(_Sparse):
 
 
 @register("psgd-lra", source=POOLADZANDI, where="the low-rank approximation group", needs=("grad", "hvp"), also=(LI_2022,))  # fmt: skip
-class PSGDLRA(_Sparse):
+class PSGDLRA(Recent, _Sparse):
     """PSGD with ``Q = (I + U Vᵀ) diag(d)``, U and V of few columns: a diagonal that a low rank turns.
 
     ``a = Q h``, ``b = Q⁻ᵀ v``; ``d ← d - ρ (h P h - v P⁻¹ v) d`` entrywise; and by a fair coin either
@@ -165,19 +168,31 @@ class PSGDLRA(_Sparse):
 
     rank: int = hyper(10, "int [1, inf)", "r, the columns of U and V.")
     balance_probability: float = hyper(0.01, "[0, 1]", "Of bringing U and V to equal norms before an update.")
+    turned: bool = hyper(False,
+        words="True: U and V begin with norm sqrt(0.1), are brought to equal norms and turned towards ``UᵀU = VᵀV`` before"
+        " every update (`alike`), and ρ is μ over ``L ← max(0.9 L + 0.1 ℓ, ℓ)``, L from 0 and ℓ as above but for d,"
+        " ``max |h P h| + max |v P⁻¹ v|``.")  # fmt: skip
 
     def begin(self, d: Array, rng: np.random.Generator) -> Q:
         """Return the diagonal d beside small random U and V."""
         n = d.shape[0]
-        U, V = (
-            like(rng.standard_normal((n, self.rank)) / (n * (self.rank + 10)) ** 0.5, d) for _ in range(2)
-        )
-        return {"d": d, "U": U, "V": V}
+        U, V = (like(rng.standard_normal((n, self.rank)), d) for _ in range(2))
+        if self.turned:
+            return {
+                "d": d,
+                "U": 0.1**0.5 / arrays.norm(U) * U,
+                "V": 0.1**0.5 / arrays.norm(V) * V,
+                "L": (0.0, 0.0, 0.0),
+            }
+        unit = (n * (self.rank + 10)) ** 0.5
+        return {"d": d, "U": U / unit, "V": V / unit}
 
     def moved(self, q: Q, v: Array, h: Array, rng: np.random.Generator) -> Q:
         """Return Q after a step."""
         d, U, V, xp = q["d"], q["U"], q["V"], namespace(v)
-        if rng.random() < self.balance_probability:
+        if self.turned:
+            U, V = alike(U, V)
+        elif rng.random() < self.balance_probability:
             ratio = (arrays.norm(U) / arrays.norm(V)) ** 0.5
             U, V = U / ratio, V * ratio
         Ut, Vt = xp.matrix_transpose(U), xp.matrix_transpose(V)
@@ -189,28 +204,44 @@ class PSGDLRA(_Sparse):
         b = b - V @ solved(xp.matrix_transpose(M), Ut @ b)
         back = (b - U @ solved(M, Vt @ b)) / d
         bracket = h * Ph - v * back
-        if self.normalizer == "second":
-            size = float(xp.max(xp.sqrt(Ph * Ph + v * v) * xp.sqrt(h * h + back * back)))
-        else:
+        if self.normalizer == "first":
             size = largest(bracket)
-        new = {"d": d - share(self.mu, size) * bracket * d, "U": U, "V": V}
+        elif self.turned:
+            size = largest(h * Ph) + largest(v * back)
+        else:
+            size = float(xp.max(xp.sqrt(Ph * Ph + v * v) * xp.sqrt(h * h + back * back)))
+        sizes = list(q["L"]) if self.turned else [0.0, 0.0, 0.0]
+        sizes[0] = self.remembered(sizes[0], size)
+        new: Q = {"d": d - share(self.mu, sizes[0]) * bracket * d, "U": U, "V": V}
         if rng.random() < 0.5:
-            rho, down = self.rates(a, b, V), Vt
+            sizes[1] = self.remembered(sizes[1], self.factor_size(a, b, V))
+            rho, down = share(self.mu, sizes[1]), Vt
             new["U"] = U - rho * (outer(a, (down @ a) @ M) - outer(b, (down @ b) @ M))
         else:
-            rho, down = self.rates(a, b, U), Ut
+            sizes[2] = self.remembered(sizes[2], self.factor_size(a, b, U))
+            rho, down = share(self.mu, sizes[2]), Ut
             new["V"] = V - rho * (outer(a + V @ (down @ a), down @ a) - outer(b + V @ (down @ b), down @ b))
-        return new
+        return {**new, "L": tuple(sizes)} if self.turned else new
 
-    def rates(self, a: Array, b: Array, W: Array) -> float:
-        """Return ρ of the factor beside W."""
+    def remembered(self, kept: float, size: float) -> float:
+        """Return what a step of a part is divided by."""
+        return max(0.9 * kept + 0.1 * size, size) if self.turned else size
+
+    def factor_size(self, a: Array, b: Array, W: Array) -> float:
+        """Return what the step of the factor beside W is measured by."""
         Wt = namespace(W).matrix_transpose(W)
         up, down = W @ (Wt @ a), W @ (Wt @ b)
         if self.normalizer == "second":
-            size = arrays.norm(a) * arrays.norm(up) + arrays.norm(b) * arrays.norm(down)
-        else:
-            size = arrays.norm(outer(a, up) - outer(b, down))
-        return share(self.mu, size)
+            return arrays.norm(a) * arrays.norm(up) + arrays.norm(b) * arrays.norm(down)
+        return arrays.norm(outer(a, up) - outer(b, down))
+
+    def damp(self, g: Params, v: Params) -> Params:
+        """Return the whitened gradient's h."""
+        return parted(self.damped(joined(g), joined(v)), g)
+
+    def clipped(self, step: Params) -> Params:
+        """Return the preconditioned step, made smaller where it is too large."""
+        return parted(self.smaller(joined(step)), step)
 
     def applied(self, q: Q, g: Array) -> Array:
         """Return ``P g``."""
@@ -218,6 +249,20 @@ class PSGDLRA(_Sparse):
         g = d * g
         g = g + U @ (xp.matrix_transpose(V) @ g)
         return d * (g + V @ (xp.matrix_transpose(U) @ g))
+
+
+def alike(U: Array, V: Array) -> tuple[Array, Array]:
+    """Return U and V of equal norms, turned towards ``UᵀU = VᵀV``: ``U Vᵀ`` is kept to the fourth power of the turn.
+
+    With U, V of equal norms and ``E = (UᵀU - VᵀV) / (10 (tr UᵀU + tr VᵀV))``: ``U (I - E + E²/2)``, ``V (I + E + E²/2)``.
+    """
+    xp = namespace(U)
+    ratio = (arrays.norm(U) / arrays.norm(V)) ** 0.5
+    U, V = U / ratio, V * ratio
+    UU, VV = xp.matrix_transpose(U) @ U, xp.matrix_transpose(V) @ V
+    E = 0.1 / float(xp.linalg.trace(UU) + xp.linalg.trace(VV)) * (UU - VV)
+    square = E @ E / 2.0
+    return U - U @ (E - square), V + V @ (E + square)
 
 
 def outer(a: Array, b: Array) -> Array:
@@ -228,3 +273,7 @@ def outer(a: Array, b: Array) -> Array:
 def solved(M: Array, b: Array) -> Array:
     """Return ``M⁻¹ b`` for a vector b."""
     return namespace(M).linalg.solve(M, b[:, None])[:, 0]
+
+
+dialect(PSGDLRA, "official", "lixilinx/psgd_torch psgd.py LRAWhiten, of October 2025", "",
+    form="whitening", turned=True, lr=1e-3, damping=1e-9, entrywise=True, warmup=True, max_rms=2.0, max_entry=10.0)  # fmt: skip

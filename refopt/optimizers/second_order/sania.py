@@ -28,7 +28,7 @@ def polyak_share(gap: float, size: float) -> float:
     return 1.0 if ratio > 1.0 else ratio / (1.0 + math.sqrt(1.0 - ratio)) if ratio == ratio else math.nan
 
 
-@register("sania", source=ABDUKHAKIMOV, where="the explicit update of SANIA; AdaGrad-SQR and Adam-SQR", needs=("value", "grad"))  # fmt: skip
+@register("sania", source=ABDUKHAKIMOV, where="the explicit update of SANIA; AdaGrad-SQR and Adam-SQR", needs=("value", "grad"), calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
 class SANIA(Method):
     """SANIA: a preconditioned step, as long as a quadratic model of the batch's loss says to reach its least value.
 

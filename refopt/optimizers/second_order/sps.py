@@ -16,7 +16,7 @@ LOIZOU = Source("loizou-2020-stochastic", "N. Loizou, S. Vaswani, I. Laradji, S.
     arxiv="2002.10542")  # fmt: skip
 
 
-@register("sps", source=LOIZOU, where="equations (2) and (3): SPS, and SPS_max with its smoothing", needs=("value", "grad"))  # fmt: skip
+@register("sps", source=LOIZOU, where="equations (2) and (3): SPS, and SPS_max with its smoothing", needs=("value", "grad"), calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
 class SPS(Method):
     """SPS: SGD whose rate is the gap to the least value of the batch's loss over the squared gradient.
 
