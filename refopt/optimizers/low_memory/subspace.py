@@ -12,7 +12,7 @@ from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.common.groups import choose
+from refopt.core.groups import choose
 
 SIDES = ("short", "std", "reverse-std", "left", "right", "both")
 AT_REFRESH = ("keep", "reset", "project")
