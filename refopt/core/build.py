@@ -12,7 +12,7 @@ from refopt.core.registry import STEPPING, Entry, entry, methods
 
 
 def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Method:
-    """Return an optimizer, wrapper or estimator by name.
+    """Return an optimizer, wrapper, estimator or bilevel method by name.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
     """
     found = entry(name, STEPPING)
     cls, given = found.obj, _settings(found, dialect, hyperparameters)
-    if found.kind != "optimizer":
+    if found.kind in ("wrapper", "estimator"):
         # A schedule is of the rate, and the rate is the base's.
         own = {f.name for f in dataclasses.fields(cls)} - {"schedule"}
         base = given.get("base", next(f.default for f in dataclasses.fields(cls) if f.name == "base"))
@@ -60,7 +60,7 @@ def optimizer(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> M
             theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
                 # What a wrapper does not know it hands on in its turn.
-                if key not in theirs and inner.kind == "optimizer":
+                if key not in theirs and inner.kind not in ("wrapper", "estimator"):
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"
