@@ -29,7 +29,7 @@ from refopt.core.history import History
 from refopt.core.hyper import check_number
 from refopt.core.identity import identity
 from refopt.core.method import Method, State
-from refopt.core.oracle import SAMPLING, Oracle, Sampler
+from refopt.core.oracle import SAMPLING, Oracle, Sampler, has_objective
 from refopt.core.params import Params, check_like, check_start, copied, leaves
 from refopt.core.problem import offers, require, start_of
 from refopt.core.result import Result
@@ -167,7 +167,7 @@ class Run:
                     x, s, k, f"cannot be made: {slot} of the method's state holds NaN or infinity"
                 )
             value = self.history.last(x, k, counts.equivalents, self.seconds)
-            if hasattr(self.problem, "value") and not math.isfinite(value):
+            if has_objective(self.problem) and not math.isfinite(value):
                 rows.pop()
                 return self._diverged(x, s, k, "met a non-finite objective")
         elif (not rows or rows[-1][0] != k) and (bad := self._look(x, s, k)):
@@ -205,7 +205,7 @@ class Run:
         if self.history.by_step:
             return ""
         value = self.history.full(x, k, self.oracle.counts.equivalents, self.seconds)
-        if hasattr(self.history.whole, "value") and not math.isfinite(value):
+        if has_objective(self.history.whole) and not math.isfinite(value):
             return "met a non-finite objective"
         self.last_good = (x, s, k)
         return ""
@@ -224,7 +224,7 @@ class Run:
         return False
 
     def _diverged(self, x: Params, s: State, k: int, what: str) -> Result:
-        while hasattr(self.problem, "value") and not math.isfinite(value := self.history.objective(x)):
+        while has_objective(self.problem) and not math.isfinite(value := self.history.objective(x)):
             if k == 0:
                 return self._result(x, s, 0, "diverged", f"the objective is {value} at the start")
             x, s, k = self.last_good if self.last_good is not None and self.last_good[2] < k else self.first
@@ -244,6 +244,7 @@ class Run:
         return Result(
             x=self._outside(x),
             fun=self._fun(x, k),
+            lower_fun=self.history.lower(x),
             nit=k,
             calls=dict(self.oracle.counts.calls),
             gradient_equivalents=self.oracle.counts.equivalents,
@@ -258,7 +259,7 @@ class Run:
     def _fun(self, x: Params, k: int) -> float:
         """Return the objective at the last point: that of the last row where it is its own."""
         row = self.history.rows[-1] if self.history.rows else None
-        if row is not None and row[0] == k and row[-1] == 1.0 and self.history.whole is self.problem:
+        if row is not None and row[0] == k and row[5] == 1.0 and self.history.whole is self.problem:
             return row[1]
         return self.history.objective(x)
 

@@ -48,7 +48,7 @@ def scan() -> list[Row]:
 
 def default_kind(module: str) -> str:
     """Return the kind of a method class that names none: by its room."""
-    rooms = {"refopt.wrappers.": "wrapper", "refopt.estimators.": "estimator"}
+    rooms = {"refopt.wrappers.": "wrapper", "refopt.estimators.": "estimator", "refopt.bilevel.": "bilevel"}
     return next((kind for room, kind in rooms.items() if module.startswith(room)), "optimizer")
 
 

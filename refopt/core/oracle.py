@@ -50,6 +50,17 @@ COST: dict[str, float] = {
     # Of one objective.
     "objectives": 1 / 3,
     "jacobian": 1.0,
+    # Of one level.
+    "upper_value": 1 / 3,
+    "upper_grad": 1.0,
+    "lower_value": 1 / 3,
+    "lower_grad": 1.0,
+    "lower_hvp": 2.0,
+    "lower_mixed": 2.0,
+    "upper_hvp": 2.0,
+    "upper_mixed": 2.0,
+    "constraint": 0.0,
+    "constraint_vjp": 0.0,
 }
 
 SAMPLING = ("shuffle", "replacement", "cyclic")
@@ -320,6 +331,48 @@ class Oracle:
         self.counts.equivalents += COST["jacobian"] * self._share * (m - 1)
         return rows
 
+    def upper_value(self, x: Params) -> float:
+        """Return F of both players."""
+        return number(self._ask("upper_value", x), "upper_value(x)")
+
+    def upper_grad(self, x: Params) -> Params:
+        """Return the gradient of F by both players."""
+        return as_x(self._ask("upper_grad", x), x, "upper_grad(x)")
+
+    def lower_value(self, x: Params) -> float:
+        """Return f of both players."""
+        return number(self._ask("lower_value", x), "lower_value(x)")
+
+    def lower_grad(self, x: Params) -> Params:
+        """Return the gradient of f by both players."""
+        return as_x(self._ask("lower_grad", x), x, "lower_grad(x)")
+
+    def lower_hvp(self, x: Params, v: Array) -> Array:
+        """Return the Hessian of f by the lower player times v."""
+        return as_x(self._ask("lower_hvp", x, v), x["lower"], "lower_hvp(x, v)")
+
+    def lower_mixed(self, x: Params, v: Array) -> Array:
+        """Return the derivative by the upper player of v times the gradient of f by the lower one."""
+        return as_x(self._ask("lower_mixed", x, v), x["upper"], "lower_mixed(x, v)")
+
+    def upper_hvp(self, x: Params, v: Array) -> Array:
+        """Return the Hessian of F by the lower player times v."""
+        return as_x(self._ask("upper_hvp", x, v), x["lower"], "upper_hvp(x, v)")
+
+    def upper_mixed(self, x: Params, v: Array) -> Array:
+        """Return the derivative by the upper player of v times the gradient of F by the lower one."""
+        return as_x(self._ask("upper_mixed", x, v), x["upper"], "upper_mixed(x, v)")
+
+    def constraint(self, x: Params) -> Array:
+        """Return what must be at most 0."""
+        self.counts.add("constraint", 0.0)
+        return as_array(self.problem.constraint(x), "constraint(x)")
+
+    def constraint_vjp(self, x: Params, u: Array) -> Params:
+        """Return the transposed Jacobian of the constraint times u."""
+        self.counts.add("constraint_vjp", 0.0)
+        return as_x(self.problem.constraint_vjp(x, u), x, "constraint_vjp(x, u)")
+
 
 class GradientsAt(Oracle):
     """An oracle for wrappers: `grad` calls the wrapper's function; everything else goes to the inner oracle.
@@ -348,8 +401,15 @@ class GradientsAt(Oracle):
         return GradientsAt(self._inner._with_batch(batch), self._replaced)
 
 
+def has_objective(problem: Any) -> bool:
+    """Tell whether `objective` has something to say of `problem`."""
+    return hasattr(problem, "value") or hasattr(problem, "upper_value")
+
+
 def objective(problem: Any, x: Params) -> float:
-    """Return the whole objective f + g at x, uncounted; NaN where the problem has no value."""
+    """Return the whole objective f + g (of two levels the upper's) at x, uncounted; NaN where there is none."""
+    if hasattr(problem, "upper_value"):
+        return number(problem.upper_value(x), "upper_value(x)")
     if not hasattr(problem, "value"):
         return math.nan
     total = number(problem.value(x), "value(x)")

@@ -58,6 +58,29 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "jacobian(x, batch=None)",
         "the gradient of each objective on a new first axis, like x beyond it",
     ),
+    # Of two levels: x is {"upper": ..., "lower": ...}.
+    "upper_value": (
+        "upper_value(x, batch=None)",
+        "the upper level's objective F at both players, a 0-d array",
+    ),
+    "upper_grad": ("upper_grad(x, batch=None)", "the gradient of F by both players, like x"),
+    "lower_value": ("lower_value(x, batch=None)", "the lower level's objective f, a 0-d array"),
+    "lower_grad": ("lower_grad(x, batch=None)", "the gradient of f by both players, like x"),
+    "lower_hvp": (
+        "lower_hvp(x, v, batch=None)",
+        "the Hessian of f by the lower player times v, like x['lower']",
+    ),
+    "lower_mixed": (
+        "lower_mixed(x, v, batch=None)",
+        "the gradient by the upper player of v times the gradient of f by the lower one, like x['upper']",
+    ),
+    "upper_hvp": (
+        "upper_hvp(x, v, batch=None)",
+        "the Hessian of F by the lower player times v, like x['lower']",
+    ),
+    "upper_mixed": ("upper_mixed(x, v, batch=None)", "as lower_mixed, of F"),
+    "constraint": ("constraint(x)", "what must be at most 0, a vector; 0 where equality = True"),
+    "constraint_vjp": ("constraint_vjp(x, u)", "its transposed Jacobian times u, like x"),
 }
 
 

@@ -25,7 +25,7 @@ KINDS = (
 # Registered as plain functions, which are guarded.
 FUNCTIONS = ("matfun", "solver", "transport", "diagnostic", "aggregator")
 # What steps: an estimator is a method around a method, as a wrapper is.
-STEPPING = ("optimizer", "wrapper", "estimator")
+STEPPING = ("optimizer", "wrapper", "estimator", "bilevel")
 EVIDENCE_KINDS = ("parity", "claim", "identity")
 # Collected from the tests that give it: `python -m tests.evidence`.
 EVIDENCE = Path(__file__).parent.parent / "evidence.tsv"
@@ -178,7 +178,7 @@ def register(
         The catalogue's name, lower case with hyphens.
     kind : str, optional
         One of `KINDS`. A method class of the wrappers' room is a wrapper, of the estimators' an
-        estimator, any other an optimizer.
+        estimator, of the bilevel room of that kind, any other an optimizer.
     source : Source
         The paper.
     where : str

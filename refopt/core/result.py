@@ -22,7 +22,7 @@ class Result:
     x : array or dict of arrays
         The last finite point.
     fun : float
-        The full objective at `x`.
+        The full objective at `x`; of a problem of two levels the upper's.
     nit : int
         Steps taken.
     calls : dict of str to int
@@ -31,7 +31,8 @@ class Result:
         The same in units of one full gradient (`refopt.core.oracle.COST`).
     history : dict of str to array
         Columns ``step``, ``value``, ``grad_norm``, ``gradient_equivalents``, ``seconds``, and ``full``: 1 where the
-        value is that of all examples, 0 where it is what the step saw (`refopt.minimize`, ``record``).
+        value is that of all examples, 0 where it is what the step saw (`refopt.minimize`, ``record``). A problem of
+        two levels adds ``lower_value``, NaN where ``full`` is 0.
     success : bool
         True unless the run diverged.
     status : str
@@ -42,6 +43,8 @@ class Result:
         The method's state at `x`, to go on from.
     recorded_calls : dict of str to int
         What recording and the result's `fun` asked for, beside the method's own `calls`.
+    lower_fun : float or None
+        The lower level's objective at `x`, of a problem that has two.
     """
 
     x: Params
@@ -55,6 +58,7 @@ class Result:
     message: str
     state: Mapping[str, Any] = field(repr=False)
     recorded_calls: Mapping[str, int] = field(default_factory=dict)
+    lower_fun: float | None = None
 
     def __str__(self) -> str:
         calls = ", ".join(f"{k} {v}" for k, v in self.calls.items() if v)

@@ -325,6 +325,53 @@ class _Checker:
 
         return self.along("jacobian", lambda w: self.call("objectives", w), lambda v: (times(v), 0.0))
 
+    def upper_grad(self) -> Check | None:
+        return self.level("upper")
+
+    def lower_grad(self) -> Check | None:
+        return self.level("lower")
+
+    def level(self, name: str) -> Check | None:
+        if not self.has(f"{name}_value"):
+            return None
+        g = self.call(f"{name}_grad", self.x)
+        return self.along(
+            f"{name}_grad",
+            lambda w: to_numpy(as_params(self.call(f"{name}_value", w))),
+            lambda v: (np.asarray(dot(g, v)), norm(g)),
+        )
+
+    def lower_hvp(self) -> Check | None:
+        return self.second("lower", "hvp", "lower")
+
+    def lower_mixed(self) -> Check | None:
+        return self.second("lower", "mixed", "upper")
+
+    def upper_hvp(self) -> Check | None:
+        return self.second("upper", "hvp", "lower")
+
+    def upper_mixed(self) -> Check | None:
+        return self.second("upper", "mixed", "upper")
+
+    def second(self, level: str, product: str, player: str) -> Check | None:
+        """Judge a second derivative of a level: how one player's gradient changes as the lower one moves."""
+        v = self.direction(self.x["lower"])
+        return self.along(
+            f"{level}_{product}",
+            lambda w: self.call(f"{level}_grad", w)[player],
+            lambda _: (self.call(f"{level}_{product}", self.x, v), 0.0),
+            [{"upper": 0.0 * self.x["upper"], "lower": v}],
+        )
+
+    def constraint_vjp(self) -> Check | None:
+        u = self.direction(self.problem.constraint(self.x))
+        back = self.problem.constraint_vjp(self.x, u)
+        return self.along(
+            "constraint_vjp",
+            lambda w: np.sum(to_numpy(self.problem.constraint(w)) * to_numpy(u)),
+            lambda v: (np.asarray(dot(back, v)), norm(back)),
+        )
+
 
 @register(
     "derivative-check",
@@ -412,7 +459,7 @@ def derivative_check(
     >>> derivative_check(Mine(), np.array([0.3, 0.4])).failures
     ('grad',)
     """
-    if not (offers(problem, "grad") or offers(problem, "value_and_grad")):
+    if not any(offers(problem, name) for name in ("grad", "value_and_grad", "upper_grad")):
         raise CapabilityError(
             f"derivative-check needs grad, which {type(problem).__qualname__} does not offer"
         )

@@ -21,7 +21,7 @@ from refopt.optimizers.common.decay import Decay
 
 from tests.streams import stream
 
-METHODS = [*refopt.methods("optimizer"), *refopt.methods("wrapper"), *refopt.methods("estimator")]
+METHODS = [m for kind in ("optimizer", "wrapper", "estimator", "bilevel") for m in refopt.methods(kind)]
 NAMES = [m.name for m in METHODS]
 ELEMENTWISE = [m.name for m in METHODS if isinstance(m.obj, type) and issubclass(m.obj, Elementwise)]
 GRADIENT_ONLY = [
@@ -441,8 +441,11 @@ def test_a_rate_may_be_a_function(name: str) -> None:
 
 
 def _shapes(name: str) -> dict[str, tuple[int, ...]] | None:
-    """Methods on low-rank factors take no other leaves."""
-    factors = next(m for m in METHODS if m.name == name).extra.get("factors")
+    """Methods on low-rank factors take no other leaves; those of two levels have two players."""
+    method = next(m for m in METHODS if m.name == name)
+    if method.kind == "bilevel":
+        return {"upper": (3,), "lower": (4, 3)}
+    factors = method.extra.get("factors")
     return {"w": (4, 3), "v": (5, 3)} if factors == 2 else {"w": (4, 3)} if factors else None
 
 

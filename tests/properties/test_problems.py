@@ -11,6 +11,7 @@ import pytest
 import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.errors import MissingExtraError
+from refopt.core.oracle import objective
 from refopt.core.params import leaves, map_leaves, norm, rebuild
 from refopt.core.problem import offered
 from refopt.diagnostics.derivative_check import derivative_check
@@ -18,6 +19,8 @@ from refopt.diagnostics.derivative_check import derivative_check
 # Beside every problem's defaults: variants, and defaults made smaller where they are large.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
+    "ridge-hyperparameter": [{"blocks": 3, "single": True}],
+    "merely-convex-lower": [{"n": 2, "constrained": True}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -47,6 +50,18 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # Where the defaults are a large data set: the same on its first examples.
 FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
+BATCHLESS = ("penalty", "prox", "project", "constraint", "constraint_vjp")
+UNCHECKED = {"value", "residual", "penalty", "objectives", "upper_value", "lower_value", "constraint"}
+LEVELS = (
+    "upper_value",
+    "upper_grad",
+    "lower_value",
+    "lower_grad",
+    "lower_hvp",
+    "lower_mixed",
+    "upper_hvp",
+    "upper_mixed",
+)
 CASES = [
     pytest.param(entry.name, keywords, id=f"{entry.name}-{i}")
     for entry in refopt.methods(kind="problem")
@@ -81,12 +96,16 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
         "loss_hessian": (u,),
         "prox": (0.5,),
     }
+    if hasattr(problem, "lower_hvp"):
+        other |= dict.fromkeys(LEVELS[4:], (v["lower"],))
+    if hasattr(problem, "constraint"):
+        other["constraint_vjp"] = (rng.standard_normal(problem.constraint(x).shape),)
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c not in ("least_squares", "example_prox")}
 
 
 def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> list[Any]:
     """All arrays of the result, in one list."""
-    keywords = {} if batch is None or capability in ("penalty", "prox", "project") else {"batch": batch}
+    keywords = {} if batch is None or capability in BATCHLESS else {"batch": batch}
     result = getattr(problem, capability)(*args, **keywords)
     if capability == "layers":
         return [a for layer in result for a in (layer.inputs, layer.output_grads)]
@@ -194,7 +213,7 @@ def test_batches_average_to_the_whole(name: str, keywords: dict[str, Any]) -> No
     order = np.random.default_rng(3).permutation(n)
     parts = [order[: n // 3], order[n // 3 :]]
     args = arguments(problem, x, None)
-    for capability in ("value", "grad", "value_and_grad", "directional", "hvp"):
+    for capability in ("value", "grad", "value_and_grad", "directional", "hvp", *LEVELS):
         if capability not in args:
             continue
         whole = call(problem, capability, args[capability], None)
@@ -203,8 +222,9 @@ def test_batches_average_to_the_whole(name: str, keywords: dict[str, Any]) -> No
             got = sum(len(b) / n * piece[i] for b, piece in zip(parts, pieces))
             scale = max(float(np.max(np.abs(pieces[0][i]))), 1e-300)
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * scale)
-    everything = call(problem, "grad", args["grad"], np.arange(n))
-    for a, b in zip(everything, call(problem, "grad", args["grad"], None)):
+    grad = "grad" if "grad" in args else "upper_grad"
+    everything = call(problem, grad, args[grad], np.arange(n))
+    for a, b in zip(everything, call(problem, grad, args[grad], None)):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * max(float(np.max(np.abs(b))), 1e-300))
 
 
@@ -220,7 +240,7 @@ def test_derivatives(name: str, keywords: dict[str, Any]) -> None:
         report = derivative_check(problem, point(problem), batch=batch)
         assert report.passed, str(report)
         checked = {c.capability for c in report.checks}
-        assert checked == set(offered(problem)) - {"value", "residual", "penalty", "objectives"}
+        assert checked == set(offered(problem)) - UNCHECKED
         for check in report.checks:
             assert check.how != "unchecked", check.capability
             if check.how == "complex step":
@@ -235,9 +255,10 @@ def test_known_facts(name: str, keywords: dict[str, Any]) -> None:
     if problem.solution is None:
         return
     if problem.optimum is not None:
-        value = float(problem.value(problem.solution))
+        value = objective(problem, problem.solution)
         assert value == pytest.approx(problem.optimum, rel=1e-12, abs=1e-14)
-        assert float(problem.value(point(problem))) > problem.optimum
+        if hasattr(problem, "value"):
+            assert float(problem.value(point(problem))) > problem.optimum
     if problem.strong_convexity and problem.lipschitz:
         x, y = point(problem), point(problem, 1)
         change = to_numpy(problem.grad(x)) - to_numpy(problem.grad(y))

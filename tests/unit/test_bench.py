@@ -62,8 +62,8 @@ def test_bench_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nope"], "no optimizer, wrapper or estimator is called 'nope'"),
-        (["sqrtm-eigh"], "is a matfun, wanted optimizer, wrapper or estimator"),
+        (["nope"], "no optimizer, wrapper, estimator or bilevel is called 'nope'"),
+        (["sqrtm-eigh"], "is a matfun, wanted optimizer, wrapper, estimator or bilevel"),
         (["adam", "--shapes", "3y"], "--shapes: wanted shapes such as 1000,256x128, got '3y'"),
         (["adam", "--engine", "steam"], "--engine: wanted one of numpy"),
         (["adam", "--seconds", "0"], "--seconds: wanted a positive number"),

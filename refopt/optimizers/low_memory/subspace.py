@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from refopt.core.arrays import Array, Namespace, namespace
 from refopt.core.errors import ShapeError
+from refopt.core.groups import choose
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
 from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
-from refopt.core.groups import choose
 
 SIDES = ("short", "std", "reverse-std", "left", "right", "both")
 AT_REFRESH = ("keep", "reset", "project")

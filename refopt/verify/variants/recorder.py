@@ -17,7 +17,7 @@ from refopt.verify.variants.replacements import NUMBER, Kind
 
 ROOMS = (
     "optimizers", "schedules", "wrappers", "curvature", "matrix", "linear", "transport", "aggregators", "manifolds",
-    "diagnostics",
+    "diagnostics", "bilevel",
 )  # fmt: skip
 
 
