@@ -98,6 +98,8 @@ def _iterate(
     if norm <= stop:
         return _report("converged", x, [norm], stop)
     found = _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
+    if operator.matrix is None:  # a function: nobody asked for one product more
+        return found
     return _with_true_residual(found, vector_norm(b - operator.apply(found.x)), stop)
 
 
@@ -279,7 +281,8 @@ def cg(
     LinearResult
         Its status is ``"converged"``, ``"iterations"``, ``"negative-curvature"`` (with the `direction`
         p of :math:`p^H A p \le 0`), ``"diverged"``, or ``"residual-gap"``: the recursive residual met the tolerance, and
-        ``norm(b - A x)``, the result's `true_residual`, is more than ten times as large.
+        ``norm(b - A x)``, the result's `true_residual`, is more than ten times as large; of an A that is a function
+        neither is known.
 
     Raises
     ------
