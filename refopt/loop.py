@@ -29,10 +29,11 @@ from refopt.core.history import History
 from refopt.core.hyper import check_number
 from refopt.core.identity import identity
 from refopt.core.method import Method, State
-from refopt.core.oracle import SAMPLING, Oracle, Sampler, has_objective
+from refopt.core.oracle import Oracle, has_objective
 from refopt.core.params import Params, check_like, check_start, copied, leaves
 from refopt.core.problem import offers, require, start_of
 from refopt.core.result import Result
+from refopt.core.sampling import SAMPLING, Sampler
 
 
 class Run:

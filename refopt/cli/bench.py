@@ -19,10 +19,11 @@ from refopt.core.build import optimizer, problems_with
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import ArgumentError
 from refopt.core.method import Elementwise, LeafRule, Method
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
 from refopt.core.params import Params, map_leaves
 from refopt.core.problem import offers
 from refopt.core.registry import STEPPING, entry
+from refopt.core.sampling import Sampler
 
 ENGINES = ("numpy", "numba", "torch", "cupy")
 Step = Callable[[], None]

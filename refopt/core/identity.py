@@ -11,9 +11,9 @@ import numpy as np
 
 from refopt.core.arguments import describe
 from refopt.core.arrays import to_numpy
-from refopt.core.oracle import Sampler
 from refopt.core.params import Params, copied, leaves
 from refopt.core.problem import offers
+from refopt.core.sampling import Sampler
 
 # Steps at which a rate that is a function is looked at, and examples at which a problem is.
 STEPS, EXAMPLES = (1, 2, 3, 10, 100, 1000), 64

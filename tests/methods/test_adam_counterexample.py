@@ -10,7 +10,8 @@ import math
 import numpy as np
 import pytest
 from refopt.core.errors import ArgumentError, ArgumentTypeError, RefoptError
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
+from refopt.core.sampling import Sampler
 from refopt.problems.adam_counterexample import AdamCounterexample
 
 

@@ -10,7 +10,8 @@ import math
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
+from refopt.core.sampling import Sampler
 
 from tests.streams import schedule, stream
 

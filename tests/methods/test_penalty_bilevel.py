@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
+from refopt.core.sampling import Sampler
 
 P = refopt.problem("bilevel-quadratic", seed=3)
 X = P.start(1)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
+from refopt.core.sampling import Sampler
 
 
 def problem(n: int = 12) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
+from refopt.core.sampling import Sampler
 
 from tests.methods.test_svrg import LeastSquares
 from tests.methods.values import Cubic, H, X

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
+from refopt.core.sampling import Sampler
 
 
 class LeastSquares:
@@ -52,7 +53,7 @@ def test_linear_rate() -> None:
         o = refopt.optimizer("svrg", lr=lr, inner_steps=m, option="II")
         w = np.ones(3)
         s = o.init(w)
-        from refopt.core.oracle import Sampler
+        from refopt.core.sampling import Sampler
 
         oracle = Oracle(p, seed, Sampler(p.n_examples, 1, "replacement", seed))
         for t in range(1, outer * m + 2):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.errors import ArgumentError, CapabilityError
-from refopt.core.oracle import Sampler
+from refopt.core.sampling import Sampler
 from refopt.wrappers.vrgd import signal_to_noise
 
 

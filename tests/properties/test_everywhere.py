@@ -14,9 +14,10 @@ import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.method import Elementwise, LeafRule, Method
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
 from refopt.core.params import leaves, map_leaves
 from refopt.core.registry import Entry
+from refopt.core.sampling import Sampler
 from refopt.optimizers.common.decay import Decay
 
 from tests.streams import stream

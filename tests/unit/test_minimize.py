@@ -17,7 +17,8 @@ import refopt
 import scipy.optimize
 from refopt.core import checkpoint
 from refopt.core.errors import CheckpointError
-from refopt.core.oracle import COST, Sampler
+from refopt.core.oracle import COST
+from refopt.core.sampling import Sampler
 
 
 def quadratic(**kwargs: Any) -> Any:

@@ -20,9 +20,10 @@ import numpy as np
 from refopt.core import params
 from refopt.core.build import problem as build
 from refopt.core.errors import ArgumentError, CapabilityError
-from refopt.core.oracle import Oracle, Sampler
+from refopt.core.oracle import Oracle
 from refopt.core.problem import CAPABILITIES, Layer, offers
 from refopt.core.rng import generator
+from refopt.core.sampling import Sampler
 from refopt.verify.inputs.tapes import Tape, rounded_to_float32
 from refopt.verify.sides.queries import labels
 from refopt.verify.sides.side import Leaves
