@@ -54,3 +54,14 @@ def test_by_hand_and_without_a_gradient() -> None:
     z, r = plain.update(x, np.ones(2), plain.init(x))
     np.testing.assert_allclose(z, x - 0.1 * 0.2 / (np.sqrt(1e-6 + 0.1) + 1e-3), rtol=1e-14)
     np.testing.assert_array_equal(plain.update(z, np.zeros(2), r)[1]["v"], r["v"])
+
+
+@pytest.mark.identity("yogi")
+def test_where_the_square_is_the_moment_it_stays() -> None:
+    """v = g² exactly: the sign is 0, v is unchanged; and with v_0 = ε = 0 a coordinate without gradient stays."""
+    o = refopt.optimizer("yogi", initial=0.25)
+    x = np.array([1.0, 1.0])
+    _, s = o.update(x, np.array([0.5, -0.5]), o.init(x))
+    np.testing.assert_array_equal(s["v"], [0.25, 0.25])
+    still = refopt.optimizer("yogi", initial=0.0, eps=0.0)
+    np.testing.assert_array_equal(still.update(x, np.zeros(2), still.init(x))[0], x)
