@@ -8,7 +8,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params
+from refopt.core.params import Params, check_start
 
 
 class Wrapper(Method):
@@ -39,3 +39,37 @@ class Wrapper(Method):
     def stationarity(self, x: Params, s: State, oracle: Oracle) -> float:
         """Return the base's measure."""
         return self.base.stationarity(x, s["base"], oracle)
+
+
+class AfterStep(Wrapper):
+    """A wrapper that does something behind the base's step, whatever the base asked for."""
+
+    def start(self, x: Params) -> State:
+        """Return the wrapper's own entries of the state at the start `x`."""
+        raise NotImplementedError
+
+    def after(self, x: Params, s: State, base: State, t: int) -> tuple[Params, State]:
+        """Return the point and the whole state (without ``"t"``) behind step `t`, which led to `x` and `base`."""
+        raise NotImplementedError
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`: the base's, under ``"base"``, and the wrapper's own."""
+        x = check_start(x, "x")
+        return {**super().init(x), **self.start(x)}
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Step the base, and act."""
+        new, base = self.base.step(x, s["base"], oracle)
+        return self._acted(new, s, base)
+
+    def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
+        """Update the base, where it needs gradients alone, and act."""
+        if (done := self._unusual(x, grad, s, donate)) is not None:
+            return done
+        new, base = self.base.update(x, grad, s["base"])
+        return self._acted(new, s, base)
+
+    def _acted(self, x: Params, s: State, base: State) -> tuple[Params, State]:
+        t = s["t"] + 1
+        x, own = self.after(x, s, base, t)
+        return x, {"t": t, **own}
