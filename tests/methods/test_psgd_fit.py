@@ -298,6 +298,39 @@ def test_factors_alike() -> None:
     assert np.linalg.norm(U @ V.T - product) < 1e-4 * np.linalg.norm(product)
 
 
+@pytest.mark.identity("psgd-lra")
+@pytest.mark.identity("psgd-kron")
+@pytest.mark.parametrize("name", ["psgd-lra", "psgd-kron"])
+def test_the_bound_has_a_memory(name: str) -> None:
+    """After a pair ten times smaller L is 0.9 of itself and a tenth of the new bound: 0.901 for one coordinate, to 1e-12."""
+    kwargs: dict[str, Any] = {"rank": 1, "turned": True} if name == "psgd-lra" else {}
+    o = refopt.optimizer(name, fit_rate=1e-14, **kwargs)
+    rng, one = np.random.default_rng(0), np.ones(1)
+    q, kept = o.start(one, one, rng), []
+    for scale in (1.0, 0.1, 2.0):
+        q = o.fit(q, scale * one, scale * one, rng)
+        kept.append(q["L"][0] if name == "psgd-lra" else q[""]["sizes"][0])
+    # Bounds are 1, 1/100 and 4 of the first.
+    np.testing.assert_allclose(
+        np.array(kept) / kept[0], [1.0, 0.901, 4.0], rtol=1e-2 if name == "psgd-lra" else 1e-12
+    )
+
+
+@pytest.mark.identity("psgd-lra")
+@pytest.mark.identity("psgd-kron")
+@pytest.mark.parametrize("name", ["psgd-lra", "psgd-kron"])
+def test_whitening_needs_gradients_alone(name: str) -> None:
+    """It runs on a problem without Hessian products, the Newton form does not; Q moves in the first step whatever the chance."""
+    p = refopt.from_functions(lambda x: float(x @ x), lambda x: 2.0 * x, x0=np.ones(3))
+    r = refopt.minimize(p, name, form="whitening", update_probability=0.0, steps=2)
+    assert dict(r.calls) == {"grad": 2}
+    with pytest.raises(refopt.errors.CapabilityError, match="hvp"):
+        refopt.minimize(p, name, steps=1)
+    o = refopt.optimizer(name, entrywise=True, damping=0.5)
+    g, v = np.array([1e15, -1e15, 1.0]), np.array([3.0, 2.0, -1.0])
+    np.testing.assert_array_equal(o.damp(g, v), g + (0.5 + 2.0**-52 * np.abs(g)) * v)
+
+
 def test_norm_bound() -> None:
     """Between the spectral norm over sqrt(2) and the norm, in any units; exact for rank one; zero for zero."""
     rng = np.random.default_rng(4)

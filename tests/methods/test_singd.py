@@ -208,3 +208,60 @@ def test_the_warmup() -> None:
     for wrong in (-1.0, "fast", lambda t: None):
         with pytest.raises(refopt.errors.RefoptError, match="factor_lr"):
             refopt.optimizer("singd", factor_lr=wrong)
+
+
+@pytest.mark.identity("singd")
+def test_blocks_and_the_damping_term() -> None:
+    """One refresh from factors off the identity, K in blocks of 2 and C a diagonal: masks of dense products, to 1e-13."""
+    rng = np.random.default_rng(5)
+    U, G = (a @ a.T for n in (5, 3) for a in [rng.standard_normal((n, n))])
+    mask = np.kron(np.eye(3), np.ones((2, 2)))[:5, :5]
+    K, C = mask * rng.standard_normal((5, 5)), np.diag(rng.standard_normal(3))
+    mK, mC = mask * rng.standard_normal((5, 5)), np.diag(rng.standard_normal(3))
+    o = refopt.optimizer(
+        "singd",
+        structure_k="blocks",
+        structure_c="diagonal",
+        block=2,
+        damping=0.3,
+        factor_lr=0.1,
+        factor_momentum=0.4,
+    )
+    new = o.moved({"K": K, "C": C, "mK": mK, "mC": mC}, U, G, 1)
+    HK, HC = mask * (K.T @ U @ K), np.diag(np.diag(C.T @ G @ C))
+    want_K = 0.4 * mK + 0.5 * (
+        np.trace(HC) / 3 * HK + 0.3 * np.trace(C.T @ C) / 3 * mask * (K.T @ K) - np.eye(5)
+    )
+    want_C = 0.4 * mC + 0.5 * (np.trace(HK) / 5 * HC + 0.3 * np.trace(K.T @ K) / 5 * C.T @ C - np.eye(3))
+    for name, want in (
+        ("mK", want_K),
+        ("mC", want_C),
+        ("K", K - 0.1 * K @ want_K),
+        ("C", C - 0.1 * C @ want_C),
+    ):
+        np.testing.assert_allclose(new[name], want, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.identity("ingd")
+@pytest.mark.identity("singd")
+@pytest.mark.parametrize("name", ["ingd", "singd"])
+def test_a_layer_without_bias(name: str) -> None:
+    """A linear layer alone: C Cᵀ G K Kᵀ with factors of its own size, to 1e-12; a leaf of no layer is an error."""
+    rng = np.random.default_rng(6)
+    A, B, W = rng.standard_normal((7, 3)), rng.standard_normal((7, 2)), rng.standard_normal((2, 3))
+
+    def layers(x: Any, rng: Any = None) -> list[Layer]:
+        return [Layer("W", None, A, A @ x["W"].T - B)]
+
+    def grad(x: Any) -> Any:
+        return {k: (A @ x["W"].T - B).T @ A / 7 if k == "W" else np.zeros(2) for k in x}
+
+    p = refopt.from_functions(lambda x: 0.0, grad, layers=layers, x0={"W": W})
+    r = refopt.minimize(p, name, steps=1, lr=1.0, factor_lr=0.2, damping=0.0)
+    S = A @ W.T - B
+    U, G = A.T @ A / 7, S.T @ S / 7
+    K = np.eye(3) - 0.1 * (np.trace(G) / 2 * U - np.eye(3))
+    C = np.eye(2) - 0.1 * (np.trace(U) / 3 * G - np.eye(2))
+    np.testing.assert_allclose(W - r.x["W"], C @ C.T @ (S.T @ A / 7) @ K @ K.T, rtol=1e-12, atol=1e-13)
+    with pytest.raises(refopt.errors.CapabilityError, match="left"):
+        refopt.minimize(p, name, {"W": W, "left": np.zeros(2)}, steps=1)
