@@ -1,0 +1,105 @@
+"""MKOR against dense inverses, and what its step keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import refopt
+from refopt.core.oracle import Oracle
+from refopt.wrappers.mkor import rank_one
+
+PROBLEM: Any = refopt.problem(
+    "mlp", widths=(4,), data=(np.random.default_rng(4).standard_normal((20, 5)), np.arange(20) % 3)
+)
+
+
+def run(o: Any, steps: int) -> list[Any]:
+    x, oracle = PROBLEM.start(1), Oracle(PROBLEM, 0)
+    s, points = o.init(x), []
+    for t in range(1, steps + 1):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        points.append((x, s))
+    return points
+
+
+@pytest.mark.identity("mkor")
+@pytest.mark.parametrize("exact", [True, False])
+def test_written_out(exact: bool) -> None:
+    """12 steps with momentum and refreshes every second step: with `exact` the factors are inverses of dense
+    averages ``γ L + (1 - γ) s sᵀ``, otherwise the paper's formula with outer products, to 1e-10.
+    """
+    gamma, lr, mu = 0.8, 0.1, 0.7
+    base = refopt.optimizer("momentum", lr=lr, momentum=mu)
+    o = refopt.optimizer(
+        "mkor", base=base, gamma=gamma, exact=exact, update_every=2, threshold=1.1, shrink=0.6
+    )
+    y = PROBLEM.start(1)
+    b = base.init(y)
+    kept: dict[str, list[np.ndarray]] = {}
+    for t, (x, _) in enumerate(run(o, 12), 1):
+        g = dict(PROBLEM.grad(y))
+        for layer in PROBLEM.layers(y, None):
+            a = np.append(np.mean(layer.inputs, axis=0), 1.0)
+            s = np.mean(layer.output_grads, axis=0)
+            factors = kept.setdefault(layer.weight, [np.eye(a.size), np.eye(s.size)])
+            if t % 2 == 1:
+                for i, v in enumerate((a, s)):
+                    P = factors[i]
+                    if np.max(np.abs(P)) > 1.1:
+                        P = 0.6 * P + 0.4 * np.eye(v.size)
+                    if exact:
+                        factors[i] = np.linalg.inv(gamma * np.linalg.inv(P) + (1 - gamma) * np.outer(v, v))
+                    else:
+                        below = gamma**2 * (1 + gamma * (1 - gamma) * v @ P @ v)
+                        factors[i] = gamma * P + (1 - gamma) / below * P @ np.outer(v, v) @ P
+            w = np.column_stack([g[layer.weight], g[layer.bias]])
+            u = factors[1] @ w @ factors[0]
+            u = u * np.linalg.norm(w) / np.linalg.norm(u)
+            g[layer.weight], g[layer.bias] = u[:, :-1], u[:, -1]
+        y, b = base.update(y, g, b)
+        for k in y:
+            np.testing.assert_allclose(x[k], y[k], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.claim("mkor")
+def test_the_length_of_the_gradient_stays() -> None:
+    """A step of plain descent has the length η ‖∇‖ in every layer, as without MKOR, in another direction, to 1e-12."""
+    x = PROBLEM.start(1)
+    g = PROBLEM.grad(x)
+    new, _ = run(refopt.optimizer("mkor", base="sgd", lr=0.1, gamma=0.5), 1)[0]
+    for layer in PROBLEM.layers(x, None):
+        pair = (layer.weight, layer.bias)
+        moved = np.concatenate([(new[k] - x[k]).ravel() for k in pair])
+        was = np.concatenate([g[k].ravel() for k in pair])
+        np.testing.assert_allclose(np.linalg.norm(moved), 0.1 * np.linalg.norm(was), rtol=1e-12)
+        assert -moved @ was < 0.999 * np.linalg.norm(moved) * np.linalg.norm(was)
+
+
+@pytest.mark.claim("mkor")
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_factors_stay_positive_definite(exact: bool) -> None:
+    """From I the inverse stays symmetric to the bit and positive definite under updates by random vectors, 200 of Sherman-Morrison's,
+    15 of the paper's, which grow.
+    """
+    rng = np.random.default_rng(0)
+    P = np.eye(5)
+    for _ in range(200 if exact else 15):
+        P = rank_one(P, rng.standard_normal(5), 0.9, exact=exact)
+        np.testing.assert_array_equal(P, P.T)
+        assert np.linalg.eigvalsh(P)[0] > 0
+
+
+@pytest.mark.identity("mkor")
+def test_factors_that_stay_are_the_base() -> None:
+    """γ = 1 keeps both factors at I: Adam, to 1e-14."""
+    points = run(refopt.optimizer("mkor", base="adam", lr=0.1, gamma=1.0), 5)
+    adam = refopt.optimizer("adam", lr=0.1)
+    y = PROBLEM.start(1)
+    s = adam.init(y)
+    for x, _ in points:
+        y, s = adam.update(y, PROBLEM.grad(y), s)
+        for k in y:
+            np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-14)
