@@ -10,9 +10,23 @@ import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
 
-P = refopt.problem("ridge-hyperparameter", n=2, per_block=6, blocks=3, seed=1)
-X = {"upper": np.array([0.3, -0.5]), "lower": np.array([[1.0, 0.5], [-1.0, 2.0], [0.2, -0.4]])}
-GIVEN: dict[str, Any] = {"lr": 0.3, "lower_lr": 0.2, "alpha": 0.7, "gamma": 0.6, "beta": 0.8}
+P = refopt.problem("ridge-hyperparameter", n=3, per_block=6, blocks=3, seed=1)
+X = {
+    "upper": np.array([0.3, -0.5, 0.1]),
+    "lower": np.array([[1.0, 0.5, 0.3], [-1.0, 2.0, 0.7], [0.2, -0.4, 1.1]]),
+}
+
+
+class Tilted(refopt.get("ridge-hyperparameter")):  # type: ignore[misc]
+    """F has 0.1 ‖x‖² more, so that it has a gradient by x of its own."""
+
+    def upper_grad(self, x: Any, batch: Any = None) -> Any:
+        g = super().upper_grad(x, batch)
+        return {"upper": g["upper"] + 0.2 * x["upper"], "lower": g["lower"]}
+
+
+Q = Tilted(n=3, per_block=6, blocks=3, seed=1)
+GIVEN: dict[str, Any] = {"lr": 0.3, "lower_lr": 0.1, "alpha": 0.7, "gamma": 0.6, "beta": 0.8}
 
 
 def block(
@@ -38,13 +52,13 @@ def floored(H: np.ndarray, mu: float) -> np.ndarray:
 
 
 @pytest.mark.identity("bsvrb-v1")
-@pytest.mark.parametrize("mu", [0.01, 1.2])
+@pytest.mark.parametrize("mu", [0.01, 1.5])
 def test_v1_written_out(mu: float) -> None:
     """Twelve steps with two of three blocks and four of six examples equal v1 written out from the data, whether the
     eigenvalue floor acts or not, to 1e-10.
     """
     r = refopt.minimize(
-        P,
+        Q,
         "bsvrb-v1",
         X,
         **GIVEN,
@@ -56,11 +70,11 @@ def test_v1_written_out(mu: float) -> None:
         steps=12,
     )
     u, y = X["upper"], X["lower"].copy()
-    u0, y0, s, z = u, y.copy(), np.zeros((3, 2)), None
-    H = np.stack([np.eye(2)] * 3)
+    u0, y0, s, z = u, y.copy(), np.zeros((3, 3)), None
+    H = np.stack([np.eye(3)] * 3)
     H0, k = H.copy(), (0.3, 0.7 + 0.6, 0.6)
     for t in range(1, 13):
-        G, G0, new, newH = 0.0, 0.0, s.copy(), H.copy()
+        G, G0, new, newH = 0.2 * u, 0.2 * u0, s.copy(), H.copy()
         for i, j in draws(t):
             f, g, h, m = block(i, u, y[i], j)
             f0, g0, h0, m0 = block(i, u0, y0[i], j)
@@ -70,7 +84,7 @@ def test_v1_written_out(mu: float) -> None:
         newH = np.stack([floored(a, mu) for a in newH])
         z = G if z is None else 0.2 * (z - G0) + G
         u0, y0, H0 = u, y.copy(), H
-        u, y, s, H = u - 0.3 / t * z, y - 0.2 * new, new, newH
+        u, y, s, H = u - 0.3 / t * z, y - 0.1 * new, new, newH
     np.testing.assert_allclose(r.x["upper"], u, rtol=1e-10)
     np.testing.assert_allclose(r.x["lower"], y, rtol=1e-10)
     np.testing.assert_allclose(r.state["H"], H, rtol=1e-10, atol=1e-12)
@@ -84,14 +98,14 @@ def test_v2_written_out(radius: float, v_lr: float | None, catch_up: bool) -> No
     without the factors of blocks that were left out, inside the ball and at its edge, to 1e-10.
     """
     r = refopt.minimize(
-        P, "bsvrb-v2", X, **GIVEN, radius=radius, v_lr=v_lr, catch_up=catch_up, sampled_blocks=2, block_batch=4,
+        Q, "bsvrb-v2", X, **GIVEN, radius=radius, v_lr=v_lr, catch_up=catch_up, sampled_blocks=2, block_batch=4,
         seed=5, schedule=lambda t: 1 / t, steps=12,
     )  # fmt: skip
     x, y = X["upper"], X["lower"].copy()
     x0, y0, z, last = x, y.copy(), None, np.zeros(3)
-    s, v, w, v0 = (np.zeros((3, 2)) for _ in range(4))
+    s, v, w, v0 = (np.zeros((3, 3)) for _ in range(4))
     for t in range(1, 13):
-        G, G0, ny, nv = 0.0, 0.0, y.copy(), v.copy()
+        G, G0, ny, nv = 0.2 * x, 0.2 * x0, y.copy(), v.copy()
         for i, j in draws(t):
             f, g, h, m = block(i, x, y[i], j)
             f0, g0, h0, m0 = block(i, x0, y0[i], j)
@@ -100,9 +114,9 @@ def test_v2_written_out(radius: float, v_lr: float | None, catch_up: bool) -> No
             w[i] = 0.3 * w[i] + 1.3 * (h @ v[i] - f) - 0.6 * (h0 @ v0[i] - f0)
             c = t - last[i] if catch_up else 1.0
             last[i] = t
-            nv[i] = v[i] - (0.2 if v_lr is None else v_lr) * c * w[i]
+            nv[i] = v[i] - (0.1 if v_lr is None else v_lr) * c * w[i]
             nv[i] *= min(1.0, radius / np.linalg.norm(nv[i]))
-            ny[i] = y[i] - 0.2 * c * s[i]
+            ny[i] = y[i] - 0.1 * c * s[i]
         z = G if z is None else 0.2 * (z - G0) + G
         x0, y0, v0 = x, y, v
         x, y, v = x - 0.3 / t * z, ny, nv
