@@ -119,3 +119,23 @@ def test_hypernetwork_written_out() -> None:
     np.testing.assert_allclose(r.x["lower"], y, rtol=1e-12)
     np.testing.assert_allclose(r.state["phi"], phi, rtol=1e-11)
     assert r.state["t"] == 3
+
+
+@pytest.mark.identity("nested")
+def test_given_dicts_are_left_alone() -> None:
+    """A step writes into neither the point's nor the state's dicts, and players of other shapes have a Φ of their sizes."""
+    o = refopt.optimizer("nested")
+    x = GAME.start(0)
+    s = o.init(x)
+    before = {k: dict(v) for k, v in (("x", x), ("re", s["re"]), ("im", s["im"]))}
+    o.step(x, s, Oracle(GAME))
+    for name, now in (("x", x), ("re", s["re"]), ("im", s["im"])):
+        assert all(now[k] is before[name][k] for k in now)
+    with pytest.raises(refopt.errors.ArgumentError, match="names upper and lower"):
+        o.init({"w": np.ones(2)})
+    wide = refopt.optimizer("nested", form="hypernetwork")
+    p = refopt.problem("ridge-hyperparameter", blocks=3)
+    assert wide.init(p.start())["phi"].shape == (12, 4)
+    zero = {"upper": np.zeros(4), "lower": np.zeros((3, 4))}
+    r = refopt.minimize(p, wide, zero, steps=2)
+    assert r.x["lower"].shape == (3, 4) and np.any(r.state["phi"])

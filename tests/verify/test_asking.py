@@ -98,7 +98,14 @@ TOLD: dict[str, dict[str, Any]] = {
     "triple-momentum": BOUNDS,
 }
 # The comparison has no problem of two classes with one net, and hands on no gradients of single examples.
-REFUSED = {"normalized-logistic-gd", "batch-perceptron", "delta-rule", "adadagrad", "adadagrad-norm"}
+REFUSED = {
+    "normalized-logistic-gd",
+    "batch-perceptron",
+    "delta-rule",
+    "adadagrad",
+    "adadagrad-norm",
+    "dp-sgd",
+}
 
 
 def test_every_method_can_be_compared() -> None:

@@ -1,0 +1,1 @@
+"""Private optimization: clipped gradients of single examples, noise, and what it costs."""
