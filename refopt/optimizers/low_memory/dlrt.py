@@ -8,12 +8,12 @@ import numpy as np
 
 from refopt.core.arrays import Array, eye_like, namespace, to_numpy
 from refopt.core.errors import DtypeError
+from refopt.core.groups import choose
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_start, leaves, rebuild
 from refopt.core.registry import Source, register
-from refopt.optimizers.common.groups import choose
 
 SCHOTTHOEFER = Source("schotthofer-2022-low", "S. Schotthöfer, E. Zangrando, J. Kusch, G. Ceruti, F. Tudisco",
     "Low-rank lottery tickets: finding efficient low-rank neural networks via matrix differential equations",
