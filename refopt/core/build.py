@@ -55,7 +55,7 @@ def optimizer(name: str, *, dialect: str = "paper", groups: Any = None, **hyperp
     """
     found = entry(name, STEPPING)
     cls, given = found.obj, _settings(found, dialect, hyperparameters)
-    if found.kind in ("wrapper", "estimator"):
+    if "base" in cls.__dataclass_fields__:
         if groups is not None:
             given = {**given, "groups": groups}
         # A schedule is of the rate, and the rate is the base's.
@@ -67,7 +67,7 @@ def optimizer(name: str, *, dialect: str = "paper", groups: Any = None, **hyperp
             theirs = {f.name for f in dataclasses.fields(inner.obj)}
             for key in passed_on:
                 # What a wrapper does not know it hands on in its turn.
-                if key not in theirs and inner.kind not in ("wrapper", "estimator") and key != "groups":
+                if key not in theirs and "base" not in theirs and key != "groups":
                     raise HyperparameterError(
                         f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"

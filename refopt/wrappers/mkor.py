@@ -34,7 +34,7 @@ def rank_one(inverse: Array, v: Array, gamma: float, *, exact: bool) -> Array:
     return gamma * inverse + weight * outer
 
 
-@register("mkor", source=MOZAFFARI, where="Algorithm 1", needs=("grad", "layers"))
+@register("mkor", kind="optimizer", source=MOZAFFARI, where="Algorithm 1", needs=("grad", "layers"))
 class MKOR(Wrapper):
     """MKOR: each layer's gradient between two inverse factors that are updated by one vector a time.
 

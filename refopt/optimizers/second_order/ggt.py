@@ -12,7 +12,7 @@ AGARWAL = Source("agarwal-2018-efficient", "N. Agarwal, B. Bullins, X. Chen, E. 
     "Efficient Full-Matrix Adaptive Regularization", arxiv="1806.02958")  # fmt: skip
 
 
-@register("ggt", source=AGARWAL, where="Algorithm 1")
+@register("ggt", kind="wrapper", source=AGARWAL, where="Algorithm 1")
 class GGT(Windowed):
     """GGT: full-matrix AdaGrad over the last r gradients, older ones weighted less.
 

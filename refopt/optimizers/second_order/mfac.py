@@ -103,7 +103,9 @@ class DynamicMFAC(Windowed):
 dialect(DynamicMFAC, "official", "IST-DASLab/M-FAC optim.py", "decay is coupled", decay="coupled")
 
 
-@register("efcp", source=MODORANU_EFCP, where="Algorithm 1, with Top-k and M-FAC", also=(MFAC,))
+@register(
+    "efcp", kind="wrapper", source=MODORANU_EFCP, where="Algorithm 1, with Top-k and M-FAC", also=(MFAC,)
+)
 class EFCP(DynamicMFAC):
     """EFCP: M-FAC on sparse gradients, with what was left out fed back.
 
