@@ -134,3 +134,24 @@ def test_small_singular_values_do_no_harm() -> None:
     full = x["w"] - 0.05 * g
     assert np.linalg.norm(b["w"] - full) <= np.linalg.norm(a["w"] - full) + 1e-9
     assert np.all(np.abs(b["w"] - x["w"]) <= 0.05 * np.linalg.norm(g))
+
+
+@pytest.mark.claim("dlrt")
+def test_the_norm_of_all_that_is_cut_counts() -> None:
+    """Three singular values of 0.3 beside 1 are 0.52 together, which τ = 0.4 (of 1.127) does not cut whole: two of them
+    go; at any scale, and a zero matrix keeps rank one.
+    """
+    o: Any = refopt.optimizer("dlrt", tolerance=0.4)
+    sigma = np.array([1.0, 0.3, 0.3, 0.3])
+    assert [o.kept(unit * sigma) for unit in (1.0, 1e-200, 1e200)] == [2, 2, 2]
+    assert o.kept(0.0 * sigma) == 1
+    assert refopt.optimizer("dlrt", tolerance=0.4, max_rank=3).kept(sigma) == 2  # type: ignore[attr-defined]
+
+
+def test_the_first_gradient_is_taken_at_low_rank() -> None:
+    """A start of full rank is its best approximation, for an array as for a dict."""
+    x, p = start((5, 4), 4), Fit((5, 4))
+    one(refopt.optimizer("dlrt", lr=0.01, rank=2), x, p)
+    u, sigma, vt = np.linalg.svd(x["w"], full_matrices=False)
+    np.testing.assert_allclose(p.asked[0]["w"], (u[:, :2] * sigma[:2]) @ vt[:2], atol=1e-13)
+    np.testing.assert_array_equal(p.asked[0]["b"], x["b"])

@@ -153,3 +153,25 @@ def test_ggt_scale_and_rotation() -> None:
         np.testing.assert_allclose(new - z, -0.1 * g / np.linalg.norm(g), rtol=1e-13)
         z = new
     np.testing.assert_allclose(y, R @ x, atol=1e-9)
+
+
+@pytest.mark.identity("ggt")
+@pytest.mark.parametrize("eps", [0.0, 0.05])
+def test_ggt_of_dependent_gradients(eps: float) -> None:
+    """Windows of gradients from two directions alone, so that Gᵀ G is singular, past the window's length: the steps by
+    the singular values of G, to 1e-7 (rounding in Gᵀ G is of the order of 1e-8 in its roots).
+    """
+    rng = np.random.default_rng(0)
+    two = rng.standard_normal((2, 6))
+    o = refopt.optimizer("ggt", lr=0.1, momentum=0.5, beta2=0.9, eps=eps, window=4)
+    x, v, kept = np.zeros(6), np.zeros(6), []
+    s = o.init(x)
+    for _ in range(10):
+        g = rng.standard_normal(2) @ two
+        kept, v = [*(0.9 * k for k in kept), g][-4:], 0.5 * v + 0.5 * g
+        U, sigma, _ = np.linalg.svd(np.stack(kept).T, full_matrices=False)
+        U, sigma = U[:, :2][:, sigma[:2] > 1e-9], sigma[:2][sigma[:2] > 1e-9]
+        want = U @ ((U.T @ v) / (sigma + eps))
+        new, s = o.update(x, g, s)
+        np.testing.assert_allclose(new - x, -0.1 * want, atol=1e-7)
+        x = new

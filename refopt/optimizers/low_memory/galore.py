@@ -53,3 +53,8 @@ class GaLore(Singular):
 
 dialect(GaLore, "official", "jiaweizzhao/GaLore adamw.py", side="std", eps=1e-6, eps_corrected=False,
     decay_after=True)  # fmt: skip
+dialect(
+    GaLore, "optax", "optax 0.2.8 contrib.galore", "projects the longer side", side="reverse-std", scale=1.0
+)
+dialect(GaLore, "kozistr", "pytorch_optimizer 4.1 GaLore", "refreshed at t = T, 2T, ...", side="std",
+    eps=1e-6, eps_corrected=False, refresh_at_multiples=True, decay_after=True)  # fmt: skip

@@ -61,7 +61,7 @@ class GGT(Windowed):
         back = xp.matrix_transpose(V)
         sigma = xp.sqrt(xp.where(squares > 0.0, squares, 0.0))
         # Below this a singular value of the window is rounding.
-        floor = float(xp.finfo(g.dtype).eps) ** 0.5 * float(sigma[-1])
+        floor = (10.0 * n * float(xp.finfo(g.dtype).eps)) ** 0.5 * float(sigma[-1])
         u = (V @ ((back @ a) * self._over(sigma + self.eps, floor))) @ rows
         if self.momentum and bool(xp.any(old != 0.0)):
             u = u + self._outside(rows, V, sigma, floor, old)

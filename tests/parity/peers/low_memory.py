@@ -6,10 +6,12 @@ sides (the entry of largest magnitude positive): they belong to the linear algeb
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from tests.parity.case import Arrays, Case
-from tests.parity.makers import TWO, Side
+from tests.parity.libraries import run_torch
+from tests.parity.makers import TWO, Side, optax_side
 from tests.streams import run_refopt, schedule
 
 SHAPES = {"tall": (5, 3), "wide": (2, 6), "square": (3, 3), "bias": (4,)}
@@ -107,6 +109,77 @@ def _frugal(seed: int) -> Arrays:
     return out
 
 
+# Optax scales all leaves; matrices alone are compared.
+ONLY = {k: v for k, v in SHAPES.items() if k != "bias"}
+
+
+def _library_ours(dialect: str) -> Side:
+    return lambda seed: run_refopt(
+        "galore", seed, TWO, ONLY, dialect=dialect, rank=2, update_every=7, scale=0.7, fixed_signs=True,
+        schedule=schedule, **COMMON,
+    )  # fmt: skip
+
+
+def _kozistr(seed: int) -> Arrays:
+    import pytorch_optimizer
+    import torch
+
+    cast, library = torch.Tensor.float, torch.linalg.svd
+
+    def svd(a: Any, full_matrices: bool) -> Any:
+        u, s, vt = library(a, full_matrices=full_matrices)
+        u = u * torch.where(u.max(0).values >= (-u).max(0).values, 1.0, -1.0).to(u.dtype)
+        return u, s, vt * torch.where(vt.max(1).values >= (-vt).max(1).values, 1.0, -1.0).to(u.dtype)[:, None]
+
+    def make(parameters: list[Any]) -> Any:
+        group = {
+            "params": parameters,
+            "rank": 2,
+            "update_proj_gap": 7,
+            "scale": 0.7,
+            "projection_type": "std",
+        }
+        return pytorch_optimizer.GaLore([group], lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1)
+
+    torch.Tensor.float = lambda self: self  # type: ignore[method-assign,assignment]
+    torch.linalg.svd = svd
+    try:
+        return run_torch(make, seed, schedule, TWO, ONLY)
+    finally:
+        torch.Tensor.float, torch.linalg.svd = cast, library  # type: ignore[method-assign]
+
+
+def _optax(seed: int) -> Arrays:
+    import jax.numpy as jnp
+    from optax.contrib import _galore
+
+    def svd(a: Any, full_matrices: bool) -> Any:
+        u, s, vt = jnp.linalg.svd(a, full_matrices=full_matrices)
+        u = u * jnp.where(u.max(0) >= (-u).max(0), 1.0, -1.0)
+        return u, s, vt * jnp.where(vt.max(1) >= (-vt).max(1), 1.0, -1.0)[:, None]
+
+    class Numpy:
+        """jax.numpy with an SVD whose signs are fixed, and in which a cast to float32 changes nothing."""
+
+        float32 = jnp.float64
+        linalg = types.SimpleNamespace(svd=svd)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(jnp, name)
+
+    def make(optax: Any, rate: Any) -> Any:
+        adam = optax.scale_by_adam(b1=0.8, b2=0.6, eps=1e-2)
+        return optax.contrib.galore(
+            rate, rank=2, update_proj_gap=7, scale=0.7, base_optimizer=adam, weight_decay=0.1
+        )
+
+    before, _galore.jnp = _galore.jnp, Numpy()
+    try:
+        return optax_side(make, 0.03, kinds=TWO, shapes=ONLY)(seed)
+    finally:
+        _galore.jnp = before
+
+
 CASES: list[Any] = [
     Case(
         "galore", "official", "jiaweizzhao/GaLore@2cc66f8",
@@ -133,5 +206,13 @@ CASES: list[Any] = [
     Case(
         "frugal", "official", "fzmushko/FRUGAL@c7ebe4c", _frugal, None,
         says="The authors' AdamW with blocks in four orders, random columns, rows and entries (handed the same permutations) and singular subspaces, three rules for the rest, moments reset and kept, five leaves, 200 steps with decay and a schedule, to 1e-12.",
+    ),
+    Case(
+        "galore", "optax", "optax", _library_ours("optax"), _optax,
+        says="optax.contrib.galore with its float32 cast taken out, tall, wide and square, 200 steps on two streams with decay and a schedule, to 1e-12.",
+    ),
+    Case(
+        "galore", "kozistr", "pytorch-optimizer", _library_ours("kozistr"), _kozistr,
+        says="pytorch_optimizer.GaLore with its float32 cast taken out, refreshed at t = T, 2T, …, 200 steps on two streams with decay and a schedule, to 1e-12.",
     ),
 ]  # fmt: skip
