@@ -41,6 +41,8 @@ class BilevelQuadratic(Problem):
         Both players, and F there.
     lower_lipschitz, lower_strong_convexity
         The extreme eigenvalues of A.
+    upper_lipschitz, mixed_norm
+        The largest eigenvalue of P, and the largest singular value of B.
 
     Raises
     ------
@@ -83,6 +85,8 @@ class BilevelQuadratic(Problem):
         self.c = frozen([1.0]) if scalar else frozen(rng.standard_normal(n))
         values = np.linalg.eigvalsh(self.A)
         self.lower_strong_convexity, self.lower_lipschitz = float(values[0]), float(values[-1])
+        self.upper_lipschitz = float(np.linalg.eigvalsh(self.P)[-1])
+        self.mixed_norm = float(np.linalg.norm(self.B, 2))
         self._shapes = {"upper": (n,), "lower": (m,)}
         response = np.linalg.solve(self.A, self.B.T)
         x = np.linalg.solve(response.T @ self.P @ response + self.D, self.D @ self.c)

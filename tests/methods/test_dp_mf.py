@@ -82,6 +82,10 @@ def test_limits() -> None:
     a = refopt.minimize(P, "dp-mf", X, lr=0.3, clip=1e6, noise=0.0, total_steps=6, participations=6, steps=6)
     b = refopt.minimize(P, "sgd", X, lr=0.3, steps=6)
     np.testing.assert_allclose(a.x, b.x, rtol=1e-12)
+    c = refopt.minimize(P, "dp-mf", X, noise=0.0, total_steps=50, participations=1, steps=40)
+    d = refopt.minimize(P, "dp-mf", X, noise=0.0, total_steps=50, participations=1, steps=50)
+    np.testing.assert_array_equal(c.x, d.x)  # groups without an example
+    assert refopt.optimizer("dp-mf", noise=0.5).epsilon(1e-5) == epsilon(1.0, 0.5, 1, 1e-5)
     o = refopt.optimizer("dp-mf", noise=2.0)
     assert o.epsilon(1e-5) == epsilon(1.0, 2.0, 1, 1e-5)
     assert refopt.optimizer("dp-mf", noise=0.0).epsilon(1e-5) == np.inf

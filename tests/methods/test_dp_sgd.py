@@ -56,6 +56,8 @@ def test_limits() -> None:
         np.testing.assert_allclose(
             clipped_sum(unit * np.array([[3.0, 4.0]]), unit), unit * np.array([0.6, 0.8])
         )
+    apart = clipped_sum({"a": np.array([[-3e200, 1.0]]), "b": np.array([[1e-200]])}, 1.0)
+    np.testing.assert_allclose(apart["a"], [-1.0, 1 / 3e200], rtol=1e-14)
     o = refopt.optimizer("dp-sgd", lr=1.0, clip=2.0, noise=0.5, sampling_rate=1e-12)
     oracle = Oracle(P, 3)
     oracle.begin(1)

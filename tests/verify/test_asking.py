@@ -105,6 +105,7 @@ REFUSED = {
     "adadagrad",
     "adadagrad-norm",
     "dp-sgd",
+    "dp-mf",
 }
 
 
