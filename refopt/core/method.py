@@ -45,6 +45,8 @@ class Method:
     registered_name: ClassVar[str] = ""
     own_needs: ClassVar[tuple[str, ...]] = ("grad",)
     has_rate: ClassVar[bool] = True
+    # Whether the state has all leaves as one vector, of one dtype.
+    one_vector: ClassVar[bool] = False
     schedule: Callable[[int], float] | None = hyper(
         None, words="Multiplier of the rate: a function of the step t = 1, 2, ..."
     )
@@ -113,6 +115,11 @@ class Method:
         names, moved = set(x), {k for k, g in grad.items() if g is not None}
         if not moved:
             return x, s
+        if self.one_vector:
+            raise ArgumentTypeError(
+                f"grad: {self.registered_name} takes all leaves as one vector, so that each has a gradient; got None for"
+                f" {', '.join(k for k in x if k not in moved)}"
+            )
         part = {k: only(v, names, moved) for k, v in s.items()}
         new_x, new_s = self.update(only(x, names, moved), only(grad, names, moved), part, donate=donate)
         return merged(x, new_x, names), {k: merged(s.get(k), v, names) for k, v in new_s.items()}

@@ -18,8 +18,25 @@ KWON = Source("kwon-2021-asam", "J. Kwon, J. Kim, H. Park, I. K. Choi",
     arxiv="2102.11600")  # fmt: skip
 
 
+class Perturbed(Wrapper):
+    """Base of SAM and its kin: the base method steps with gradients from points beside its own."""
+
+    def perturbation(self, w: Params, g: Params) -> Params:
+        """Return what is added at `w`, where the gradient is `g`."""
+        raise NotImplementedError
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Step the base with gradients from the perturbed points."""
+
+        def sharp(oracle: Oracle, w: Params) -> Params:
+            return oracle.grad(params.axpy(1.0, self.perturbation(w, oracle.grad(w)), w))
+
+        x, base = self.base.step(x, s["base"], GradientsAt(oracle, sharp))
+        return x, {"t": s["t"] + 1, "base": base}
+
+
 @register("sam", source=FORET, where="Algorithm 1, equation (3) with p = 2", also=(KWON,))
-class SAM(Wrapper):
+class SAM(Perturbed):
     """SAM: the base method steps with the gradient at the worst point of a small ball, to first order.
 
     ``ε̂ = ρ ∇L(w) / ||∇L(w)||_2``, ``g = ∇L(w + ε̂)``, and the base method steps from w with g. The
@@ -46,15 +63,6 @@ class SAM(Wrapper):
     def perturbation(self, w: Params, g: Params) -> Params:
         """Return ε̂ at `w`, where the gradient is `g`."""
         return ascent(w, g, self.rho, self.eps, self.adaptive)
-
-    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
-        """Step the base with gradients from the perturbed points."""
-
-        def sharp(oracle: Oracle, w: Params) -> Params:
-            return oracle.grad(params.axpy(1.0, self.perturbation(w, oracle.grad(w)), w))
-
-        x, base = self.base.step(x, s["base"], GradientsAt(oracle, sharp))
-        return x, {"t": s["t"] + 1, "base": base}
 
 
 def ascent(w: Params, g: Params, rho: float, eps: float, adaptive: bool) -> Params:

@@ -23,6 +23,10 @@ UPDATES = [
 ]
 
 
+SEPARATE = [m for m in UPDATES if not m.obj.one_vector]
+JOINT = [m for m in UPDATES if m.obj.one_vector]
+
+
 def nested(draw: Any) -> Any:
     """An encoder with a list and a named tuple, a complex array and an empty one."""
     return {
@@ -58,7 +62,18 @@ def test_update_takes_and_gives_back_the_user_s_form(method: Entry) -> None:
     assert s.keys() == r.keys()
 
 
-@pytest.mark.parametrize("method", UPDATES, ids=[m.name for m in UPDATES])
+@pytest.mark.parametrize("method", JOINT, ids=[m.name for m in JOINT])
+def test_a_method_of_one_vector_says_that_it_takes_all_leaves(method: Entry) -> None:
+    """A leaf without a gradient, or of another dtype, is told."""
+    o = refopt.optimizer(method.name)
+    x = {"a": np.ones((3, 2)), "b": np.ones(4)}
+    with pytest.raises(refopt.errors.ArgumentTypeError, match=r"one vector.* None for a"):
+        o.update(x, {"a": None, "b": np.ones(4)}, o.init(x))
+    with pytest.raises(refopt.errors.DtypeError, match="one dtype"):
+        o.init({**x, "b": np.ones(4, "f4")})
+
+
+@pytest.mark.parametrize("method", SEPARATE, ids=[m.name for m in SEPARATE])
 def test_a_leaf_without_a_gradient_stands_still(method: Entry) -> None:
     """And so does its state; with a gradient it goes on."""
     o = refopt.optimizer(method.name)
@@ -75,7 +90,7 @@ def test_a_leaf_without_a_gradient_stands_still(method: Entry) -> None:
     assert same is y and t is s
 
 
-@pytest.mark.parametrize("method", UPDATES, ids=[m.name for m in UPDATES])
+@pytest.mark.parametrize("method", SEPARATE, ids=[m.name for m in SEPARATE])
 def test_leaves_of_two_dtypes_keep_theirs(method: Entry) -> None:
     """float32 norms beside float64 matrices: neither is cast, and the state of each is in its dtype."""
     o = refopt.optimizer(method.name)
@@ -88,7 +103,7 @@ def test_leaves_of_two_dtypes_keep_theirs(method: Entry) -> None:
     want, r = o.update(wide, {k: v.astype("f8") for k, v in g.items()}, o.init(wide))
     want, _ = o.update(want, {k: v.astype("f8") for k, v in g.items()}, r)
     for k, v in y.items():
-        np.testing.assert_allclose(v, want[k], rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(v, want[k], rtol=2e-3, atol=1e-4)
 
 
 class Complex:

@@ -97,7 +97,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "nesterov-strongly-convex": BOUNDS,
     "triple-momentum": BOUNDS,
 }
-# The comparison has no problem of two classes with one net, and hands on no gradients of single examples.
+# The comparison has no problem of two classes with one net, of two factors or of one residual an example, and hands on no gradients of single examples.
 REFUSED = {
     "normalized-logistic-gd",
     "batch-perceptron",
@@ -106,6 +106,9 @@ REFUSED = {
     "adadagrad-norm",
     "dp-sgd",
     "dp-mf",
+    "balanced-gd",
+    "prox-linear",
+    "prox-point-sgd",
 }
 
 

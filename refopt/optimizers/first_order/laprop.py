@@ -53,20 +53,22 @@ class LaProp(AdamFamily):
         return laprop
 
     def start_numbers(self) -> dict[str, float]:
-        """Return k_0."""
-        return {"k": 0.0}
+        """Return the sums of both averages' weights, of η's beside them in the first."""
+        return {"k": 0.0, "c2": 0.0}
 
     def carry(self, t, s):
-        return {"k": self.beta1 * s["k"] + (1.0 - self.beta1) * self.rate(t)}
+        # Carried on, since 1 - β2^t has lost digits while t is small, and m keeps what is divided by it.
+        return {
+            "k": self.beta1 * s["k"] + (1.0 - self.beta1) * self.rate(t),
+            "c2": self.beta2 * s["c2"] + (1.0 - self.beta2),
+        }
 
     def scalars(self, t, carried):
-        rate, k = self.rate(t), carried["k"]
-        moments = self.moment_scalars(t)
+        rate, k, root = self.rate(t), carried["k"], 1.0 / carried["c2"] ** 0.5
         constant = {"keep": 1.0 - self.weight_decay} if self.decay == "constant" else {}
         return {
-            **constant,
-            "k2": moments["k2"], "root": moments["root"], "eps": moments["eps"], "inside": self.eps_root,
-            "inside_rate": (1.0 - self.beta1) * rate, "outside_rate": rate / k if k > 0.0 else 0.0,
+            **constant, "k2": 1.0 - self.beta2, "root": root, "eps": self.eps if self.eps_corrected else self.eps * root,
+            "inside": self.eps_root, "inside_rate": (1.0 - self.beta1) * rate, "outside_rate": rate / k if k > 0.0 else 0.0,
         }  # fmt: skip
 
 

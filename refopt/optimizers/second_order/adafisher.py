@@ -12,6 +12,7 @@ from refopt.core.registry import Source, dialect, register
 from refopt.curvature.kronecker import Factors, homogeneous
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
+from refopt.optimizers.common.division import nonzero
 
 GOMES = Source("gomes-2024-adafisher", "D. Martins Gomes, Y. Zhang, E. Belilovsky, G. Wolf, M. S. Hosseini",
     "AdaFisher: Adaptive Second Order Optimization via Fisher Information", arxiv="2405.16397")  # fmt: skip
@@ -69,9 +70,11 @@ class AdaFisher(ElementwiseDecay):
         return {**super().init(x), "factors": {}}
 
     def rule(self, xp):
+        divisor = nonzero(xp)
+
         def adafisher(x, g, fisher, m, beta, k1, step, l2, keep):
             m = ema(m, g + l2 * x, beta, k1)
-            return keep * x - step * m / fisher, m
+            return keep * x - step * m / divisor(fisher), m
 
         return adafisher
 

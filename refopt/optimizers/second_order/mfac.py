@@ -8,11 +8,11 @@ from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import DtypeError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
-from refopt.core.params import Params, check_start
+from refopt.core.params import Params, check_start, leaves
 from refopt.core.registry import Source, dialect, register
 from refopt.curvature.gradients import MFAC
 from refopt.optimizers.common.decay import Decay
-from refopt.optimizers.common.joined import joined, split
+from refopt.optimizers.common.vectors import joined, parted
 
 MODORANU_EFCP = Source("modoranu-2023-error", "I.-V. Modoranu, A. Kalinov, E. Kurtic, E. Frantar, D. Alistarh",
     "Error Feedback Can Accurately Compress Preconditioners", arxiv="2306.06098")  # fmt: skip
@@ -21,13 +21,19 @@ MODORANU_EFCP = Source("modoranu-2023-error", "I.-V. Modoranu, A. Kalinov, E. Ku
 class Windowed(Decay):
     """A step by what the last gradients, as rows of a matrix, say: a subclass gives `direction`."""
 
+    one_vector = True
     slots: ClassVar[tuple[str, ...]] = ("window", "dots", "v")
     lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     momentum: float = hyper(0.0, "[0, 1)", "μ.")
 
     def init(self, x: Params) -> State:
         """Return the state at the start `x`; the window grows row by row."""
-        flat = joined(check_start(x, "x"))
+        x = check_start(x, "x")
+        flat = joined(x)
+        if any(leaf.dtype != flat.dtype for leaf in leaves(x).values()):
+            raise DtypeError(
+                f"x: {self.registered_name} takes all leaves as one vector, so they must be of one dtype"
+            )
         xp = namespace(flat)
         rows = xp.zeros((0, flat.shape[0]), dtype=flat.dtype, device=flat.device)
         dots = xp.zeros((0, 0), dtype=flat.dtype, device=flat.device)
@@ -50,7 +56,7 @@ class Windowed(Decay):
             )
         u, new = self.direction(joined(g) + self.coupled() * flat, s)
         v = self.average(s["v"], u)
-        return split(self.keep(t) * flat - self.rate(t) * v, x), {**s, **new, "t": t, "v": v}
+        return parted(self.keep(t) * flat - self.rate(t) * v, x), {**s, **new, "t": t, "v": v}
 
 
 def slid(g: Array, rows: Array, dots: Array, size: int) -> tuple[Array, Array]:
