@@ -61,9 +61,9 @@ def from_torch(
         raise missing_extra("parity", "torch") from None
     from torch.func import grad, jvp, vjp
 
-    if isinstance(fun, torch.nn.Module):
-        from refopt.adapters.torch_module import TorchModule
+    from refopt.adapters.torch_module import TorchModule, value_and_gradient
 
+    if isinstance(fun, torch.nn.Module):
         if residual is not None or n_examples is not None:
             raise ArgumentTypeError(
                 "from_torch: residual and n_examples belong to a function, not to a network"
@@ -93,12 +93,16 @@ def from_torch(
         return back(bound(fun, batch)(into(x)), x)
 
     def gradient(x: Params, batch: Any = None) -> Params:
-        return back(grad(bound(fun, batch))(into(x)), x)
+        return value_and_grad(x, batch)[1]
+
+    def value_and_grad(x: Params, batch: Any = None) -> tuple[Array, Params]:
+        f, g = value_and_gradient(bound(fun, batch), into(x))
+        return back(f, x), back(g, x)
 
     def hvp(x: Params, v: Params, batch: Any = None) -> Params:
         return back(jvp(grad(bound(fun, batch)), (into(x),), (into(v),))[1], x)
 
-    given: dict[str, Any] = {"hvp": hvp}
+    given: dict[str, Any] = {"hvp": hvp, "value_and_grad": value_and_grad}
     if residual is not None:
         given["residual"] = lambda x, batch=None: back(bound(residual, batch)(into(x)), x)
         given["jvp"] = lambda x, v, batch=None: back(
