@@ -9,6 +9,7 @@ import pytest
 import refopt
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.method import Method
+from refopt.core.registry import Entry
 from refopt.verify.inputs import problems
 from refopt.verify.runs.observe import observe
 from refopt.verify.sides.side import asks
@@ -54,7 +55,12 @@ CASES: dict[str, tuple[Any, dict[str, Any], dict[str, str | None]]] = {
         },
     ),
 }  # fmt: skip
-FAULTS = [(name, fault) for name, (_, _, faults) in CASES.items() for fault in faults]
+FAULTS = [
+    # The first two of each port; `make exhaustive` has the others.
+    pytest.param(name, fault, marks=[pytest.mark.exhaustive] if i > 1 else [])
+    for name, (_, _, faults) in CASES.items()
+    for i, fault in enumerate(faults)
+]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -112,9 +118,9 @@ REFUSED = {
 }
 
 
-def test_every_method_can_be_compared() -> None:
-    """Every registered optimizer, wrapper and estimator agrees with itself: none is refused but `REFUSED`."""
-    for e in (*refopt.methods("optimizer"), *refopt.methods("wrapper"), *refopt.methods("estimator")):
+def compared(chosen: list[Entry]) -> None:
+    """Every one agrees with itself: none is refused but `REFUSED`."""
+    for e in chosen:
         base = refopt.optimizer(e.name)
         if not asks(base):
             assert type(base).update is not Method.update or e.needs == ("grad", "hvp")
@@ -125,6 +131,20 @@ def test_every_method_can_be_compared() -> None:
         report = refopt.verify.compare(refopt.optimizer(e.name, **own), e.name, steps=6, **own)
         shares = e.name == "kfac"
         assert report.agrees != shares, str(report)
+
+
+STEPPING = [m for kind in ("optimizer", "wrapper", "estimator") for m in refopt.methods(kind)]
+
+
+def test_every_third_method_can_be_compared() -> None:
+    """Optimizers, wrappers and estimators; `make exhaustive` takes all of them."""
+    compared(STEPPING[::3])
+
+
+@pytest.mark.exhaustive
+def test_every_method_can_be_compared() -> None:
+    """All of them."""
+    compared(STEPPING)
 
 
 def test_shares_of_the_batch() -> None:

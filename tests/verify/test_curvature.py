@@ -54,7 +54,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.exhaustive] if i % 2 else []) for i, f in enumerate(FAULTS)]
+)
 def test_adahessian(fault: str) -> None:
     """The trajectory and the probes tell what was done."""
     report = refopt.verify.compare(adahessian(fault), "adahessian", dialect="timm", steps=12)

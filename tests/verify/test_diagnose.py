@@ -13,7 +13,10 @@ from refopt.verify.variants.deviation import known
 from tests.verify.adam import FAULTS, adam
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# Every second one; `make exhaustive` has the others.
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.exhaustive] if i % 2 else []) for i, f in enumerate(FAULTS)]
+)
 def test_hand_written_adam(fault: str) -> None:
     """Each fault, put in by hand, is found; and a comparison with the paper's form sees it."""
     why = refopt.verify.diagnose(adam(fault), "adam", steps=8)

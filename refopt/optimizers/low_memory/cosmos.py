@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, Namespace, lengths, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.orthogonal import orthogonalised
-from refopt.optimizers.low_memory.subspace import Chosen, lengths
+from refopt.optimizers.low_memory.subspace import Chosen
 
 LIU_COSMOS = Source("liu-2025-cosmos", "L. Liu, Z. Xu, Z. Zhang, H. Kang, Z. Li, C. Liang, W. Chen, T. Zhao",
     "COSMOS: A Hybrid Adaptive Optimizer for Memory-Efficient Training of LLMs", arxiv="2502.17410")  # fmt: skip
@@ -86,7 +86,7 @@ class COSMOS(Chosen):
             return divisor(xp.sqrt(v + eps) * root if self.eps_inside else xp.sqrt(v) * root + eps)
 
         def normed(X: Array) -> Array:
-            return X / divisor(lengths(xp.reshape(X, (-1,)), 0) + norm_eps)
+            return X / divisor(lengths(xp.reshape(X, (-1,)), 0, keepdims=True) + norm_eps)
 
         def cosmos(x, g, m, v, basis, gram, first, c1, both, root, lr, eps, l2, keep):
             g = g + l2 * x

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import Array, like, namespace
+from refopt.core.arrays import Array, lengths, like, namespace
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.low_memory.subspace import (
@@ -15,7 +15,6 @@ from refopt.optimizers.low_memory.subspace import (
     SIDES,
     Projected,
     down,
-    lengths,
     projected_axes,
     up,
 )
@@ -122,7 +121,11 @@ class DCTAdamW(Projected):
         """Return the moments and the columns of a new choice."""
         xp = namespace(A)
         S, across = down(A, (C,), axes), 1 - axes[0]
-        sizes = lengths(S, across) if self.norm == "l2" else xp.sum(xp.abs(S), axis=across, keepdims=True)
+        sizes = (
+            lengths(S, across, keepdims=True)
+            if self.norm == "l2"
+            else xp.sum(xp.abs(S), axis=across, keepdims=True)
+        )
         order = xp.argsort(xp.reshape(sizes, (-1,)), descending=True)
         new = order[: columns[0].shape[0]]
         if self.at_refresh == "reset":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, Namespace, lengths, namespace
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.low_memory.subspace import Singular, down, lengths, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, projected_axes, up
 
 CHEN_FIRA = Source("chen-2024-fira", "X. Chen, K. Feng, C. Li, X. Lai, X. Yue, Y. Yuan, G. Wang",
     "Fira: Can We Achieve Full-rank Training of LLMs Under Low-rank Constraint?", arxiv="2410.01623")  # fmt: skip
@@ -45,7 +45,7 @@ class Fira(Singular):
     def first_slots(self, leaf, projected):
         slots = super().first_slots(leaf, projected)
         # The size of S before the first step is negative: no limit.
-        return {**slots, "size": lengths(namespace(leaf).reshape(slots["m"], (-1,)), 0) - 1.0}
+        return {**slots, "size": lengths(namespace(leaf).reshape(slots["m"], (-1,)), 0, keepdims=True) - 1.0}
 
     def rule(self, xp):
         divisor = nonzero(xp)
@@ -72,11 +72,15 @@ class Fira(Singular):
 
     def sizes(self, xp: Namespace, A: Array, axes: tuple[int, ...]) -> Array:
         """Return the norms along the projected axis; of all of A where both are."""
-        return lengths(A, axes[0]) if len(axes) == 1 else lengths(xp.reshape(A, (-1,)), 0)
+        return (
+            lengths(A, axes[0], keepdims=True)
+            if len(axes) == 1
+            else lengths(xp.reshape(A, (-1,)), 0, keepdims=True)
+        )
 
     def limited(self, xp: Namespace, rest: Array, size: Array) -> tuple[Array, Array]:
         """Return S, and its norm, after the limiter."""
-        norm = lengths(xp.reshape(rest, (-1,)), 0)
+        norm = lengths(xp.reshape(rest, (-1,)), 0, keepdims=True)
         bound = self.growth * (size + self.norm_eps)
         over = (size >= 0.0) & (norm > bound)
         factor = xp.where(over, bound / nonzero(xp)(norm), xp.ones_like(norm))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, Namespace, namespace
+from refopt.core.arrays import Array, Namespace, lengths, namespace
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.low_memory.subspace import Singular, down, lengths, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, projected_axes, up
 
 LIANG = Source("liang-2024-online", "K. Liang, B. Liu, L. Chen, Q. Liu",
     "Memory-Efficient LLM Training with Online Subspace Descent", arxiv="2408.12857")  # fmt: skip
@@ -93,7 +93,7 @@ class OnlineSubspaceDescent(Singular):
 
     def slope(self, xp: Namespace, g: Array, P: Array) -> Array:
         """Return the gradient of L at P, for a projection from the left."""
-        H = g / nonzero(xp)(lengths(xp.reshape(g, (-1,)), 0))
+        H = g / nonzero(xp)(lengths(xp.reshape(g, (-1,)), 0, keepdims=True))
         back, low = xp.matrix_transpose(H), xp.matrix_transpose(P)
         E = P @ (low @ H) - H
         slope = 2.0 * (E @ (back @ P) + H @ (xp.matrix_transpose(E) @ P))

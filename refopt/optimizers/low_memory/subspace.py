@@ -56,15 +56,6 @@ def with_signs(P: Array) -> Array:
     return xp.where(top, P, -P)
 
 
-def lengths(A: Array, axis: int) -> Array:
-    """Return the Euclidean norms along `axis`, which stays with length one, free of overflow."""
-    xp = namespace(A)
-    top = xp.max(xp.abs(A), axis=axis, keepdims=True)
-    top = xp.where(top > 0.0, top, xp.ones_like(top))
-    B = A / top
-    return top * xp.sqrt(xp.sum(B * B, axis=axis, keepdims=True))
-
-
 class Chosen(Decay):
     """A leaf rule that treats the matrices of a group, and gives Adam with the same settings to the rest.
 
