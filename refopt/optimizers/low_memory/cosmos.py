@@ -16,7 +16,8 @@ LIU_COSMOS = Source("liu-2025-cosmos", "L. Liu, Z. Xu, Z. Zhang, H. Kang, Z. Li,
     "COSMOS: A Hybrid Adaptive Optimizer for Memory-Efficient Training of LLMs", arxiv="2502.17410")  # fmt: skip
 
 
-@register("cosmos", source=LIU_COSMOS, where="Algorithm 1")
+@register("cosmos", source=LIU_COSMOS, where="Algorithm 1",
+    calm_problem=("asymmetric-matrix-sensing", {"n1": 6, "n2": 5, "rank": 2}))  # fmt: skip
 class COSMOS(Chosen):
     """COSMOS: SOAP in the gradients' leading right eigenspace, Muon in what is left.
 

@@ -12,7 +12,8 @@ CHEN_FIRA = Source("chen-2024-fira", "X. Chen, K. Feng, C. Li, X. Lai, X. Yue, Y
     "Fira: Can We Achieve Full-rank Training of LLMs Under Low-rank Constraint?", arxiv="2410.01623")  # fmt: skip
 
 
-@register("fira", source=CHEN_FIRA, where="Algorithm 1")
+@register("fira", source=CHEN_FIRA, where="Algorithm 1",
+    calm_problem=("asymmetric-matrix-sensing", {"n1": 6, "n2": 5, "rank": 2}))  # fmt: skip
 class Fira(Singular):
     """Fira: Adam in a subspace of the gradient, and a scaled plain step for the rest of it.
 

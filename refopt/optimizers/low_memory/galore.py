@@ -10,7 +10,8 @@ ZHAO = Source("zhao-2024-galore", "J. Zhao, Z. Zhang, B. Chen, Z. Wang, A. Anand
     "GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection", arxiv="2403.03507")  # fmt: skip
 
 
-@register("galore", source=ZHAO, where="Algorithm 2")
+@register("galore", source=ZHAO, where="Algorithm 2",
+    calm_problem=("asymmetric-matrix-sensing", {"n1": 6, "n2": 5, "rank": 2}))  # fmt: skip
 class GaLore(Singular):
     """GaLore: Adam whose moments live in the gradient's leading singular subspace.
 

@@ -13,7 +13,8 @@ LIANG = Source("liang-2024-online", "K. Liang, B. Liu, L. Chen, Q. Liu",
     "Memory-Efficient LLM Training with Online Subspace Descent", arxiv="2408.12857")  # fmt: skip
 
 
-@register("online-subspace-descent", source=LIANG, where="Algorithm 1, with Adam for W and AdamW for P")
+@register("online-subspace-descent", source=LIANG, where="Algorithm 1, with Adam for W and AdamW for P",
+    calm_problem=("matrix-completion", {}))  # fmt: skip
 class OnlineSubspaceDescent(Singular):
     """Online Subspace Descent: the projection P makes an optimizer's steps too.
 

@@ -70,7 +70,8 @@ def slid(g: Array, rows: Array, dots: Array, size: int) -> tuple[Array, Array]:
     return rows, xp.concat([dots, last[:, None]], axis=1)
 
 
-@register("m-fac", source=MFAC, where="section 3.2, the dynamic algorithm")
+@register("m-fac", source=MFAC, where="section 3.2, the dynamic algorithm",
+    calm_problem=("matrix-completion", {}))  # fmt: skip
 class DynamicMFAC(Windowed):
     """M-FAC: natural gradient by the exact inverse of a damped sum over the last m gradients.
 
