@@ -1,4 +1,4 @@
-"""Two methods on the same gradients: the loop that identities and invariances share."""
+"""Two methods on the same gradients, one on a problem: the loops that identities and invariances share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from refopt.core.oracle import Oracle
 
 Leaves = dict[str, np.ndarray]
+# Arguments of the problem mlp: 20 examples of 5 features and 3 classes, 4 hidden units.
+SMALL_MLP: dict[str, Any] = {
+    "widths": (4,),
+    "data": (np.random.default_rng(4).standard_normal((20, 5)), np.arange(20) % 3),
+}
+
+
+def steps_on(problem: Any, o: Any, steps: int) -> list[tuple[Any, Any]]:
+    """Return point and state after every step from the problem's start with seed 1."""
+    x, oracle = problem.start(1), Oracle(problem, 0)
+    s, points = o.init(x), []
+    for t in range(1, steps + 1):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        points.append((x, s))
+    return points
 
 
 def assert_same_run(

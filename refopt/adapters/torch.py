@@ -144,7 +144,9 @@ def as_torch(name: str, params: Any = None, **options: Any) -> Any:
     -----
     Complex parameters are pairs of reals, and sparse gradients made dense. A parameter without a gradient stands
     still, with its state. For methods whose leaves do not look at each other the state is held by parameter, else by
-    group, under ``state["groups"]``; ``state_dict`` has both.
+    group, under ``state["groups"]``; ``state_dict`` has both. Each group is a run by itself, which asks while the others
+    stand where the step began: what a method takes over all parameters, as SAM and clipping by the norm do, it takes over the
+    group. (`minimize` hands the groups of a wrapper on to its base, and the norm is over all.)
     """
     try:
         from refopt.adapters.torch_optimizer import TorchOptimizer

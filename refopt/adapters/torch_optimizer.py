@@ -65,13 +65,13 @@ class TorchOptimizer(torch.optim.Optimizer):
         ----------
         closure : callable, optional
             Computes the loss, its gradients (``loss.backward()``) and returns it. Methods that ask at points of their
-            own, such as SAM, call it there and need it.
+            own, such as SAM, call it there too and need it.
 
         Returns
         -------
         The closure's loss, None without one.
         """
-        loss = None
+        loss, asking = None, []
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -83,11 +83,13 @@ class TorchOptimizer(torch.optim.Optimizer):
             if not (isinstance(method, GradientMethod) and method.given == ("g",)) and not _wraps_gradients(
                 method
             ):
-                self._by_closure(method, group, number, closure)
+                asking.append((method, group, number))
             elif _leaf_by_leaf(method):
                 self._each_leaf(method, group, active)
             else:
                 self._together(method, group, number, active)
+        if asking:
+            self._by_closure(asking, closure, loss)
         return loss
 
     def _of_group(self, group: Mapping[str, Any]) -> Method:
@@ -146,28 +148,31 @@ class TorchOptimizer(torch.optim.Optimizer):
             x[n].copy_(moved[n])
 
     def _by_closure(
-        self, method: Method, group: dict[str, Any], number: int, closure: Callable[[], Any] | None
+        self, asking: list[tuple[Method, dict[str, Any], int]], closure: Callable[[], Any] | None, loss: Any
     ) -> None:
-        """Step a method that asks at points of its own."""
+        """Step groups whose method asks at points of its own; each asks while the others stand where the step began."""
         if closure is None:
+            method = asking[0][0]
             raise ArgumentError(
                 f"closure: {method.registered_name} asks for {', '.join(method.needs)} at points of its own, so step"
                 " needs a closure that computes loss and gradients"
             )
-        named = dict(_named(group))
-        start = {n: _leaf(p).clone() for n, p in named.items()}
-        s = self._state(method, number, start)
-        oracle = Oracle(_Closure(closure, named, group["maximize"]), self._seed)
-        oracle.begin(int(s["t"]) + 1, start)
+        # All of them, before the first asks: what the parameters' gradients are now is known for every group.
+        problems = [_Closure(closure, loss, group) for _, group, _ in asking]
+        found = [self._asked(method, n, problem) for (method, _, n), problem in zip(asking, problems)]
+        for (_, _, number), problem, (x, s) in zip(asking, problems, found):
+            problem.put(x)
+            self.state["groups"][str(number)] = s
+
+    def _asked(self, method: Method, number: int, problem: _Closure) -> tuple[dict[str, Any], State]:
+        """Return a group's new point and state, and leave the parameters as they were."""
+        s = self._state(method, number, problem.start)
+        oracle = Oracle(problem, self._seed)
+        oracle.begin(int(s["t"]) + 1, problem.start)
         try:
-            x, new = method.step(start, s, oracle)
-        except BaseException:
-            x, new = start, s
-            raise
+            return method.step(problem.start, s, oracle)
         finally:
-            for n, p in named.items():
-                _leaf(p).copy_(x[n])
-        self.state["groups"][str(number)] = new
+            problem.put(problem.start)
 
     def _state(self, method: Method, number: int, x: dict[str, Any]) -> State:
         groups = self.state.setdefault("groups", {})
@@ -177,18 +182,30 @@ class TorchOptimizer(torch.optim.Optimizer):
 
 
 class _Closure:
-    """A closure as a problem: it is asked where the parameters are put."""
+    """A closure as a problem in the parameters of one group, which has answered already where they stand."""
 
-    def __init__(self, closure: Callable[[], Any], params: dict[str, Any], maximize: bool) -> None:
-        self.closure, self.params, self.maximize = closure, params, maximize
+    def __init__(self, closure: Callable[[], Any], loss: Any, group: Mapping[str, Any]) -> None:
+        self.closure, self.params, self.maximize = closure, dict(_named(group)), group["maximize"]
+        self.start = {n: _leaf(p).clone() for n, p in self.params.items()}
+        self.known = self._answer(loss)
+
+    def put(self, x: Mapping[str, Any]) -> None:
+        """Set the parameters."""
+        for n, p in self.params.items():
+            _leaf(p).copy_(x[n])
 
     def value_and_grad(self, x: Any) -> tuple[Any, Any]:
         """Return the loss and its gradients."""
-        for n, p in self.params.items():
-            _leaf(p).copy_(x[n])
+        if x is self.start:
+            return self.known
+        self.put(x)
+        for p in self.params.values():
             p.grad = None
         with torch.enable_grad():
-            loss = self.closure()
+            return self._answer(self.closure())
+
+    def _answer(self, loss: Any) -> tuple[Any, Any]:
+        """Return what the closure left behind."""
         if not torch.is_tensor(loss):
             loss = torch.as_tensor(float(loss))
         g = {

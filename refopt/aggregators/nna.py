@@ -60,7 +60,6 @@ def nna(J: Array, *, faulty: int | None = None, own: int = 0) -> Array:
         raise ArgumentError(f"faulty: wanted less than half of the {m} rows, got {faulty}")
     # Halves first: the difference of two large numbers may leave the dtype's range.
     distances = [norm(J[i, :] / 2.0 - J[own, :] / 2.0) for i in range(m)]
-    distances[own] = -1.0
     nearest = np.sort(np.argsort(distances, kind="stable")[: m - f])
     xp = namespace(J)
     rows = xp.take(J, like(nearest, J, dtype=xp.int64), axis=0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from refopt.core import params
 from refopt.core.arrays import Array, namespace
 from refopt.core.groups import choose
 from refopt.core.hyper import hyper
-from refopt.core.params import Params, leaves, map_leaves, rebuild
+from refopt.core.params import Params, leaves, rebuild
 from refopt.core.registry import dialect, register
-from refopt.wrappers.sam import KWON, Perturbed
+from refopt.wrappers.sam import KWON, Perturbed, ascent
 
 
 @register("asam", source=KWON, where="Algorithm 1, with the elementwise operator of section 3")
@@ -49,10 +48,7 @@ class ASAM(Perturbed):
             return xp.abs(a) + self.eta if name in chosen else xp.ones_like(a)
 
         stretch = rebuild(w, {k: size(k, a) for k, a in leaves(w).items()})
-        stretched = map_leaves(lambda t, a: t * a, stretch, g)
-        length = params.norm(stretched) + self.eps
-        share = self.rho / length if length > 0.0 else 0.0
-        return map_leaves(lambda t, a: share * (t * a), stretch, stretched)
+        return ascent(g, self.rho, self.eps, stretch)
 
 
 dialect(ASAM, "official", "SamsungLabs/ASAM asam.py", weights=("*weight*",), eps=1e-16)

@@ -49,7 +49,7 @@ class FriendlySAM(Wrapper):
         else:
             d = params.axpy(-self.sigma, s["m"], g)
             m = map_leaves(lambda a, b: ema(a, b, self.average, 1.0 - self.average), s["m"], g)
-        e = ascent(x, d, self.rho, self.eps, False)
+        e = ascent(d, self.rho, self.eps)
         inner = GradientsAt(oracle, lambda oracle, w: oracle.grad(params.axpy(1.0, e, w)))
         x, base = self.base.step(x, s["base"], inner)
         return x, {"t": s["t"] + 1, "base": base, "m": m}

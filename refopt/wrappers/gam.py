@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from refopt.core import params
 from refopt.core.hyper import hyper
 from refopt.core.method import State
 from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params, axpy, copied, scale, subtract
 from refopt.core.registry import Source, dialect, register
 from refopt.wrappers.base import Wrapper
-from refopt.wrappers.sam import ascent
+from refopt.wrappers.sam import across, ascent, sizes
 
 ZHANG = Source("zhang-2023-gradient", "X. Zhang, R. Xu, H. Yu, H. Zou, P. Cui",
     "Gradient Norm Aware Minimization Seeks First-Order Flatness and Improves Generalization",
@@ -53,7 +52,7 @@ class GAM(Wrapper):
     def gradient(self, oracle: Oracle, w: Params) -> Params:
         """Return what the base is given in the place of the gradient at `w`."""
         g0, g1 = self.pair(oracle, w)
-        there = axpy(1.0, ascent(w, subtract(g1, g0), self.rho, self.eps, self.adaptive), w)
+        there = axpy(1.0, self.ascent(w, subtract(g1, g0), self.rho), w)
         g2, g3 = self.pair(oracle, there)
         plus = axpy(self.alpha, g1, scale(1.0 - self.alpha, g3))
         minus = axpy(1.0 if self.whole else self.beta, g0, scale(1.0 - self.beta, g2))
@@ -62,16 +61,11 @@ class GAM(Wrapper):
     def pair(self, oracle: Oracle, w: Params) -> tuple[Params, Params]:
         """Return the gradients at `w` and at the worst point near it."""
         g = copied(oracle.grad(w))
-        return g, copied(oracle.grad(axpy(1.0, ascent(w, g, self.rho_inner, self.eps, self.adaptive), w)))
+        return g, copied(oracle.grad(axpy(1.0, self.ascent(w, g, self.rho_inner), w)))
 
-
-def across(v: Params, u: Params) -> Params:
-    """Return v without its part along u."""
-    length = params.norm(u)
-    if length == 0.0:
-        return v
-    along = scale(1.0 / length, u)
-    return axpy(-params.dot(v, along), along, v)
+    def ascent(self, w: Params, g: Params, rho: float) -> Params:
+        """Return a step of length `rho` along `g`, at `w`."""
+        return ascent(g, rho, self.eps, sizes(w) if self.adaptive else None)
 
 
 dialect(GAM, "official", "xxgege/GAM gam/gam.py", "β weighs g2 alone", whole=True)

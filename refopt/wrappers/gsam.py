@@ -9,7 +9,7 @@ from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
 from refopt.wrappers.base import Wrapper
-from refopt.wrappers.sam import ascent
+from refopt.wrappers.sam import across, ascent
 
 ZHUANG = Source("zhuang-2022-surrogate",
     "J. Zhuang, B. Gong, L. Yuan, Y. Cui, H. Adam, N. Dvornek, S. Tatikonda, J. Duncan, T. Liu",
@@ -47,22 +47,11 @@ class GSAM(Wrapper):
 
         def combined(oracle: Oracle, w: Params) -> Params:
             g = oracle.grad(w)
-            sharp = oracle.grad(params.axpy(1.0, ascent(w, g, rho, self.eps, False), w))
-            return self.without_gap(g, sharp)
+            sharp = oracle.grad(params.axpy(1.0, ascent(g, rho, self.eps), w))
+            return params.axpy(-self.alpha, across(g, sharp, self.eps), sharp)
 
         x, base = self.base.step(x, s["base"], GradientsAt(oracle, combined))
         return x, {"t": t, "base": base}
-
-    def without_gap(self, g: Params, sharp: Params) -> Params:
-        """Return ``g_p - α g_⊥``."""
-        long, size = params.norm(sharp), params.norm(g)
-        if long == 0.0 or size == 0.0:
-            return params.axpy(-self.alpha, g, sharp)
-        # Of unit vectors, so that no product leaves the range of the dtype.
-        along = params.dot(params.scale(1.0 / size, g), params.scale(1.0 / long, sharp))
-        cosine = along * (size * long / (size * long + self.eps) if self.eps else 1.0)
-        across = params.axpy(-cosine * size / (long + self.eps), sharp, g)
-        return params.axpy(-self.alpha, across, sharp)
 
 
 dialect(GSAM, "official", "juntang-zhuang/GSAM gsam/gsam.py", eps=1e-12)

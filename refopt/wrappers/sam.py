@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.hyper import hyper
@@ -62,18 +64,30 @@ class SAM(Perturbed):
 
     def perturbation(self, w: Params, g: Params) -> Params:
         """Return ε̂ at `w`, where the gradient is `g`."""
-        return ascent(w, g, self.rho, self.eps, self.adaptive)
+        return ascent(g, self.rho, self.eps, sizes(w) if self.adaptive else None)
 
 
-def ascent(w: Params, g: Params, rho: float, eps: float, adaptive: bool) -> Params:
-    """Return ``ρ g / (||g|| + ε)``, or of ASAM ``ρ w² ⊙ g / (|| |w| ⊙ g || + ε)``; zero where g is."""
-    if adaptive:
-        length = params.norm(params.map_leaves(lambda a, b: namespace(a).abs(a) * b, w, g))
-        direction = params.map_leaves(lambda a, b: a * a * b, w, g)
-    else:
-        length, direction = params.norm(g), g
-    length += eps
+def sizes(w: Params) -> Params:
+    """Return ``|w|``, the stretch of adaptive SAM."""
+    return params.map_leaves(lambda a: namespace(a).abs(a), w)
+
+
+def ascent(g: Params, rho: float, eps: float, stretch: Params | None = None) -> Params:
+    """Return ``ρ T² g / (||T g|| + ε)`` with `stretch`, T, elementwise (none: 1); zero where g is."""
+    along = g if stretch is None else params.map_leaves(operator.mul, stretch, g)
+    length = params.norm(along) + eps
+    direction = along if stretch is None else params.map_leaves(operator.mul, stretch, along)
     return params.scale(rho / length if length > 0.0 else 0.0, direction)
+
+
+def across(v: Params, u: Params, eps: float = 0.0) -> Params:
+    """Return v without its part along u; ε is added to every norm and to their product."""
+    size, long = params.norm(v), params.norm(u)
+    if size == 0.0 or long == 0.0:
+        return v
+    # Of unit vectors, so that no product leaves the range of the dtype.
+    cosine = params.dot(params.scale(1.0 / size, v), params.scale(1.0 / long, u)) / (1.0 + eps / size / long)
+    return params.axpy(-cosine * size / (long + eps), u, v)
 
 
 dialect(SAM, "official", "google-research/sam", "no guard of the norm; a zero gradient stays", eps=0.0)

@@ -7,23 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle
 
+from tests.alike import SMALL_MLP, steps_on
 from tests.streams import schedule
 
-PROBLEM: Any = refopt.problem(
-    "mlp", widths=(4,), data=(np.random.default_rng(4).standard_normal((20, 5)), np.arange(20) % 3)
-)
+PROBLEM = refopt.problem("mlp", **SMALL_MLP)
 
 
 def run(o: Any, steps: int) -> list[Any]:
-    x, oracle = PROBLEM.start(1), Oracle(PROBLEM, 0)
-    s, points = o.init(x), []
-    for t in range(1, steps + 1):
-        oracle.begin(t)
-        x, s = o.step(x, s, oracle)
-        points.append(x)
-    return points
+    return [x for x, _ in steps_on(PROBLEM, o, steps)]
 
 
 @pytest.mark.identity("adafisher")
@@ -94,11 +86,17 @@ def test_the_scale_of_inputs_does_not_count() -> None:
         assert np.max(u) == pytest.approx(1.0)
 
 
+@pytest.mark.identity("adafisher")
 def test_a_leaf_without_a_layer_has_no_curvature() -> None:
+    """F = 1 there, and S Hᵀ + λ of the weight's shape where a layer has no bias; equal entries spread to zero."""
     o: Any = refopt.optimizer("adafisher")
     x = {"W": np.ones((4, 3)), "other": np.ones(2)}
     rng = np.random.default_rng(0)
     layers = [refopt.core.problem.Layer("W", None, rng.standard_normal((9, 3)), rng.standard_normal((9, 4)))]
     F = o.diagonal(x, layers, {"W": o._updated(layers[0], {})})
+    h, s = o._updated(layers[0], {})
     np.testing.assert_array_equal(F["other"], np.ones(2))
-    assert F["W"].shape == (4, 3)
+    np.testing.assert_allclose(F["W"], np.outer(s, h) + o.damping, rtol=1e-15)
+    flat = refopt.core.problem.Layer("W", None, np.ones((9, 3)), -np.ones((9, 4)))
+    for v in refopt.optimizer("adafisher", least=0.0, gamma=0.7)._updated(flat, {}):
+        np.testing.assert_array_equal(v, 0.7 * np.ones(v.size))

@@ -103,3 +103,60 @@ def test_coupled_decay_chooses_by_the_decayed_gradient() -> None:
     o = refopt.optimizer("frugal", density=0.34, projection="svd", weight_decay=1.0, decay="coupled")
     _, s = o.update(x, np.diag([1.0, 0.1, 0.1]), o.init(x))
     np.testing.assert_allclose(np.abs(s["active"][0][:, 0]), [0.0, 1.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.identity("frugal")
+@pytest.mark.parametrize("at_refresh", ["keep", "reset"])
+@pytest.mark.parametrize("projection", ["blocks", "columns", "rows", "entries"])
+def test_written_out(projection: str, at_refresh: str) -> None:
+    """12 steps with a new choice every third, the rest by itself: AdamW on the chosen entries in their order, its moments kept over a
+    choice or set to zero (of blocks always), to 1e-12; the counts of what is chosen."""
+    o = refopt.optimizer("frugal", lr=0.03, beta1=0.8, beta2=0.7, eps=1e-3, weight_decay=0.1, density=0.5, scale=0.6,
+        inactive="sgd", inactive_ratio=0.3, update_every=3, projection=projection, at_refresh=at_refresh, seed=3)  # fmt: skip
+    x, gradients = stream(1, "random", steps=12, shapes={"a": (5, 4), "b": (3, 7)})
+    fresh = at_refresh == "reset" or projection == "blocks"
+    y, s = {k: v.ravel() for k, v in x.items()}, o.init(x)
+    m, v = {}, {}
+    for t, gradient in enumerate(gradients, 1):
+        x, s = o.update(x, gradient, s)
+        n = (t - 1) % 3 + 1 if fresh else t
+        for k, g in ((k, g.ravel()) for k, g in gradient.items()):
+            chosen = np.asarray(s["active"][k][0])
+            size = {
+                "blocks": chosen.size,
+                "columns": {"a": 10, "b": 9}[k],
+                "rows": {"a": 8, "b": 7}[k],
+                "entries": 10,
+            }
+            assert len(set(chosen.tolist())) == chosen.size == size[projection]
+            if t == 1 or (n == 1 and fresh):
+                m[k] = v[k] = np.zeros(chosen.size)
+            a = g[chosen]
+            m[k], v[k] = 0.8 * m[k] + 0.2 * a, 0.7 * v[k] + 0.3 * a**2
+            step = 0.3 * g
+            step[chosen] = m[k] / (1 - 0.8**n) / (np.sqrt(v[k] / (1 - 0.7**n)) + 1e-3)
+            y[k] = (1 - 0.03 * 0.1) * y[k] - 0.03 * 0.6 * step
+            np.testing.assert_allclose(x[k].ravel(), y[k], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.identity("frugal")
+def test_blocks_in_order() -> None:
+    """Three of seven leaves at a time from the front or the back, and two pairs from both ends, round and round."""
+    ways = {
+        "ascending": (0.43, [[0, 1, 2], [3, 4, 5], [6, 0, 1]]),
+        "descending": (0.43, [[6, 5, 4], [3, 2, 1], [0, 6, 5]]),
+        "mirror": (0.58, [[0, 1, 6, 5], [2, 0, 4, 6], [1, 2, 5, 4]]),
+    }
+    for order, (density, want) in ways.items():
+        o = refopt.optimizer("frugal", projection="blocks", order=order, density=density, update_every=2)
+        assert [o.blocks(7, t, np.random.default_rng(0)) for t in (1, 3, 5)] == want
+
+
+@pytest.mark.identity("frugal")
+def test_of_a_whole_space_nothing_is_left() -> None:
+    """ρ = 1 in random subspaces: the step is P sign(Pᵀ G) without averages, to 1e-12, and no signs of rounding beside it."""
+    o = refopt.optimizer("frugal", lr=1.0, beta1=0.0, beta2=0.0, eps=0.0, density=1.0, projection="random")
+    g = np.random.default_rng(0).standard_normal((4, 6))
+    x, s = o.update(np.zeros((4, 6)), g, o.init(np.zeros((4, 6))))
+    (P,) = s["active"]
+    np.testing.assert_allclose(x, -P @ np.sign(P.T @ g), atol=1e-12)

@@ -36,10 +36,20 @@ def test_steps_are_bounded_for_any_pair_of_averages() -> None:
 
 
 @pytest.mark.identity("laprop")
-def test_by_hand_under_a_schedule() -> None:
-    """Thirty steps with the rate inside the average and over it, a changing rate and decay behind the step, to 1e-13."""
+@pytest.mark.parametrize("corrected", [True, False])
+def test_by_hand_under_a_schedule(corrected: bool) -> None:
+    """Thirty steps with the rate inside the average and over it, a changing rate, decay behind the step and an ε inside the root,
+    the other one beside the corrected root or the plain one, to 1e-13."""
     o = refopt.optimizer(
-        "laprop", lr=0.1, beta1=0.7, beta2=0.8, eps=1e-2, weight_decay=0.01, schedule=lambda t: 1.0 + 1.0 / t
+        "laprop",
+        lr=0.1,
+        beta1=0.7,
+        beta2=0.8,
+        eps=1e-2,
+        weight_decay=0.01,
+        schedule=lambda t: 1.0 + 1.0 / t,
+        eps_root=0.03,
+        eps_corrected=corrected,
     )
     x, gradients = stream(2, "random", steps=30)
     y, s, c = dict(x), o.init(x), 0.0
@@ -50,7 +60,9 @@ def test_by_hand_under_a_schedule() -> None:
         c = 0.7 * c + 0.3 * rate
         for k in y:
             v[k] = 0.8 * v[k] + 0.2 * g[k] ** 2
-            m[k] = 0.7 * m[k] + 0.3 * rate * g[k] / (np.sqrt(v[k] / (1 - 0.8**t)) + 1e-2)
+            root = np.sqrt(1 - 0.8**t)
+            below = np.sqrt(v[k] + 0.03) / root + (1e-2 if corrected else 1e-2 / root)
+            m[k] = 0.7 * m[k] + 0.3 * rate * g[k] / below
             y[k] = (y[k] - rate / c * m[k]) * 0.99
             np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-14)
     still = refopt.optimizer("laprop", lr=0.0)

@@ -17,7 +17,6 @@ from refopt.problems.robust_matrix_sensing import RobustMatrixSensing
 
 from tests.methods.matrices import H, close, complex_columns, flat_rows, ggn_product, product_columns
 
-RNG = np.random.default_rng(0)
 batches = pytest.mark.parametrize("batch", [None, np.array([3, 0, 3, 9])], ids=["full", "batch"])
 scalings = pytest.mark.parametrize("scaling", ["isometric", "mean"])
 
@@ -60,8 +59,9 @@ def check(problem: Any, x: Any, batch: Any, f_i: Any, weight: float, extra: Any 
 @scalings
 def test_matrices(scaling: str, batch: np.ndarray | None) -> None:
     """value, Hessian and Gauss-Newton matrices equal loops over measurements to 1e-12; f(X O) = f(X)."""
+    rng = np.random.default_rng(0)
     p = MatrixSensing(n=4, rank=2, search_rank=3, scaling=scaling, noise=0.1, seed=1)
-    x = RNG.standard_normal((4, 3))
+    x = rng.standard_normal((4, 3))
     m, a = p.n_examples, p.matrices.reshape(-1, 4, 4)
     np.testing.assert_array_equal(a, np.swapaxes(a, 1, 2))
     # f_i = w e_i^2 / 4
@@ -72,13 +72,14 @@ def test_matrices(scaling: str, batch: np.ndarray | None) -> None:
         np.testing.assert_allclose(float(p.value(x)), np.sum(e**2) / 4, rtol=1e-13)
         close(p.grad(x), np.tensordot(e, a, 1) @ x)
         close(p.residual(x), e / math.sqrt(2))
-    q, _ = np.linalg.qr(RNG.standard_normal((3, 3)))
+    q, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     np.testing.assert_allclose(float(p.value(x @ q, batch)), float(p.value(x, batch)), rtol=1e-12)
 
 
 def test_identity_operator() -> None:
+    rng = np.random.default_rng(0)
     p = MatrixSensing(n=5, rank=2, search_rank=3, operator="identity", condition_number=4.0)
-    x = RNG.standard_normal((5, 3))
+    x = rng.standard_normal((5, 3))
     gap = x @ x.T - p.truth
     np.testing.assert_allclose(float(p.value(x)), np.sum(gap**2) / 4, rtol=1e-13)
     close(p.grad(x), gap @ x)
@@ -90,8 +91,9 @@ def test_identity_operator() -> None:
 
 
 def test_scalings_are_one_function() -> None:
+    rng = np.random.default_rng(0)
     p, q = (MatrixSensing(n=6, rank=2, scaling=s, seed=4) for s in ("isometric", "mean"))
-    x = RNG.standard_normal((6, 2))
+    x = rng.standard_normal((6, 2))
     batch = np.array([5, 1])
     for b in (None, batch):
         np.testing.assert_allclose(float(p.value(x, b)), float(q.value(x, b)), rtol=1e-13)
@@ -101,8 +103,9 @@ def test_scalings_are_one_function() -> None:
 
 def test_measurements_are_isometric_on_average() -> None:
     """GOE with 1/m: E ||A(M)||^2 = ||M||_F^2 for symmetric M, and the entries' variances."""
+    rng = np.random.default_rng(0)
     p = MatrixSensing(n=8, rank=1, measurements=20000, seed=2)
-    b = RNG.standard_normal((8, 8))
+    b = rng.standard_normal((8, 8))
     m = b + b.T
     # The mean of 20000 squared normal numbers: relative deviation sqrt(2 / 20000) = 0.01.
     assert np.sum((p.matrices @ m.ravel()) ** 2) / np.sum(m**2) == pytest.approx(1.0, abs=0.05)
@@ -162,8 +165,9 @@ def test_recovery(kind: Any, extra: int) -> None:
 @scalings
 def test_asymmetric_matrices(scaling: str, batch: np.ndarray | None) -> None:
     """value, Hessian and Gauss-Newton matrices equal loops over the measurements to 1e-12."""
+    rng = np.random.default_rng(0)
     p = AsymmetricMatrixSensing(n1=4, n2=3, rank=2, search_rank=2, scaling=scaling, noise=0.1, seed=1)
-    x = {"F": RNG.standard_normal((4, 2)), "G": RNG.standard_normal((3, 2))}
+    x = {"F": rng.standard_normal((4, 2)), "G": rng.standard_normal((3, 2))}
     a = p.matrices.reshape(-1, 4, 3)
     weight = float(p.n_examples) if scaling == "isometric" else 1.0
 
@@ -197,8 +201,9 @@ def test_asymmetric_matrices(scaling: str, batch: np.ndarray | None) -> None:
 @batches
 def test_completion_matrices(batch: np.ndarray | None) -> None:
     """value, Hessian and Gauss-Newton matrices equal loops over the observed entries to 1e-12."""
+    rng = np.random.default_rng(0)
     p = MatrixCompletion(n1=5, n2=4, rank=2, p=0.6, noise=0.1, seed=3)
-    x = {"L": RNG.standard_normal((5, 2)), "R": RNG.standard_normal((4, 2))}
+    x = {"L": rng.standard_normal((5, 2)), "R": rng.standard_normal((4, 2))}
     n, places = p.n_examples, p.observed
 
     def e_i(w: Any, k: int) -> Any:
@@ -237,8 +242,9 @@ def test_completion_recovery() -> None:
 @pytest.mark.identity("robust-matrix-sensing")
 def test_robust_loops() -> None:
     """Value and subgradient equal loops over the measurements to 1e-12."""
+    rng = np.random.default_rng(0)
     p = RobustMatrixSensing(n=4, rank=1, search_rank=2, noise=0.1, seed=1)
-    x = RNG.standard_normal((4, 2))
+    x = rng.standard_normal((4, 2))
     a = p.matrices.reshape(-1, 4, 4)
     for batch in (None, np.array([3, 0, 3, 9])):
         indices = range(p.n_examples) if batch is None else batch
@@ -276,8 +282,9 @@ def test_sign_rip(outliers: float) -> None:
     An error 10^4 times as large as the rest hides its sign, so wrong measurements average to nothing. The
     mean of m = 40000 draws has a relative deviation of about 1/200 on the component along Delta.
     """
+    rng = np.random.default_rng(0)
     p = RobustMatrixSensing(n=6, rank=1, measurements=40000, outliers=outliers, outlier_scale=1e4, seed=3)
-    x = RNG.standard_normal((6, 1))
+    x = rng.standard_normal((6, 1))
     delta = x @ x.T - p.truth
     signs = np.sign(p.matrices @ (x @ x.T).ravel() - p.observations)
     d = (p.matrices.T @ signs).reshape(6, 6) / p.n_examples

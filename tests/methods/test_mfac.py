@@ -84,6 +84,8 @@ def test_error_feedback() -> None:
     o = refopt.optimizer("efcp", density=0.25, window=100)
     s, total = o.init(x), np.zeros(17)
     largest = max(np.sum(flat(g) ** 2) for g in gradients)
+    one = refopt.optimizer("efcp", density=1e-3)
+    assert np.count_nonzero(one.update(x, gradients[0], one.init(x))[1]["window"]) == 1
     for g in gradients:
         x, s = o.update(x, g, s)
         total += flat(g)
@@ -93,22 +95,26 @@ def test_error_feedback() -> None:
 
 
 @pytest.mark.identity("efcp")
-@pytest.mark.parametrize("dense", [False, True])
-def test_efcp_written_out(dense: bool) -> None:
+@pytest.mark.parametrize(
+    ("dense", "decay"), [(False, "decoupled"), (True, "coupled"), (False, "independent")]
+)
+def test_efcp_written_out(dense: bool, decay: str) -> None:
     """30 steps with momentum, decay and a schedule equal the algorithm written out with a dense inverse, to 1e-10."""
     lr, mu, m, damp, wd, k = 0.01, 0.6, 7, 0.1, 0.2, 5
     x, gradients = stream(1, "random", steps=30, shapes=SHAPES)
     o = refopt.optimizer("efcp", lr=lr, momentum=mu, window=m, damping=damp, weight_decay=wd, schedule=schedule,
-        density=0.3, precondition_dense=dense)  # fmt: skip
+        density=0.3, precondition_dense=dense, decay=decay)  # fmt: skip
     s, y, v, kept, error = o.init(x), flat(x), 0.0, [], np.zeros(17)
     for t, g in enumerate(gradients, 1):
         x, s = o.update(x, g, s)
-        a = error + flat(g)
+        whole = flat(g) + (wd * y if decay == "coupled" else 0.0)
+        a = error + whole
         c = np.where(np.abs(a) >= np.sort(np.abs(a))[-k], a, 0.0)
         error, kept = a - c, [*kept, c][-m:]
         F = damp * np.eye(17) + np.stack(kept).T @ np.stack(kept) / m
-        v = mu * v + np.linalg.solve(F, flat(g) if dense else c)
-        y = (1 - lr * schedule(t) * wd) * y - lr * schedule(t) * v
+        v = mu * v + np.linalg.solve(F, whole if dense else c)
+        left = {"coupled": 0.0, "decoupled": lr * schedule(t) * wd, "independent": schedule(t) * wd}[decay]
+        y = (1 - left) * y - lr * schedule(t) * v
         np.testing.assert_allclose(flat(x), y, rtol=1e-10, atol=1e-11)
 
 

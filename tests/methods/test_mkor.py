@@ -7,22 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle
 from refopt.wrappers.mkor import rank_one
 
-PROBLEM: Any = refopt.problem(
-    "mlp", widths=(4,), data=(np.random.default_rng(4).standard_normal((20, 5)), np.arange(20) % 3)
-)
+from tests.alike import SMALL_MLP, steps_on
+
+PROBLEM = refopt.problem("mlp", **SMALL_MLP)
 
 
 def run(o: Any, steps: int) -> list[Any]:
-    x, oracle = PROBLEM.start(1), Oracle(PROBLEM, 0)
-    s, points = o.init(x), []
-    for t in range(1, steps + 1):
-        oracle.begin(t)
-        x, s = o.step(x, s, oracle)
-        points.append((x, s))
-    return points
+    return steps_on(PROBLEM, o, steps)
 
 
 @pytest.mark.identity("mkor")
@@ -90,6 +83,20 @@ def test_the_factors_stay_positive_definite(exact: bool) -> None:
         P = rank_one(P, rng.standard_normal(5), 0.9, exact=exact)
         np.testing.assert_array_equal(P, P.T)
         assert np.linalg.eigvalsh(P)[0] > 0
+
+
+@pytest.mark.identity("mkor")
+def test_a_gradient_of_zero_stays() -> None:
+    """A layer whose gradient is zero has none to be brought to its length, and keeps it."""
+    x = PROBLEM.start(1)
+    layers = PROBLEM.layers(x, None)
+    inverses = {
+        layer.weight: (np.eye(layer.inputs.shape[1] + 1), np.eye(layer.output_grads.shape[1]))
+        for layer in layers
+    }
+    o: Any = refopt.optimizer("mkor")
+    for v in o.preconditioned({k: 0.0 * v for k, v in x.items()}, layers, inverses).values():
+        np.testing.assert_array_equal(v, 0.0 * v)
 
 
 @pytest.mark.identity("mkor")

@@ -23,7 +23,8 @@ def make(activation: str, loss: str, l2: float = 0.0, widths: tuple[int, ...] = 
 
 
 def point(p: MLP) -> dict[str, np.ndarray]:
-    return {k: v + 0.3 * RNG.standard_normal(v.shape) for k, v in p.start(1).items()}
+    rng = np.random.default_rng(0)
+    return {k: v + 0.3 * rng.standard_normal(v.shape) for k, v in p.start(1).items()}
 
 
 @pytest.mark.identity("mlp")

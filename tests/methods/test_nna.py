@@ -16,13 +16,18 @@ ROWS = np.random.default_rng(0).standard_normal((7, 5))
 @pytest.mark.parametrize("own", [0, 3, 6])
 @pytest.mark.parametrize("f", [0, 1, 2, 3])
 def test_written_out(own: int, f: int) -> None:
-    """The mean of the m - f rows nearest to one's own, by a full sort (1e-13); f = 0 is the mean of all."""
+    """The mean of the m - f rows nearest to one's own, by a full sort (1e-15), here and far from the origin (1e-13); f = 0 is the
+    mean of all; by default f is the largest below half of them."""
     order = sorted(range(7), key=lambda i: float(np.sum((ROWS[i] - ROWS[own]) ** 2)))
     np.testing.assert_allclose(nna(ROWS, faulty=f, own=own), ROWS[order[: 7 - f]].mean(0), atol=1e-15)
+    np.testing.assert_allclose(
+        nna(ROWS + 50.0, faulty=f, own=own), 50.0 + ROWS[order[: 7 - f]].mean(0), atol=1e-13
+    )
     if f == 0:
         np.testing.assert_allclose(nna(ROWS, faulty=0, own=own), ROWS.mean(0), atol=1e-15)
     if f == 3:
         np.testing.assert_array_equal(nna(ROWS, own=own), nna(ROWS, faulty=3, own=own))
+        np.testing.assert_array_equal(nna(ROWS[1:]), nna(ROWS[1:], faulty=2))
 
 
 @pytest.mark.claim("nna")

@@ -9,7 +9,7 @@ import pytest
 import refopt
 
 from tests.alike import assert_same_run
-from tests.streams import stream
+from tests.streams import schedule, stream
 
 SHAPES = {"tall": (5, 3), "wide": (3, 5), "b": (4,)}
 BETAS: dict[str, Any] = {"beta1": 0.8, "beta2": 0.7}
@@ -74,3 +74,31 @@ def test_slope(side: str) -> None:
     np.testing.assert_allclose(after["basis"][0], P - 0.5 * slope, atol=1e-8)
     # The first step moves no P.
     np.testing.assert_allclose(s["basis"][0].T @ s["basis"][0], np.eye(2), atol=1e-14)
+
+
+@pytest.mark.identity("online-subspace-descent")
+def test_written_out() -> None:
+    """12 steps with AdamW on P, its decay, the penalty, decay of the weights and a schedule, to 1e-11."""
+    lr, ratio, penalty, wd = 0.05, 2.0, 0.5, 0.1
+    o = refopt.optimizer(
+        "online-subspace-descent", lr=lr, rank=2, scale=0.3, side="left", weight_decay=wd, schedule=schedule, eps=1e-3,
+        basis_ratio=ratio, basis_decay=0.2, basis_beta1=0.7, basis_beta2=0.6, basis_eps=1e-3, penalty=penalty, **BETAS,
+    )  # fmt: skip
+    x, gradients = stream(3, "random", steps=12, shapes={"w": (4, 6)})
+    y, s = x["w"], o.init(x)
+    P, m, v, bm, bv = np.linalg.svd(gradients[0]["w"])[0][:, :2], 0.0, 0.0, 0.0, 0.0
+    for t, gradient in enumerate(gradients, 1):
+        x, s = o.update(x, gradient, s)
+        g, rate = gradient["w"], lr * schedule(t)
+        a = P.T @ g
+        m, v = 0.8 * m + 0.2 * a, 0.7 * v + 0.3 * a**2
+        u = m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.7**t)) + 1e-3)
+        y = (1 - rate * wd) * y - rate * 0.3 * P @ u
+        if t > 1:
+            H = g / np.linalg.norm(g)
+            E = P @ P.T @ H - H
+            slope = 2 * (E @ H.T @ P + H @ E.T @ P) + 4 * penalty * P @ (P.T @ P - np.eye(2))
+            bm, bv = 0.7 * bm + 0.3 * slope, 0.6 * bv + 0.4 * slope**2
+            below = np.sqrt(bv / (1 - 0.6 ** (t - 1))) + 1e-3
+            P = (1 - ratio * rate * 0.2) * P - ratio * rate * bm / (1 - 0.7 ** (t - 1)) / below
+        np.testing.assert_allclose(x["w"], y, rtol=1e-11, atol=1e-12)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.wrappers.sam import across
 
-from tests.alike import assert_same_run
 from tests.streams import stream
 
 
@@ -61,8 +61,9 @@ def test_sam_is_their_limit() -> None:
 
 
 @pytest.mark.identity("asam", "friendly-sam", "gsam")
-def test_by_hand() -> None:
-    """Eight steps over plain SGD, written out, to 1e-12."""
+@pytest.mark.parametrize("eps", [0.0, 0.3])
+def test_by_hand(eps: float) -> None:
+    """Eight steps over plain SGD, written out, without ε and with a large one, to 1e-12."""
     p = Coupled()
 
     def grad(v: np.ndarray) -> np.ndarray:
@@ -73,22 +74,45 @@ def test_by_hand() -> None:
         "gsam": {"rho": lambda t: 0.1 / t, "alpha": 0.3},
     }  # fmt: skip
     for name, options in runs.items():
-        got = flat(refopt.minimize(p, name, base="sgd", lr=0.05, steps=8, **options).x)
+        got = flat(refopt.minimize(p, name, base="sgd", lr=0.05, steps=8, eps=eps, **options).x)
         v, m = flat(p.x0), np.zeros(6)
         for t in range(1, 9):
             g = grad(v)
             if name == "asam":
                 T = np.concatenate([np.abs(v[:4]) + 0.05, np.ones(2)])
-                step = grad(v + 0.3 * T**2 * g / np.linalg.norm(T * g))
+                step = grad(v + 0.3 * T**2 * g / (np.linalg.norm(T * g) + eps))
             elif name == "friendly-sam":
                 d = g if t == 1 else g - 0.7 * m
                 m = g if t == 1 else 0.6 * m + 0.4 * g
-                step = grad(v + 0.1 * d / np.linalg.norm(d))
+                step = grad(v + 0.1 * d / (np.linalg.norm(d) + eps))
             else:
-                sharp = grad(v + 0.1 / t * g / np.linalg.norm(g))
-                step = sharp - 0.3 * (g - (g @ sharp) / (sharp @ sharp) * sharp)
+                size = np.linalg.norm(g)
+                sharp = grad(v + 0.1 / t * g / (size + eps))
+                long = np.linalg.norm(sharp)
+                cosine = g @ sharp / (size * long + eps)
+                step = sharp - 0.3 * (g - cosine * size / (long + eps) * sharp)
             v = v - 0.05 * step
         np.testing.assert_allclose(got, v, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.identity("asam", "friendly-sam", "gsam")
+def test_one_array_and_no_gradient() -> None:
+    """A single array is stepped as a dict of it is, bit for bit; where the gradient is zero every one of them stands still, and
+    GSAM, where g_p alone is, takes the whole of g for the part across."""
+    p, x0 = Coupled(), np.array([[1.0, -0.4], [0.3, 0.8]])
+    one = refopt.from_functions(lambda w: float(np.sum(w**4) / 4), lambda w: w**3, x0=x0)
+    leaf = refopt.from_functions(
+        lambda x: float(np.sum(x["w"] ** 4) / 4), lambda x: {"w": x["w"] ** 3}, x0={"w": x0}
+    )
+    kw: dict[str, Any] = {"base": "sgd", "lr": 0.1, "rho": 0.3}
+    for name in ("asam", "friendly-sam", "gsam"):
+        a, b = (refopt.minimize(q, name, steps=5, **kw).x for q in (one, leaf))
+        np.testing.assert_array_equal(a, b["w"])
+        still = refopt.minimize(p, name, {k: 0.0 * v for k, v in p.x0.items()}, steps=2, **kw).x
+        np.testing.assert_array_equal(flat(still), np.zeros(6))
+    v, zero = np.array([3.0, -4.0]), np.zeros(2)
+    np.testing.assert_array_equal(across(v, zero), v)
+    np.testing.assert_array_equal(across(zero, v), zero)
 
 
 @pytest.mark.claim("friendly-sam")
@@ -109,15 +133,14 @@ def test_a_gradient_that_does_not_change_is_not_perturbed_along() -> None:
 
 @pytest.mark.claim("gsam")
 def test_what_is_taken_out_is_orthogonal_to_the_perturbed_gradient() -> None:
-    """The base's gradient has SAM's part along g_p, to 1e-14, at gradients of any size, and its part across is α times g's."""
-    o, rng = refopt.optimizer("gsam", alpha=0.4), np.random.default_rng(0)
+    """g_⊥ has no part along g_p, to 1e-14, at gradients of any size, so that α changes nothing of the perturbed loss's slope."""
+    rng = np.random.default_rng(0)
     for size in (1e-200, 1.0, 1e200):
         g, sharp = size * rng.standard_normal(5), size * rng.standard_normal(5)
-        got = o.without_gap(g, sharp) / size
+        got = across(g, sharp) / size
         g, sharp = g / size, sharp / size
-        np.testing.assert_allclose(got @ sharp, sharp @ sharp, rtol=1e-13)
-        across = g - (g @ sharp) / (sharp @ sharp) * sharp
-        np.testing.assert_allclose(got, sharp - 0.4 * across, rtol=1e-12)
+        assert abs(got @ sharp) < 1e-14 * np.linalg.norm(got) * np.linalg.norm(sharp)
+        np.testing.assert_allclose(got, g - (g @ sharp) / (sharp @ sharp) * sharp, rtol=1e-12)
 
 
 @pytest.mark.claim("orthograd")
@@ -146,6 +169,12 @@ def test_where_there_is_nothing_to_take_out_or_nothing_left() -> None:
     np.testing.assert_array_equal(o.projected(g, 0.0 * g), 0.0 * g)
     for w in (0.1, 0.3, 0.7):
         np.testing.assert_array_equal(o.projected(np.array([w]), np.array([0.37])), [0.0])
+    # What is left of g is rounding up to 4 epsilons of it; the authors' code brings that to g's length too.
+    free, along, eps = refopt.optimizer("orthograd", guard=False), np.array([1.0, 0.0]), np.finfo(float).eps
+    for left, guarded in ((3.5 * eps, 0.0), (4.5 * eps, 1.0)):
+        g2 = np.array([1.0, left])
+        np.testing.assert_allclose(o.projected(along, g2), [0.0, guarded], rtol=1e-14)
+        np.testing.assert_allclose(free.projected(along, g2), [0.0, 1.0], rtol=1e-14)
     x, gradients = stream(1, "random", steps=12)
     over = refopt.optimizer("orthograd", base="adam", lr=0.1)
     adam, y, s = refopt.optimizer("adam", lr=0.1), x, None
@@ -156,4 +185,34 @@ def test_where_there_is_nothing_to_take_out_or_nothing_left() -> None:
         z, r = adam.update(z, {k: u[k] * np.linalg.norm(g[k]) / np.linalg.norm(u[k]) for k in z}, r)
         for k in y:
             np.testing.assert_allclose(y[k], z[k], rtol=1e-9, atol=1e-11)
-    assert_same_run(over, over, (x, gradients))
+
+
+@pytest.mark.identity("orthograd")
+def test_with_eps_and_where_the_base_asks() -> None:
+    """ε = 0.3 as the authors add it, to ⟨w, w⟩ and ‖o‖, to 1e-13; `minimize` makes the steps of `update`, and over SAM both of its
+    gradients are projected, each at its own point."""
+    p, o = Coupled(), refopt.optimizer("orthograd", base="sgd", lr=0.05, eps=0.3)
+    x = p.x0
+    s = o.init(x)
+    for t in range(1, 6):
+        g = p.grad(x)
+        want = {}
+        for k in x:
+            u = g[k] - np.sum(x[k] * g[k]) / (np.sum(x[k] ** 2) + 0.3) * x[k]
+            want[k] = x[k] - 0.05 * u * np.linalg.norm(g[k]) / (np.linalg.norm(u) + 0.3)
+        x, s = o.update(x, g, s)
+        assert s["t"] == t
+        np.testing.assert_allclose(flat(x), flat(want), rtol=1e-13)
+    r = refopt.minimize(p, o, steps=5)
+    np.testing.assert_array_equal(flat(r.x), flat(x))
+    assert r.state["t"] == 5
+    plain = refopt.optimizer("orthograd")
+
+    def projected(w: Any) -> Any:
+        g = p.grad(w)
+        return {k: plain.projected(w[k], g[k]) for k in w}
+
+    turned = refopt.from_functions(p.value, projected, x0=p.x0)
+    sam = refopt.optimizer("sam", base="sgd", lr=0.05, rho=0.2)
+    got = refopt.minimize(p, "orthograd", base=sam, steps=5).x
+    np.testing.assert_array_equal(flat(got), flat(refopt.minimize(turned, sam, steps=5).x))

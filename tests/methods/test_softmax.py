@@ -30,9 +30,10 @@ def test_sampled_labels() -> None:
 
 def test_two_classes_are_logistic_regression() -> None:
     """Rows ±w/2 of W give the logistic model, so the values agree."""
+    rng = np.random.default_rng(0)
     labels = (Y > 0).astype(int)
     p, q = Softmax((X, labels)), Logistic((X, labels))
-    w = RNG.standard_normal(5)
+    w = rng.standard_normal(5)
     x = {"W": np.array([-w[:4], w[:4]]) / 2, "b": np.array([-w[4], w[4]]) / 2}
     np.testing.assert_allclose(float(p.value(x)), float(q.value(w)), rtol=1e-14)
 

@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import refopt
+from refopt.core.groups import ParameterGroups
 
 torch = pytest.importorskip("torch")
 
@@ -163,6 +164,47 @@ def test_sam_asks_through_the_closure_as_minimize_asks_the_problem() -> None:
     moved = model()
     run(moved, refopt.as_torch("sam", moved.named_parameters(), base="adamw"), 4)
     for n, p in zip(names, moved.parameters()):
+        torch.testing.assert_close(p.detach(), r.x[n], rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("sam", 2), ("gam", 4), ("friendly-sam", 2), ("mezo", 3)])
+def test_the_closure_is_called_once_a_point(name, calls) -> None:
+    """SAM's two gradients, GAM's four; MeZO asks at two points, neither of which is that whose loss `step` returns."""
+    net, count = model(), 0
+    o = refopt.as_torch(name, net.parameters())
+    inner = closure_of(net, o)
+
+    def closure():
+        nonlocal count
+        count += 1
+        return inner()
+
+    want = inner().item()
+    assert o.step(closure).item() == want and count == calls
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_each_group_asks_while_the_others_stand(maximize) -> None:
+    """SAM on two groups as `ParameterGroups` has them, to 1e-13; upwards as downwards on the loss with its sign turned."""
+    net = model()
+    start = {n: p.detach().clone() for n, p in net.named_parameters()}
+    sign = -1.0 if maximize else 1.0
+
+    def loss(x):
+        return sign * ((torch.func.functional_call(net, x, (X,)) - Y) ** 2).mean()
+
+    groups = [("*.bias", {"rho": 0.3}), ("*.weight", {"rho": 0.1})]
+    kw = {"base": "adamw", "lr": 0.01}
+    each = ParameterGroups(base=refopt.optimizer("sam", **kw), groups=groups)
+    r = refopt.minimize(refopt.from_torch(loss, start), each, steps=4)
+    moved = model()
+    named = dict(moved.named_parameters())
+    own = [
+        {"params": [(n, p) for n, p in named.items() if n.endswith(pattern[1:])], **settings}
+        for pattern, settings in groups
+    ]
+    run(moved, refopt.as_torch("sam", own, maximize=maximize, **kw), 4)
+    for n, p in named.items():
         torch.testing.assert_close(p.detach(), r.x[n], rtol=1e-13, atol=1e-15)
 
 

@@ -52,25 +52,24 @@ class ADOPT(ElementwiseDecay):
     def rule(self, xp):
         divisor = nonzero(xp, self.eps)
 
-        def adopt(x, g, m, v, b1, k1, b2, k2, step, eps, bound, l2, keep):
+        def adopt(x, g, m, v, beta1, k1, beta2, k2, step, eps, bound, l2, keep):
             g = g + l2 * x
             n = g / divisor(xp.maximum(xp.sqrt(v), eps))
             n = xp.maximum(xp.minimum(n, bound), -bound)
-            m = b1 * m + k1 * n
-            return keep * x - step * m, m, ema(v, g * g, b2, k2)
+            m = ema(m, n, beta1, k1)
+            return keep * x - step * m, m, ema(v, g * g, beta2, k2)
 
         return adopt
 
     def scalars(self, t, carried):
+        numbers = {"k1": 1.0 - self.beta1, "step": self.rate(t)}
         if t == 1:
-            first = {"b1": 1.0, "k1": 0.0, "b2": 0.0, "k2": 1.0, "step": 0.0, "bound": 1.0}
-            return first if self.decays_first else {**first, "keep": 1.0}
+            # n is clipped to nothing, and v becomes the square.
+            still = {} if self.decays_first else {"keep": 1.0}
+            return {**numbers, **still, "k2": 1.0, "bound": 0.0}
         count = t - 1 if self.clip_counts == "moves" else t
         bound = count**self.clip_exponent if self.clips else math.inf
-        return {
-            "b1": self.beta1, "k1": 1.0 - self.beta1, "b2": self.beta2, "k2": 1.0 - self.beta2, "step": self.rate(t),
-            "bound": bound,
-        }  # fmt: skip
+        return {**numbers, "k2": 1.0 - self.beta2, "bound": bound}
 
 
 dialect(ADOPT, "official", "iShohei220/adopt src/adopt/adopt.py", decay="coupled", decays_first=False)

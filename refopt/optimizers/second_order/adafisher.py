@@ -38,7 +38,8 @@ class AdaFisher(ElementwiseDecay):
     Notes
     -----
     Leaves that belong to no linear layer have F = 1. The authors' rules for normalisation layers and
-    convolutions are not here. The average of H and S is as in the project's fact sheet of the paper.
+    convolutions are not here. That H and S are averages of this form could not be
+    checked against the paper's text; the authors' code has other weights (`tenths`).
 
     Examples
     --------

@@ -11,6 +11,7 @@ from refopt.core.method import State
 from refopt.core.params import Params, check_start, leaves
 from refopt.core.registry import Source, dialect, register
 from refopt.curvature.gradients import MFAC
+from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.vectors import joined, parted
 
@@ -45,7 +46,7 @@ class Windowed(Decay):
 
     def average(self, v: Array, u: Array) -> Array:
         """Return the momentum."""
-        return self.momentum * v + (1.0 - self.momentum) * u
+        return ema(v, u, self.momentum, 1.0 - self.momentum)
 
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         t, flat = s["t"] + 1, joined(x)
@@ -97,14 +98,13 @@ class DynamicMFAC(Windowed):
 
     def direction(self, g, s):
         rows, dots = slid(g, s["window"], s["dots"], self.window)
-        return self.solved(rows, dots, g), {"window": rows, "dots": dots}
+        return self.solved(rows, dots), {"window": rows, "dots": dots}
 
-    def solved(self, rows: Array, dots: Array, g: Array) -> Array:
+    def solved(self, rows: Array, dots: Array) -> Array:
         """Return ``F⁻¹ g`` for the window's last row g."""
-        xp = namespace(g)
         kernel = dots + self.window * self.damping * eye_like(dots)
         last = self.window * eye_like(dots)[:, -1:]
-        return xp.linalg.solve(kernel, last)[:, 0] @ rows
+        return namespace(rows).linalg.solve(kernel, last)[:, 0] @ rows
 
 
 dialect(DynamicMFAC, "official", "IST-DASLab/M-FAC optim.py", "decay is coupled", decay="coupled")
@@ -154,7 +154,7 @@ class EFCP(DynamicMFAC):
         c = xp.where(xp.argsort(order) < k, whole, 0.0)
         rows, dots = slid(c, s["window"], s["dots"], self.window)
         kept = {"window": rows, "dots": dots, "error": whole - c}
-        return self.of_another(rows, dots, g) if self.precondition_dense else self.solved(rows, dots, c), kept
+        return self.of_another(rows, dots, g) if self.precondition_dense else self.solved(rows, dots), kept
 
     def of_another(self, rows: Array, dots: Array, g: Array) -> Array:
         """Return ``F⁻¹ g`` for a g that is no row of the window (Woodbury)."""

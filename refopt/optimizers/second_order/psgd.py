@@ -15,6 +15,7 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import Params, axpy, map_leaves, zeros_like
 from refopt.core.registry import Source
 from refopt.core.rng import normal
+from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.clipping import shortening
 from refopt.optimizers.common.vectors import joined, parted
 
@@ -89,7 +90,7 @@ class PSGD(Method):
         m = g
         if self.momentum:
             beta = self.weight(new["t"])
-            m = new["m"] = map_leaves(lambda m, g: beta * m + (1.0 - beta) * g, s["m"], g)
+            m = new["m"] = map_leaves(lambda m, g: ema(m, g, beta, 1.0 - beta), s["m"], g)
         step = self.clipped(self.precondition(q, m))
         rate = self.rate(new["t"])
         if self.max_norm is not None:
