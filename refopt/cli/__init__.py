@@ -124,7 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "other", help="module:name, file.py:name, or the command line of a program that speaks the protocol"
     )
-    verify.add_argument("name", help="a registered name, such as adamw")
+    verify.add_argument(
+        "name",
+        nargs="?",
+        help="a registered name, such as adamw (default: whichever it is, or is nearest to)",
+    )
     verify.add_argument("--dialect", help="the dialect to hold it to (default: whichever explains it)")
     verify.add_argument("--steps", type=int, default=100)
     verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")

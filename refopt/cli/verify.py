@@ -16,7 +16,7 @@ from refopt.cli.runs import _pairs
 from refopt.core.errors import ArgumentError
 from refopt.core.registry import entry, methods
 from refopt.verify.comparison import compare
-from refopt.verify.diagnosis import diagnose
+from refopt.verify.diagnosis import diagnose, recognised_name
 from refopt.verify.inputs.calls import FUNCTIONS
 from refopt.verify.report import Diagnosis, Report
 
@@ -66,6 +66,8 @@ def verify(options: Any, rest: list[str]) -> int:
         other = functools.partial(other, **own)
     search = {"effort": options.effort, "patience": options.patience}
     common = {"dtype": options.dtype, "seed": options.seed, **hyper}
+    if options.name is None:
+        options.name = recognised_name(other, options.seed, hyper)
     if entry(options.name).kind in FUNCTIONS:
         held = compare(other, options.name, seed=options.seed, **hyper)
         print(diagnose(other, options.name, seed=options.seed, **search, **hyper))

@@ -10,6 +10,8 @@ _HOMES = {
     "compare": "refopt.verify.comparison",
     "Report": "refopt.verify.report",
     "diagnose": "refopt.verify.diagnosis",
+    "fingerprint": "refopt.verify.measuring",
+    "Fingerprint": "refopt.verify.measuring",
     "Diagnosis": "refopt.verify.report",
     "Tape": "refopt.verify.inputs.tapes",
     "check_vectors": "refopt.vectors.exact_runs",
@@ -27,7 +29,7 @@ _MODULES = {
 }
 
 __all__ = [
-    "Diagnosis", "Report", "Tape", "check_vectors", "compare", "deviations", "diagnose", "make_vectors",
+    "Diagnosis", "Fingerprint", "Report", "Tape", "check_vectors", "compare", "deviations", "diagnose", "fingerprint", "make_vectors",
     "precision", "program_side", "write_vectors",
 ]  # fmt: skip
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from refopt.verify.comparison import compare
     from refopt.verify.diagnosis import diagnose
     from refopt.verify.inputs.tapes import Tape
+    from refopt.verify.measuring import Fingerprint, fingerprint
     from refopt.verify.report import Diagnosis, Report
     from refopt.verify.sides.program import program_side
     from refopt.verify.variants import deviation as deviations

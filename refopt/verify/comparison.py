@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,20 @@ import numpy as np
 from refopt.core.hyper import check_number
 from refopt.core.registry import entry
 from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
+from refopt.verify.inputs.problems import Course
 from refopt.verify.inputs.tapes import Tape
+from refopt.verify.measure.sides import apart
 from refopt.verify.report import Finding, Report
 from refopt.verify.runs.draws import compare_draws, draws
 from refopt.verify.runs.functions import compare_function
 from refopt.verify.runs.observe import hold, observe
-from refopt.verify.runs.other import Observed
+from refopt.verify.runs.other import Observations, Observed
 from refopt.verify.runs.reference import Trajectory, follow
 from refopt.verify.runs.rounding import bound, machine_epsilon
+from refopt.verify.search.effort import Effort
+from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.side import Leaves
+from refopt.verify.variants.candidate import dialects
 
 
 def compare(
@@ -104,29 +110,63 @@ def compare(
         other, name, dialect=dialect, steps=steps, dtype=dtype, seed=seed, shapes=shapes,
         extra_tapes=extra_tapes, param_groups=param_groups, **hyperparameters,
     )  # fmt: skip
-    findings: list[Finding] = []
-    operations = 0
-    pairs: list[tuple[Trajectory, Observed]] = []
-    for run in seen.runs:
-        method = run.profile.parted(lambda p: p.method(name, dialect))
-        ours = follow(run.drive(method), run.tape, together=seen.together, states=bool(run.states))
-        limit = bound(method, run.tape, ours, machine_epsilon(dtype), together=seen.together, drive=run.drive)
-        operations = limit.operations
-        findings += hold(run, ours, limit, dtype)
-        pairs.append((ours, run))
+    held = _held(seen, name, dialect)
+    agrees = all(f.agrees for f in held.findings) and not seen.faults
     return Report(
-        agrees=all(f.agrees for f in findings) and not seen.faults,
+        agrees=agrees,
         other=seen.side.name,
         method=name,
         dialect=dialect,
         hyperparameters={**seen.runs[0].profile.ours, **seen.runs[0].profile.given},
         dtype=dtype,
         steps=seen.steps,
-        findings=tuple(findings),
+        findings=tuple(held.findings),
         notes=seen.notes,
-        operations=operations,
-        state=match_states(pairs),
+        operations=held.operations,
+        state=match_states(held.pairs),
+        agrees_in="" if agrees or seen.faults else _dialect_that_agrees(seen, name, dialect),
+        measured=() if agrees else _measured(seen, name, dialect, seed),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    findings: list[Finding]
+    operations: int
+    pairs: list[tuple[Trajectory, Observed]]
+
+
+def _held(seen: Observations, name: str, dialect: str) -> _Held:
+    """Hold everything that was seen to one dialect."""
+    findings: list[Finding] = []
+    operations = 0
+    pairs: list[tuple[Trajectory, Observed]] = []
+    for run in seen.runs:
+        method = run.profile.parted(lambda p: p.method(name, dialect))
+        ours = follow(run.drive(method), run.tape, together=seen.together, states=bool(run.states))
+        eps = machine_epsilon(seen.dtype)
+        limit = bound(method, run.tape, ours, eps, together=seen.together, drive=run.drive)
+        operations = limit.operations
+        findings += hold(run, ours, limit, seen.dtype)
+        pairs.append((ours, run))
+    return _Held(findings, operations, pairs)
+
+
+def _dialect_that_agrees(seen: Observations, name: str, dialect: str) -> str:
+    """Return another dialect in which everything agrees; empty where there is none."""
+    search = Search(seen, Effort(1))
+    for c in dialects(seen.entry):
+        if c.dialect != dialect and not c.settings and search.explains(c) is not None:
+            return c.dialect
+    return ""
+
+
+def _measured(seen: Observations, name: str, dialect: str, seed: int) -> tuple[str, ...]:
+    """Return the measured properties in which the two differ, in words."""
+    first = seen.runs[0]
+    if isinstance(first.tape, Course) or first.probes is not None:
+        return ()
+    return tuple(apart(seen.side, first.profile, name, dialect, seed))
 
 
 def match_states(pairs: list[tuple[Trajectory, Observed]]) -> dict[str, tuple[str, float]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from refopt.core.hyper import check_number
 from refopt.core.registry import entry
 from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
-from refopt.verify.report import Diagnosis, Finding
+from refopt.verify.inputs.problems import Course
+from refopt.verify.measure.sides import apart
+from refopt.verify.report import MEASURED, Diagnosis, Finding
 from refopt.verify.runs.draws import draws
 from refopt.verify.runs.observe import observe
 from refopt.verify.runs.other import Observations
@@ -18,7 +20,10 @@ from refopt.verify.search.effort import Effort, default_effort
 from refopt.verify.search.functions import diagnose_function
 from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.levels import levels
+from refopt.verify.search.parts import Parted, parted
+from refopt.verify.search.recognition import recognise
 from refopt.verify.search.trajectories import Search
+from refopt.verify.sides.elsewhere import hidden
 from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.text_edit import BROKEN
 
@@ -28,7 +33,7 @@ SINGLE = (1e-10, 1e-5)
 
 def diagnose(
     other: Any,
-    name: str,
+    name: str | None = None,
     *,
     steps: int = 60,
     dtype: str = "float64",
@@ -49,8 +54,10 @@ def diagnose(
     ----------
     other : object
         As in `compare`.
-    name : str
-        A registered optimizer that needs gradients alone, or a function as `compare` takes it.
+    name : str, optional
+        A registered optimizer that needs gradients alone, or a function as `compare` takes it. None: every
+        registered optimizer that needs gradients alone is run beside it, and where it is none of them it is
+        held to the one whose `refopt.verify.fingerprint` is nearest.
     steps : int, range [1, 1000]
     dtype : {"float64", "float32"}
     seed : int
@@ -84,6 +91,8 @@ def diagnose(
     ('gradient-negated',)
     """
     check_number(seed, "int [0, 9223372036854775807]", "seed")
+    if name is None:
+        name = recognised_name(other, seed, hyperparameters)
     if entry(name, COMPARED).kind in FUNCTIONS:
         return diagnose_function(other, name, seed=seed, effort=effort, patience=patience, **hyperparameters)  # type: ignore[return-value]
     if draws(name, "paper", hyperparameters) and not param_groups:
@@ -95,7 +104,24 @@ def diagnose(
     search = Search(observed, Effort(default_effort(observed) if effort is None else effort, patience))
     told = set(hyperparameters) | set(observed.side.known)
     base = dialects(found)
-    for level in levels(search, base, found, told):
+    if (explained := _first(search, [base])) is not None:
+        return _told(observed, search, explained)
+    if (rough := _single_precision(search, base)) is not None:
+        return rough
+    parts = parted(search, base)
+    if parts is not None:
+        search = Search(parts.rest, search.effort)
+    explained = _first(search, levels(search, base, found, told))
+    if explained is not None:
+        return _told(observed, search, explained, parts)
+    return _close(observed, search) or _unexplained(observed, search, parts)
+
+
+def _first(
+    search: Search, levels: Iterable[Iterable[Candidate]]
+) -> list[tuple[Candidate, list[Finding]]] | None:
+    """Return what explains everything, of the first level on which something does."""
+    for level in levels:
         explained: list[tuple[Candidate, list[Finding]]] = []
         for c in level:
             if search.effort.late():
@@ -110,36 +136,65 @@ def diagnose(
                     # Report only the first combination or edit that fits: many are equivalent.
                     break
         if explained:
-            return _told(observed, search, explained)
-        if level is base and (rough := _single_precision(search, base)) is not None:
-            return rough
+            return explained
         if search.effort.struck:
             break
-    return _unexplained(observed, search)
+    return None
+
+
+def recognised_name(other: Any, seed: int, hyperparameters: Mapping[str, Any]) -> str:
+    """Return the registered optimizer that an implementation is, or is nearest to."""
+    found = recognise(other, seed, **hyperparameters)
+    return found.name or found.nearest[0]
 
 
 def _largest(findings: Iterable[Finding]) -> float:
     return max(f.error for f in findings)
 
 
-def _told(seen: Observations, search: Search, explained: list[tuple[Candidate, list[Finding]]]) -> Diagnosis:
+def _told(
+    seen: Observations,
+    search: Search,
+    explained: list[tuple[Candidate, list[Finding]]],
+    parts: Parted | None = None,
+) -> Diagnosis:
     c, findings = explained[0]
+    if parts is not None:
+        findings = [*parts.findings, *findings]
     error = _largest(findings)
     also = tuple(other.names for other, _ in explained[1:])
     releases = tuple(s for d in c.changes for s in d.seen)
     what = c.words[0] if c.words[0].startswith("not ") else f"{c.method} {' and '.join(c.words)}"
+    if parts is not None:
+        first = parts.variant
+        what = f"{first.method} {' and '.join(first.words)}, but on {parts.others()}: there {what}"
     sentence = f"{seen.side.name} is {what}: all {len(findings)} trajectories agree to rounding (largest relative difference {error:.1g})"
     if releases:
         sentence += f"; known from {'; '.join(releases)}"
     if also:
         sentence += f"; not to be told apart here: {', '.join(' with '.join(names) for names in also)}"
     names = c.names
+    if parts is not None:
+        names = (
+            *(n for n in parts.variant.names if n != "paper"),
+            *names,
+            f"in:{','.join(parts.rest.runs[0].tape.x0)}",
+        )
     if seen.faults:
         names = (*(n for n in names if n != "paper"), *seen.faults)
         note = next(n for n in seen.notes if n.startswith("Its probe"))
         sentence += f". But {note[0].lower()}{note[1:].removesuffix('.')}"
+    hint = "".join(f" But {n}" for n in seen.notes if n == hidden(seen.entry.name))
     return Diagnosis(
-        names, seen.side.name, seen.entry.name, sentence + ".", also, releases, names, error, search.tried
+        names,
+        seen.side.name,
+        seen.entry.name,
+        sentence + "." + hint,
+        also,
+        releases,
+        names,
+        error,
+        search.tried,
     )
 
 
@@ -165,7 +220,27 @@ def _single_precision(search: Search, base: list[Candidate]) -> Diagnosis | None
     return None
 
 
-def _unexplained(seen: Observations, search: Search) -> Diagnosis:
+def _close(seen: Observations, search: Search) -> Diagnosis | None:
+    """Say so where a variant is nearer than any other rule has come, and farther than rounding explains."""
+    for c in search.close if seen.dtype == "float64" else ():
+        try:
+            findings = search.close_throughout(c)
+        except BROKEN:
+            continue
+        if findings is not None:
+            error = _largest(findings)
+            what = c.words[0] if c.words[0].startswith("not ") else f"{c.method} {' and '.join(c.words)}"
+            sentence = (
+                f"{seen.side.name} is {what}, up to {error:.1g} (relative), which is more than rounding explains: the"
+                " same numbers in another order where they cancel, or a small constant besides."
+            )
+            return Diagnosis(
+                c.names, seen.side.name, seen.entry.name, sentence, (), (), c.names, error, search.tried
+            )
+    return None
+
+
+def _unexplained(seen: Observations, search: Search, parts: Parted | None) -> Diagnosis:
     gap, c = search.best
     nearest = c.names if c is not None else ()
     close = "" if c is None else f" {' and '.join(c.words)}"
@@ -174,4 +249,13 @@ def _unexplained(seen: Observations, search: Search) -> Diagnosis:
         f" {seen.side.name}; the nearest is {seen.entry.name}{close}, off by {gap:.2g} (relative) within"
         f" {GLANCE} steps.{search.effort.note()}"
     )
+    if parts is not None:
+        sentence += (
+            f" On {', '.join(parts.leaves)} it is {parts.variant.method} {' and '.join(parts.variant.words)}; it is"
+            f" {parts.others()} that nothing explains."
+        )
+    first = seen.runs[0]
+    if not isinstance(first.tape, Course) and first.probes is None:
+        lines = apart(seen.side, first.profile, seen.entry.name, c.dialect if c is not None else "paper")
+        sentence += f" Measured: {' '.join(lines[:MEASURED])}" if lines else ""
     return Diagnosis((), seen.side.name, seen.entry.name, sentence, (), (), nearest, gap, search.tried)

@@ -106,6 +106,10 @@ def examine(
     )  # fmt: skip
 
 
+# Measured properties that a report prints.
+MEASURED = 5
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The answer of `compare`; ``str(report)`` says it in words.
@@ -129,6 +133,10 @@ class Report:
     state : dict of str to (str, float)
         A state array of the other side: the reference's slot that it equals or is nearest to, and the
         largest relative difference.
+    agrees_in : str
+        Where it differs: another dialect of the method in which it agrees; empty if there is none.
+    measured : tuple of str
+        Where it differs: the properties that short experiments found to differ (`refopt.verify.fingerprint`).
     """
 
     agrees: bool
@@ -142,6 +150,8 @@ class Report:
     notes: tuple[str, ...] = ()
     operations: int = 0
     state: dict[str, tuple[str, float]] = field(default_factory=dict)
+    agrees_in: str = ""
+    measured: tuple[str, ...] = ()
 
     @property
     def worst(self) -> Finding:
@@ -192,10 +202,14 @@ class Report:
     def __str__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self.hyperparameters.items() if k != "schedule")
         name = f"{self.method} ({self.dialect}{'; ' + given if given else ''})"
-        lines = [
-            f"{self.other} {'agrees with' if self.agrees else 'differs from'} {name}"
-            f" in {self.dtype}, {self._where()}."
-        ]
+        verdict = "agrees with" if self.agrees else "differs from"
+        if self.agrees_in:
+            verdict = f"agrees with {self.method} in the dialect {self.agrees_in!r}, and differs from"
+        lines = [f"{self.other} {verdict} {name} in {self.dtype}, {self._where()}."]
+        if self.measured:
+            more = f" ({len(self.measured) - MEASURED} more in refopt.verify.fingerprint)"
+            lines += ["  Measured:", *(f"    {line}" for line in self.measured[:MEASURED])]
+            lines[-1] += more if len(self.measured) > MEASURED else ""
         w = self.worst
         if w.agrees:
             lines.append(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.verify.variants import recorder
-from refopt.verify.variants.edits import Edit, Seen, edits
+from refopt.verify.variants.edits import Edit, Seen, Text, edits
 from refopt.verify.variants.replacements import NUMBER
 from refopt.verify.variants.text_edit import codes_of, edited, small_edits, swapped
 
@@ -70,7 +70,7 @@ def found(function: Any, kinds: dict[str, Any] | None = None) -> dict[str, Edit]
     """Return the edits of a function all of whose lines ran, by their new clause."""
     first = function.__code__.co_firstlineno
     seen = Seen(frozenset(range(first, first + 20)), {function.__qualname__: kinds or {}})
-    return {f"{e.old} -> {e.new}": e for e in edits(function, seen)}
+    return {f"{e.old} -> {e.new}": e for e in edits(Text(function), seen)}
 
 
 KINDS = {"a": ("array", (2,)), "b": ("array", (2,)), "k": NUMBER, "n": NUMBER}

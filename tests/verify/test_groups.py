@@ -65,7 +65,7 @@ def test_groups_agree() -> None:
     """An optimizer with the groups agrees; the report says what they are."""
     report = refopt.verify.compare(grouped("none"), "adamw", dialect="torch", param_groups=GROUPS, steps=30)
     assert report.agrees, str(report)
-    assert "vector, long: weight_decay=0.0, lr=0.02; wide: beta1=0.5; tall, kernel: as the rest" in str(
+    assert "vector, long, far: weight_decay=0.0, lr=0.02; wide: beta1=0.5; tall, kernel, twin: as the rest" in str(
         report
     )
     assert not refopt.verify.compare(grouped("none"), "adamw", dialect="torch", steps=30).agrees
@@ -76,9 +76,9 @@ def test_faults(fault: str) -> None:
     """The leaf that differs is one of a group, and the fault has a name."""
     report = refopt.verify.compare(grouped(fault), "adamw", dialect="torch", param_groups=GROUPS, steps=20)
     wrong = {f.leaf for f in report.findings if not f.agrees}
-    touched = {"scalar", "vector", "long"}
+    touched = {"scalar", "vector", "long", "far"}
     want = {
-        "decay ignored": touched, "ignored": touched | {"wide"}, "first everywhere": {"wide", "tall", "kernel"},
+        "decay ignored": touched, "ignored": touched | {"wide"}, "first everywhere": {"wide", "tall", "kernel", "twin"},
     }  # fmt: skip
     assert wrong == want[fault] and report.leaf in wrong, str(report)
     why = refopt.verify.diagnose(grouped(fault), "adamw", param_groups=GROUPS, steps=20)

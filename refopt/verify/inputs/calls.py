@@ -191,6 +191,7 @@ def solver_cases(name: str, seed: int) -> list[Case]:
         out.append(
             Case(f"{label}, solved", (a, b), {"rtol": 1e-14, "maxiter": 100}, symmetric=True, slack=1e-9)
         )
+    out.append(Case("nothing to solve for", (spd(rng, 5, 10.0), np.zeros(5)), symmetric=True))
     return out
 
 
@@ -247,6 +248,8 @@ SOLVER_FAULTS = (
     Fault("one-step-less", "making one step less than asked",
           lambda f: lambda a, b, **o: f(a, b, **({**o, "maxiter": o["maxiter"] - 1} if "maxiter" in o else o))),
     Fault("negated", "with its sign turned", _after(lambda r: -read_solution(r))),
+    Fault("undefined-at-zero", "with NaN where the right side is zero (0/0)",
+          lambda f: lambda a, b, **o: read_solution(f(a, b, **o)) * (1.0 if np.any(b) else np.nan)),
 )  # fmt: skip
 
 
@@ -293,6 +296,7 @@ TRANSPORT_FAULTS = (
           _given(lambda a, b, c, reg: (a, b, c / c.max(), reg))),
     Fault("cost-over-its-median", "with the cost over its median",
           _given(lambda a, b, c, reg: (a, b, c / np.median(c), reg))),
+    Fault("cost-over-its-mean", "with the cost over its mean", _given(lambda a, b, c, reg: (a, b, c / c.mean(), reg))),
     Fault("cost-halved", "with half the cost", _given(lambda a, b, c, reg: (a, b, 0.5 * c, reg))),
     Fault("cost-negated", "with the sign of the cost (or of reg) turned",
           _given(lambda a, b, c, reg: (a, b, -c, reg))),

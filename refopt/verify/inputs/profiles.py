@@ -84,6 +84,8 @@ def profiles_for(it: Side, found: Entry, base: Method, given: Mapping[str, Any])
         out.append(Profile("low betas, large eps", {**shared, **rate, **sharp}, ours))
     if "weight_decay" in can:
         out.append(Profile("decay", {**shared, **rate, "weight_decay": DECAY}, ours))
+        if shared.get("weight_decay", it.known.get("weight_decay")):
+            out.append(Profile("no decay", {**shared, **rate, "weight_decay": 0.0}, ours))
     if it.schedulable and "lr" in fields and not callable(given.get("lr")):
         decay = {"weight_decay": DECAY} if "weight_decay" in can else {}
         known = {"lr": it.known["lr"]} if "lr" in it.known and "lr" in can else {}

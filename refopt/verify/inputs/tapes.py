@@ -22,10 +22,24 @@ from refopt.core.rng import generator
 Leaves = dict[str, np.ndarray]
 
 
-# A scalar, vectors of several lengths, matrices both ways and a convolution's kernel.
+# A scalar, vectors of several lengths, matrices both ways, two of them of one shape, a convolution's kernel; and
+# a leaf that starts far from zero.
 SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"scalar": (), "vector": (7,), "long": (33,), "wide": (3, 5), "tall": (6, 2), "kernel": (2, 3, 2, 2)}
+    {
+        "scalar": (),
+        "vector": (7,),
+        "long": (33,),
+        "wide": (3, 5),
+        "tall": (6, 2),
+        "kernel": (2, 3, 2, 2),
+        "twin": (3, 5),
+        "far": (4,),
+    }
 )
+
+
+# By how much the leaf "far" is larger: a bound on norms shows.
+FAR = 30.0
 
 
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -95,7 +109,8 @@ def start(rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> Le
     x0 = {}
     for name, shape in shapes.items():
         x = rng.standard_normal(shape)
-        x0[name] = rounded_to_float32(x * (rng.random(shape) > 1 / 3))
+        x = x * (rng.random(shape) > 1 / 3)
+        x0[name] = rounded_to_float32(FAR * x if name == "far" else x)
     return x0
 
 

@@ -22,9 +22,10 @@ from refopt.verify.runs.other import Observations, Observed, run_side
 from refopt.verify.runs.reference import Trajectory, as_dtype, follow
 from refopt.verify.runs.rounding import Bound
 from refopt.verify.sides.adapt import side
+from refopt.verify.sides.elsewhere import asks_elsewhere, hidden, names_questions
 from refopt.verify.sides.groups import note as group_note
 from refopt.verify.sides.groups import resolve
-from refopt.verify.sides.side import Side, asks
+from refopt.verify.sides.side import Side, asks, unwrap
 from refopt.verify.variants.candidate import wrong_groups
 
 KEEPS = (
@@ -65,7 +66,7 @@ def observe(
         raise CapabilityError(
             f"param_groups: are for methods that need gradients alone, {name} asks for more"
         )
-    if asks(base):
+    if asks(base) or (tuple(found.needs) == ("grad",) and names_questions(unwrap(other)[0])):
         return observe_asked(other, name, dialect, steps, dtype, seed, extra_tapes, hyperparameters)
     curved = tuple(found.needs) == ("grad", "hvp")
     it = side(other, found.obj)
@@ -100,6 +101,10 @@ def observe(
     # A single step keeps nothing.
     if steps > 1 and not curved and _keeps_gradients(it, runs[0], dtype):
         notes.append(KEEPS)
+    if asks_elsewhere(base):
+        notes.append(hidden(name))
+    if it.unread:
+        notes.append(f"Left as it has them, since {name} has nothing of that name: {', '.join(it.unread)}.")
     if not it.schedulable:
         notes.append("Not tried: a schedule; it has no rate that can be set.")
     if not it.takes:

@@ -52,6 +52,8 @@ def diagnose_function(
     call, takes = callable_side(other)
     cases = [c for c in cases_of(kind, name, seed, options) if all(spelled(k, kind, takes) for k in c.needs)]
     theirs = [answer_of(call, kind, c, takes) for c in cases]
+    if all(isinstance(answer, Exception) for answer in theirs):
+        return _failing(label, name, theirs[0])
 
     def tried(change: Sequence[Fault]) -> float:
         own = reference
@@ -80,6 +82,13 @@ def diagnose_function(
         f" nearest is {nearest}, off by {off}.{spent.note()}",
         close, best[0],
     )  # fmt: skip
+
+
+def _failing(label: str, name: str, error: Exception) -> FunctionDiagnosis:
+    """Return what is said of a side that never answers: nothing explains that, whatever else fails."""
+    what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    sentence = f"{label} raised in every case of {name}; in the first, {what}."
+    return FunctionDiagnosis((), label, name, sentence, (), math.inf)
 
 
 def _changes(name: str, kind: Kind, run: Callable[[], Any]) -> Iterator[tuple[Fault, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from refopt.core.method import Elementwise
 from refopt.verify.inputs.problems import Course
 from refopt.verify.inputs.profiles import Profile
-from refopt.verify.inputs.tapes import Tape
+from refopt.verify.inputs.tapes import KINDS, Tape
 from refopt.verify.runs.other import Observations, Observed
 from refopt.verify.runs.reference import Trajectory, follow
 from refopt.verify.sides.side import Leaves
@@ -26,6 +27,9 @@ FAR = {"float64": 1e-6, "float32": 3e-2}
 
 # Steps of the first look.
 GLANCE = 4
+
+# What variants are ranked on: kinds of leaves and tapes that differ most from one another.
+SAMPLE_LEAVES, SAMPLE_TAPES = ("vector", "wide", "far"), ("random", "zeros", "tiny")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +90,32 @@ class Glance:
         return np.where(np.isfinite(gap), gap, np.inf)
 
 
-def glances(seen: Observations) -> list[Glance]:
+def sample(seen: Observations) -> list[Observed]:
+    """Return a part of what was seen, on which variants are ranked where a step is dear.
+
+    All of it for an elementwise method, whose leaves and tapes are one vector; else a few tapes of every
+    profile, and a few leaves where each is a run of its own.
+    """
+    first = seen.runs[0]
+    plain = (
+        isinstance(first.profile.method(seen.entry.name, "paper"), Elementwise) and not first.profile.groups
+    )
+    if plain or isinstance(first.tape, Course):
+        return list(seen.runs)
+    leaves = list(first.tape.x0)
+    kept = leaves if seen.together else [k for k in leaves if k in SAMPLE_LEAVES] or leaves[:1]
+    out = []
+    for run in seen.runs:
+        if run.tape.name in SAMPLE_TAPES or run.tape.name not in KINDS:
+            own = [k for k in kept if k in run.tape.x0] or list(run.tape.x0)
+            out.append(replace(run, tape=run.tape.only(own), theirs={k: run.theirs[k] for k in own}))
+    return out
+
+
+def glances(runs: Iterable[Observed]) -> list[Glance]:
     """Return what is seen at a first look, profile by profile."""
     groups: dict[tuple[int, int], list[Observed]] = {}
-    for run in seen.runs:
+    for run in runs:
         groups.setdefault((id(run.profile), min(GLANCE, len(run.tape))), []).append(run)
     return [_glance(tuple(runs), steps) for (_, steps), runs in groups.items()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from refopt.verify.runs.reference import follow
+from refopt.verify.search.filters import filters
 from refopt.verify.search.fitting import fits, rate_factor
 from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.trajectories import Search
@@ -21,6 +23,10 @@ from refopt.verify.variants.text_edit import BROKEN, edit_deviations
 
 # Dialects with a switch set otherwise, on which all edits are tried, as on the dialects.
 MORE_ROOTS = 4
+
+# Parts that are put on a dialect one after another, on how many dialects, and by how much of a power of ten
+# each must bring the first steps nearer on the average.
+PARTS, GREEDY_ROOTS, LOWER = 4, 3, 0.05
 
 
 def levels(
@@ -38,13 +44,18 @@ def levels(
     yield free
     yield rest
     yield _rates(search, base)
-    singles = [*switches(found), *deviations, *values]
+    carried = list(filters(search.seen, found.name))
+    yield _combined(base, carried)
+    singles = [*switches(found), *deviations, *values, *carried]
     own = [c for c in base if c.names != ("paper",)]
     yield _combined(own, singles)
     roots = _by_nearness(search, base) or base[:1]
     run, together = search.seen.runs[0], search.seen.together
     yield search.effort.share(
         0.2, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
+    )
+    yield search.effort.share(
+        0.2, _in_turn([_greedy(search, root, singles) for root in roots[:GREEDY_ROOTS]])
     )
     both = itertools.combinations(switches(found), 2)
     yield search.effort.share(0.1, (_together(root, *pair) for pair in both for root in roots))
@@ -132,6 +143,27 @@ def _faster(factor: float, *, decay_too: bool) -> Deviation:
     return Deviation(f"{name}-times-{factor:g}", f"with {factor:g} times {what}", "settings", change)
 
 
+def _greedy(search: Search, root: Candidate, singles: list[Candidate]) -> Iterator[Candidate | None]:
+    """Yield a dialect with one part after another, each the one that brings it nearest, as long as one does."""
+    now, error = root, _nearness(_trace(search, root))
+    for _ in range(PARTS):
+        best: tuple[float, Candidate | None] = (error - LOWER, None)
+        for c in filter(None, (now.with_(c) for c in singles)):
+            # While it is scored too, effort is spent.
+            yield None
+            own = _nearness(_trace(search, c))
+            if own < best[0]:
+                best = (own, c)
+        if best[1] is None:
+            return
+        error, now = best[0], best[1]
+        yield now
+
+
+def _nearness(trace: np.ndarray | None) -> float:
+    return math.inf if trace is None else float(np.mean(np.log10(trace + 1e-16)))
+
+
 def _pairs(search: Search, root: Candidate, singles: list[Candidate]) -> Iterator[Candidate | None]:
     """Yield pairs on a dialect, those first whose parts come near on some tape by themselves."""
     scored = []
@@ -142,7 +174,7 @@ def _pairs(search: Search, root: Candidate, singles: list[Candidate]) -> Iterato
         own = _trace(search, c)
         # A part that changes nothing here cannot help.
         if own is not None and (base is None or not np.array_equal(own, base)):
-            scored.append((float(np.mean(np.log10(own + 1e-16))), c))
+            scored.append((_nearness(own), c))
     scored.sort(key=lambda pair: pair[0])
     ranked = [c for _, c in scored]
     for i, j in _by_product(len(ranked)):
@@ -168,13 +200,13 @@ def _by_nearness(search: Search, base: list[Candidate]) -> list[Candidate]:
     for c in base:
         trace = _trace(search, c)
         if trace is not None and not any(np.array_equal(trace, other) for _, other, _ in traces):
-            traces.append((float(np.mean(np.log10(trace + 1e-16))), trace, c))
+            traces.append((_nearness(trace), trace, c))
     return [c for _, _, c in sorted(traces, key=lambda known: known[0])]
 
 
 def _trace(search: Search, c: Candidate) -> np.ndarray | None:
     """Return the error of a candidate's first steps on every run; None where it cannot run."""
     try:
-        return np.minimum(search.errors(c), 1e6)
+        return np.minimum(search.ranking(c), 1e6)
     except BROKEN:
         return None

@@ -10,6 +10,7 @@ from refopt.core.method import Method
 from refopt.verify.sides.functions import asking_function, function_side, label_of, method_side, positional
 from refopt.verify.sides.keras import keras_side
 from refopt.verify.sides.modules import module_side
+from refopt.verify.sides.objects import object_side, stepper
 from refopt.verify.sides.optax import GradFnRun, optax_side
 from refopt.verify.sides.program import program_side
 from refopt.verify.sides.side import Side, ancestors, unwrap
@@ -18,7 +19,7 @@ from refopt.verify.sides.torch import ClosureRun, torch_side
 WANTED = (
     "a torch.optim class or instance (or a function of the parameters that makes one), an optax"
     " transformation or the function that makes it, a Keras optimizer, a refopt method, a function"
-    " (x, g, state) -> (x, state), a pair (init, update) of functions init(x) and update(x, g, state),"
+    " (x, g, state) -> (x, state), a class or instance with update(params, grads) on dicts, lists or arrays, a pair (init, update) of functions init(x) and update(x, g, state),"
     " or the command line of a program (a list of str)"
 )
 
@@ -51,6 +52,8 @@ def side(other: Any, cls: type) -> Side:
         return optax_side(inner, kept, cls, label)
     if hasattr(inner, "init") and hasattr(inner, "update"):
         return function_side(inner.init, inner.update, kept, cls, label)
+    if stepper(inner):
+        return object_side(inner, kept, cls, label)
     if callable(inner):
         return _callable_side(inner, kept, cls, label)
     raise ArgumentTypeError(

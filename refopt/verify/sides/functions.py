@@ -13,7 +13,7 @@ from refopt.core.errors import ArgumentTypeError, CapabilityError
 from refopt.core.method import Method
 from refopt.core.oracle import Oracle
 from refopt.core.params import leaves
-from refopt.verify.sides.names import parameters, places, read, write
+from refopt.verify.sides.names import parameters, places, read, unread, write
 from refopt.verify.sides.queries import SERVED, Asks, product
 from refopt.verify.sides.side import Leaves, Run, Schedule, Side
 
@@ -139,6 +139,7 @@ def function_side(
         known=read(cls, {**takes, **kept}),
         schedulable=bool(rate),
         together=False,
+        unread=unread(cls, takes),
     )
 
 

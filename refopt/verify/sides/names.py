@@ -14,7 +14,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "lr": ("learning_rate", "learning_rate_init", "step_size", "stepsize", "eta", "alpha"),
         "beta1": ("b1", "beta_1", "rho1"),
-        "beta2": ("b2", "beta_2", "rho2", "alpha", "rho", "decay", "decay_rate", "gamma"),
+        "beta2": ("b2", "beta_2", "rho2", "alpha", "rho", "decay", "decay_rate", "gamma", "beta"),
         "beta3": ("b3", "beta_3"),
         "eps": ("epsilon",),
         "rho": ("decay", "decay_rate", "gamma"),
@@ -37,6 +37,10 @@ LARGE = frozenset({("beta2", "alpha"), ("beta2", "gamma"), ("rho", "gamma"), ("m
 
 
 LARGEST_RATE = 0.5
+
+
+# A single beta is the weight of the squares' average where a method has one and no average of gradients.
+SINGLE = frozenset({("beta2", "beta"), ("momentum", "beta")})
 
 
 # Libraries give these together, in this order.
@@ -98,6 +102,8 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
                 or (alias != name and alias in fields and _takes(cls, alias, given[alias]))
             ):
                 continue
+            if (name, alias) in SINGLE and name != _single(fields):
+                continue
             default = given[alias]
             told = default is not inspect.Parameter.empty and default is not None
             if (name, alias) in SMALL | LARGE and not (
@@ -111,6 +117,20 @@ def places(cls: type, given: Mapping[str, Any]) -> dict[str, tuple[str, int | No
                 claimed.add(alias)
                 break
     return found
+
+
+def _single(fields: list[str]) -> str:
+    """Return which hyperparameter a library's single ``beta`` is."""
+    return "beta2" if "beta2" in fields and "beta1" not in fields else "momentum"
+
+
+def unread(cls: type, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a library's numbers that are none of the reference's hyperparameters."""
+    found = {alias for alias, _ in places(cls, given).values()}
+    return tuple(
+        k for k, v in given.items()
+        if k not in found and isinstance(v, numbers.Real) and not isinstance(v, bool)
+    )  # fmt: skip
 
 
 def parameters(fn: Callable[..., Any]) -> dict[str, Any]:

@@ -360,6 +360,7 @@ def program_side(command: str | list[str], *, method: str = "", timeout: float =
         known=known,
         schedulable=told.get("schedule") is True,
         together=told.get("together") is not False,
+        costly=True,
     )
 
 

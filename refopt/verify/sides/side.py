@@ -80,6 +80,10 @@ class Side:
     schedulable : bool
     together : bool
         It takes several leaves at once. False: every leaf is a run of its own.
+    unread : tuple of str
+        Numbers of its own that are none of the reference's hyperparameters: they keep its values.
+    costly : bool
+        Every run costs a process: it is asked what a comparison needs, and no more.
     grouped : callable, optional
         ``grouped(parts)`` returns the same with parameter groups (`refopt.verify.sides.groups`), where it can be
         given them; None: it is given each leaf's numbers, or has groups of its own.
@@ -91,6 +95,8 @@ class Side:
     known: Mapping[str, Any] = field(default_factory=dict)
     schedulable: bool = False
     together: bool = True
+    unread: tuple[str, ...] = ()
+    costly: bool = False
     grouped: Callable[[tuple[Any, ...]], Side] | None = None
 
 

@@ -24,6 +24,7 @@ COMMON: Mapping[str, tuple[float, ...]] = MappingProxyType(
         "beta3": (0.9, 0.99, 0.999, 0.9999),
         "rho": (0.9, 0.95, 0.99),
         "momentum": (0.0, 0.5, 0.9, 0.95, 0.99),
+        "largest_size": (1.0, 10.0),
         "weight_decay": (0.0, 1e-5, 1e-4, 5e-4, 1e-3, 4e-3, 1e-2, 0.05, 0.1),
     }
 )

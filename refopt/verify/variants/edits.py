@@ -29,6 +29,7 @@ from refopt.verify.variants.replacements import (
     of_statement,
     with_more,
 )
+from refopt.verify.variants.turns import bound_loops
 
 LONGEST_CLAUSE = 90
 
@@ -52,7 +53,16 @@ class Text:
     ----------
     function : function
         Written in a file; a method or a function of a module.
+
+    Attributes
+    ----------
+    loops : bool
+        Whether it has any; they are bounded, as those of `beside` are.
+    beside : tuple of (function, code)
+        What else ran and loops, with its loops bounded: an edit may send another function round for ever.
     """
+
+    beside: tuple[tuple[FunctionType, CodeType], ...] = ()
 
     def __init__(self, function: FunctionType) -> None:
         self.function = function
@@ -60,6 +70,7 @@ class Text:
         ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
         self.root = tree.body[0]
         self._codes: dict[tuple[Edit, ...], CodeType | None] = {}
+        self.loops = bound_loops(self.root)
         if isinstance(self.root, ast.FunctionDef):
             self.root.decorator_list = []
             self._holder = _held(self.root, function.__code__.co_freevars)
@@ -74,7 +85,7 @@ class Text:
                 stack.callback(edit.place.put, edit.place.node)
             code = self._compiled()
         # Of pairs there are too many to keep.
-        if len(edits) == 1:
+        if len(edits) <= 1:
             self._codes[edits] = code
         return code
 
@@ -118,21 +129,19 @@ class Edit:
         return mine.node is its.node or mine.node in its.parents or its.node in mine.parents
 
 
-def edits(function: FunctionType, seen: Seen) -> Iterator[Edit]:
+def edits(text: Text, seen: Seen) -> Iterator[Edit]:
     """Yield every small edit of the lines that ran.
 
     Parameters
     ----------
-    function : function
-        As of `Text`.
+    text : Text
     seen : Seen
-        ``kinds`` by qualified name of `function` and of the functions inside it; ``numbers`` are the
+        ``kinds`` by qualified name of the function and of the functions inside it; ``numbers`` are the
         attributes of ``self`` that hold numbers.
     """
-    text = Text(function)
     if not isinstance(text.root, ast.FunctionDef):
         return
-    for place in _places(text.root, function.__qualname__, seen):
+    for place in _places(text.root, text.function.__qualname__, seen):
         before = place.clause()
         for node, size in place.alternatives(seen):
             ast.fix_missing_locations(ast.copy_location(node, place.node))

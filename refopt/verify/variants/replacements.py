@@ -40,7 +40,7 @@ def of_statement(node: ast.stmt) -> Iterator[tuple[ast.AST, int]]:
 
 
 def of_operation(node: ast.BinOp) -> Iterator[tuple[ast.AST, int]]:
-    """Yield each operand alone, the opposite, the operands exchanged or transposed."""
+    """Yield each operand alone, the opposite, the operands exchanged or transposed, a factor on the other term."""
     yield node.left, 0
     yield node.right, 0
     if type(node.op) in OPPOSITE:
@@ -49,6 +49,12 @@ def of_operation(node: ast.BinOp) -> Iterator[tuple[ast.AST, int]]:
         yield ast.BinOp(node.right, node.op, node.left), 0
     if isinstance(node.op, ast.Mult) and ast.dump(node.left) == ast.dump(node.right):
         yield ast.Call(ast.Name("abs", ast.Load()), [node.left], []), 0
+    if isinstance(node.op, (ast.Add, ast.Sub)):
+        # A factor that is on the wrong term of the two.
+        if isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Mult):
+            yield ast.BinOp(node.left.right, node.op, ast.BinOp(node.left.left, ast.Mult(), node.right)), 1
+        if isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
+            yield ast.BinOp(ast.BinOp(node.right.left, ast.Mult(), node.left), node.op, node.right.right), 1
     if isinstance(node.op, ast.MatMult):
         for a, b in ((_t(node.left), node.right), (node.left, _t(node.right))):
             yield ast.BinOp(a, node.op, b), 1

@@ -17,6 +17,7 @@ from refopt.core.params import Params
 from refopt.verify.variants.deviation import Deviation, rewritten
 from refopt.verify.variants.edits import Edit, Text, edits
 from refopt.verify.variants.recorder import Recorder
+from refopt.verify.variants.turns import counted
 
 # What a variant raises that is out of its range, or that its fault breaks altogether.
 BROKEN = (
@@ -36,7 +37,8 @@ def swapped(codes: Sequence[tuple[FunctionType, CodeType]]) -> Iterator[None]:
         for function, code in codes:
             function.__code__ = code
         try:
-            yield
+            with counted():
+                yield
         finally:
             for (function, _), old in zip(codes, before):
                 function.__code__ = old
@@ -48,6 +50,9 @@ def codes_of(edits: tuple[Edit, ...]) -> list[tuple[FunctionType, CodeType]] | N
     for edit in edits:
         texts[edit.text] = (*texts.get(edit.text, ()), edit)
     codes = [(text.function, text.code(own)) for text, own in texts.items()]
+    edited_ones = {function for function, _ in codes}
+    beside = {function: code for text in texts for function, code in text.beside}
+    codes += [(function, code) for function, code in beside.items() if function not in edited_ones]
     return None if any(code is None for _, code in codes) else codes  # type: ignore[return-value]
 
 
@@ -104,9 +109,14 @@ def small_edits(run: Callable[[], Any], numbers: tuple[str, ...] = ()) -> list[E
     with Recorder() as recorder:
         run()
     found: dict[tuple[str, str, str], Edit] = {}
+    texts: dict[FunctionType, Text] = {}
     for function, seen in recorder.functions(numbers):
-        for edit in edits(function, seen):
+        texts[function] = Text(function)
+        for edit in edits(texts[function], seen):
             found.setdefault((function.__qualname__, edit.old, edit.new), edit)
+    looping = [(f, code) for f, text in texts.items() if text.loops and (code := text.code(())) is not None]
+    for text in texts.values():
+        text.beside = tuple(looping)
     return sorted(found.values(), key=lambda e: e.size)
 
 

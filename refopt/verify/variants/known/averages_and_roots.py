@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from refopt.optimizers.common import averages
 from refopt.verify.variants.deviation import (
     deviation,
@@ -57,6 +59,10 @@ def _one_of(name: str | None, change: Correction) -> Callable[[Any], Correction]
     return make
 
 
+def _running_product(beta: float, t: int) -> float:
+    return float(np.float32(1.0) - np.multiply.reduce(np.full(t, beta, dtype=np.float32)))
+
+
 _CHANGES: Mapping[str, tuple[str, Correction, tuple[str, ...]]] = {
     "of-step-1": (
         "1 - beta in place of 1 - beta^t",
@@ -72,6 +78,12 @@ _CHANGES: Mapping[str, tuple[str, Correction, tuple[str, ...]]] = {
     "power-of-complement": ("(1 - beta)^t in place of 1 - beta^t", lambda b, t: (1.0 - b) ** t, ()),
     "inverted": ("the bias correction multiplied in place of divided", lambda b, t: 1.0 / averages.correction(b, t), ()),
     "squared": ("the bias correction applied twice", lambda b, t: averages.correction(b, t) ** 2, ()),
+    "single": ("1 - beta^t from a running product in single precision", _running_product, ("tinygrad's Adam",)),
+    "single-power": (
+        "1 - beta^t in single precision",
+        lambda b, t: float(np.float32(1.0) - np.float32(b) ** np.float32(t)),
+        (),
+    ),
     "rooted": ("the root of the bias correction", lambda b, t: averages.correction(b, t) ** 0.5, ()),
 }  # fmt: skip
 
@@ -125,8 +137,6 @@ def nth(which: int | None, changed: Average, calls: int) -> Average:
 
 def count_averages(method: Any) -> int:
     """Return how many exponential averages the rule of `method` takes of one leaf; 0 if it has none."""
-    import numpy as np
-
     count = [0]
 
     def counting(average: Any, new: Any, beta: Any, complement: Any) -> Any:

@@ -148,6 +148,11 @@ def _corrected(method: Any, x: Params, new: Params, t: int) -> Params:
     return params.axpy(-method.rate(t) / averages.correction(beta, t) * method.weight_decay, x, new)
 
 
+def _cautious(method: Any, x: Params, new: Params, t: int) -> Params:
+    rate = method.rate(t) * method.weight_decay
+    return map_leaves(lambda a, b: b - rate * a * namespace(a).where((b - a) * a <= 0.0, 1.0, 0.0), x, new)
+
+
 def _signs(method: Any, x: Params, new: Params, t: int) -> Params:
     rate = method.rate(t) * method.weight_decay
     return map_leaves(lambda a, b: b - rate * namespace(a).sign(a), x, new)
@@ -172,6 +177,13 @@ deviation("weight-decay-unscheduled", "with the decay times the rate before the 
 deviation("weight-decay-without-rate", "with the decay not multiplied by the rate", stage="step")(
     _decay_apart(_without_rate)
 )
+
+
+deviation(
+    "weight-decay-cautious",
+    "with the decay, times the rate, where the step goes towards zero besides (cautious weight decay, arXiv:2510.12402)",
+    stage="step",
+)(_decay_apart(_cautious))
 
 
 deviation("weight-decay-of-signs", "with the decay of the parameters' signs (an l1 penalty)", stage="step")(
@@ -229,6 +241,20 @@ def _(method: Any) -> Any:
 
 
 # --- the step --------------------------------------------------------------------------------------
+
+
+@deviation("first-step-without-rate", "with the first step not multiplied by the rate", stage="step")
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    if not isinstance(fields(inner).get("lr"), float):
+        return None
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            plain = altered(inner, lr=1.0, schedule=None) if s["t"] == 0 else None
+            return refit(self.method, plain or inner).update(x, grad, s)
+
+    return Changed(method)
 
 
 @deviation("first-step-skipped", "without moving in the first step", stage="step")

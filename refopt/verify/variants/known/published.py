@@ -8,7 +8,7 @@ from typing import Any
 from refopt.core import params
 from refopt.core.arrays import Namespace, namespace
 from refopt.core.groups import SHAPES
-from refopt.core.method import Rule
+from refopt.core.method import LeafRule, Rule
 from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common.averages import ema
 from refopt.verify.variants.deviation import (
@@ -22,6 +22,7 @@ from refopt.verify.variants.deviation import (
     rewritten,
     with_namespace,
     with_numbers,
+    with_shared,
 )
 
 
@@ -47,6 +48,24 @@ def _(method: Any) -> Any:
             }  # fmt: skip
 
     return Changed(method)
+
+
+@deviation(
+    "times-the-root",
+    "times the root of the averaged squares (and eps beside it), in place of over it",
+    stage="text",
+)
+def _(method: Any) -> Any:
+    if not {"root", "step", "eps"} <= method.numbers(1, {}).keys() if isinstance(method, LeafRule) else True:
+        return None
+    eps = fields(method).get("eps", 0.0)
+
+    def changed(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        return {**numbers, "step": numbers["step"] / numbers["root"], "root": 1.0, "eps": eps}
+
+    return with_shared(
+        with_numbers(method, changed), "nonzero", lambda m: lambda xp, *eps: lambda below: 1.0 / below
+    )
 
 
 @deviation(

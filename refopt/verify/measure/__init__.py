@@ -1,0 +1,1 @@
+"""What an implementation does, in numbers: short experiments on either side of a comparison."""

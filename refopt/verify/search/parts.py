@@ -1,0 +1,97 @@
+"""Where some leaves are explained and others are not: what was seen is parted, and the rest is searched alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from refopt.core.method import LeafRule
+from refopt.verify.inputs.problems import Course
+from refopt.verify.report import Finding
+from refopt.verify.runs.other import Observations
+from refopt.verify.search.effort import Effort
+from refopt.verify.search.trajectories import Search
+from refopt.verify.variants.candidate import Candidate
+from refopt.verify.variants.text_edit import BROKEN
+
+
+@dataclass(frozen=True, eq=False)
+class Parted:
+    """A variant that explains some of the leaves.
+
+    Parameters
+    ----------
+    variant : Candidate
+    findings : list of Finding
+        On the leaves that it explains.
+    leaves : tuple of str
+        Those.
+    axes : tuple of int
+        How many axes each of them has.
+    rest : Observations
+        What was seen of the others.
+    """
+
+    variant: Candidate
+    findings: list[Finding]
+    leaves: tuple[str, ...]
+    axes: tuple[int, ...]
+    rest: Observations
+
+    def others(self) -> str:
+        """Return the other leaves in words."""
+        axes = {k: v.ndim for k, v in self.rest.runs[0].tape.x0.items()}
+        for word, few, many in (
+            ("scalars and vectors", 0, 1),
+            ("vectors", 1, 1),
+            ("matrices", 2, 2),
+            ("kernels", 3, 99),
+        ):
+            if all(few <= n <= many for n in axes.values()) and not any(few <= n <= many for n in self.axes):
+                return f"{word} alone ({', '.join(axes)})"
+        return f"the leaves {', '.join(axes)}"
+
+
+def parted(search: Search, base: list[Candidate]) -> Parted | None:
+    """Return the dialect that explains the most of the leaves, where one explains some and none explains all."""
+    seen = search.seen
+    first = seen.runs[0]
+    if isinstance(first.tape, Course) or first.probes is not None or first.profile.groups:
+        return None
+    if not isinstance(first.profile.method(seen.entry.name, "paper"), LeafRule):
+        return None
+    found: list[Parted] = []
+    for c in base:
+        kept = [k for k in first.tape.x0 if _explains(seen, c, (k,))]
+        if 0 < len(kept) < len(first.tape.x0):
+            findings = Search(_only(seen, kept), search.effort).examine(c)
+            rest = [k for k in first.tape.x0 if k not in kept]
+            if findings is not None:
+                axes = tuple(first.tape.x0[k].ndim for k in kept)
+                found.append(Parted(c, findings, tuple(kept), axes, _only(seen, rest)))
+    return max(found, key=lambda p: len(p.leaves), default=None)
+
+
+def _explains(seen: Observations, c: Candidate, leaves: tuple[str, ...]) -> bool:
+    search = Search(_only(seen, leaves), Effort(1))
+    try:
+        return search.glance(c) <= search.near
+    except BROKEN:
+        return False
+
+
+def _only(seen: Observations, leaves: list[str] | tuple[str, ...]) -> Observations:
+    """Return what was seen of some leaves; a run without any of them is left out."""
+    runs = []
+    for run in seen.runs:
+        own = [k for k in leaves if k in run.tape.x0]
+        if own:
+            states = tuple(
+                {s: {k: v[k] for k in own if k in v} for s, v in now.items()} for now in run.states
+            )
+            runs.append(
+                dataclasses.replace(
+                    run, tape=run.tape.only(own), theirs={k: run.theirs[k] for k in own}, states=states
+                )
+            )
+    return dataclasses.replace(seen, runs=tuple(runs))
