@@ -24,7 +24,7 @@ def _rms(a: np.ndarray) -> float:
         {},
         {"lr": 0.6, "eps1": 0.1, "eps2": 0.5, "clip": 0.7, "weight_decay": 0.1, "beta2_power": 0.6},
         {"beta1": 0.7, "clip": np.inf, "beta2_cap": 0.5, "eps2": 2.0, "weight_decay": 0.2},
-        {"scale_parameter": False, "relative_step": False, "lr": 0.1, "beta1": 0.7, "momentum_scaled": False},
+        {"scale_parameter": False, "relative_step": False, "lr": 0.9, "beta1": 0.7, "momentum_scaled": False},
     ],
     ids=["plain", "large", "momentum", "absolute"],
 )
@@ -123,3 +123,22 @@ def test_which_axes_are_the_matrices() -> None:
     np.testing.assert_allclose(y, [-0.1 / 0.5, -1.0], rtol=1e-14)
     y, _ = floor.update(np.zeros((1, 2)), np.array([[0.1, 0.7]]), floor.init(np.zeros((1, 2))))
     np.testing.assert_allclose(y, [[-0.1 / 0.5, -0.7 / np.sqrt(max(0.25, 0.25 * 0.49 / 0.5))]], rtol=1e-14)
+    assert refopt.optimizer("adafactor", factored_from=4).axes((5, 3)) is None
+    assert refopt.optimizer("adafactor", factored_from=4).axes((3, 5)) is None
+    assert refopt.optimizer("adafactor", factored_axes="first", factored_from=4).axes((5, 3, 4)) is None
+
+
+@pytest.mark.identity("adafactor")
+def test_the_state_is_rows_and_columns() -> None:
+    """Of a stack of two 4 x 3 matrices four and three numbers each, of a vector all squares; and torch's floors are the machine's ε."""
+    x, _ = stream(1, "random", steps=1, shapes=SHAPES)
+    s = refopt.optimizer("adafactor", beta1=0.5).init(x)
+    shapes = {slot: {k: np.shape(v) for k, v in s[slot].items()} for slot in ("R", "C", "m")}
+    assert shapes["R"] == {"w": (3, 1), "b": (3,), "k": (2, 4, 1)}
+    assert shapes["C"] == {"w": (1, 2), "b": (), "k": (2, 1, 3)}
+    assert shapes["m"] == {k: v.shape for k, v in x.items()}
+    o = refopt.optimizer("adafactor", dialect="torch", lr=1.0, scale_parameter=False, clip=np.inf)
+    for dtype in (np.float32, np.float64):
+        least = np.finfo(dtype).eps
+        y, _ = o.update(np.zeros(1, dtype), np.array([0.25 * least], dtype), o.init(np.zeros(1, dtype)))
+        np.testing.assert_allclose(y, -0.25, rtol=1e-6)

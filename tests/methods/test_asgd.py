@@ -18,6 +18,8 @@ def test_by_hand() -> None:
     )
     x, gradients = stream(1, "random", steps=10)
     y, s, points = dict(x), o.init(x), []
+    np.testing.assert_array_equal(o.average(s)["b"], x["b"])
+    assert not np.shares_memory(o.average(s)["b"], s["a"]["b"])
     for t, g in enumerate(gradients, 1):
         x, s = o.update(x, g, s)
         eta = 0.2 / (1 + 0.3 * 0.2 * (t - 1)) ** 0.6

@@ -39,6 +39,10 @@ def test_coordinate_by_coordinate(turned: str, always: bool) -> None:
             seen.add(delta[i])
         np.testing.assert_array_equal(x["w"], y)
     assert {0.01, 0.04} <= seen
+    long = refopt.optimizer("rprop", initial=0.5, most=0.04, turned=turned, bounds_always=always)
+    np.testing.assert_allclose(
+        long.update(np.zeros(1), np.ones(1), long.init(np.zeros(1)))[0], -0.04 if always else -0.5, rtol=1e-15
+    )
     assert (0.005 in seen) == (not always)
 
 
