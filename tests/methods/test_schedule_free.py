@@ -97,6 +97,7 @@ def test_without_memory_it_is_schedule_free_sign_descent() -> None:
             np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.identity("schedule-free-sgd", "schedule-free-adamw")
 def test_without_a_rate_nothing_is_averaged() -> None:
     """A schedule that begins at zero: the first point stays, and the average with it."""
     for name in ("schedule-free-sgd", "schedule-free-adamw"):
@@ -109,3 +110,4 @@ def test_without_a_rate_nothing_is_averaged() -> None:
         y, s = o.update(y, np.ones(2), s)
         np.testing.assert_allclose(o.average(s), s["z"], rtol=1e-15)
         assert np.all(y < x)
+        assert not np.shares_memory(o.average(s), s["average"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tests.parity.case import Arrays, Case
 from tests.parity.libraries import run_keras, run_torch, timm_optimizer
 from tests.parity.makers import Side, optax_side, ours, torch_side
+from tests.parity.peers.authors import PROBLEM_KEPT, PROBLEM_STEPS, Quartic, _on_quartic
 from tests.streams import schedule
 
 SMALL = {"w": (3, 2), "b": (3,)}
@@ -96,6 +99,52 @@ def keras(make: Any, shapes: dict[str, Any] = SMALL) -> Side:
     return lambda seed: run_keras(make, seed, schedule, ONE, shapes)
 
 
+def on_quartic(name: str, **options: Any) -> Side:
+    """A method that asks for values, on the quartic of the authors' cases, whose value is above zero by 3."""
+    return _on_quartic(name, raised=3.0, **options)
+
+
+def optax_on_quartic(make: Any) -> Side:
+    """``make(optax)`` on the same quartic, given value and gradient."""
+
+    def side(seed: int) -> Arrays:
+        import jax
+        import optax
+
+        jax.config.update("jax_enable_x64", True)
+        import jax.numpy as jnp
+
+        problem = Quartic(seed, 3.0)
+        x, rows = {k: jnp.asarray(v) for k, v in problem.start.items()}, []
+        transformation = make(optax)
+        state, update = transformation.init(x), jax.jit(transformation.update)
+        for t in range(1, PROBLEM_STEPS + 1):
+            at = {k: np.asarray(v) for k, v in x.items()}
+            g = {k: jnp.asarray(v) for k, v in problem.grad(at).items()}
+            step, state = update(g, state, x, value=jnp.asarray(problem.value(at)))
+            x = optax.apply_updates(x, step)
+            if t in PROBLEM_KEPT:
+                rows.append(problem.join({k: np.asarray(v) for k, v in x.items()}))
+        return {"x": np.stack(rows)}
+
+    return side
+
+
+def _quartic(name: str, label: str, make: Any, what: str, **mine: Any) -> Case:
+    """A case of optax on the quartic."""
+    return Case(name, label, "optax", on_quartic(name, **mine), optax_on_quartic(make),
+        says=f"{what}, 40 steps on a quartic of three leaves, to 1e-12.")  # fmt: skip
+
+
+def official(
+    name: str, peer: str, what: str, label: str = "official", *, scheduled: bool = True, **mine: Any
+) -> Case:
+    """The authors' code, recorded on a small stream."""
+    under = " under a schedule" if scheduled else ""
+    return Case(name, label, peer, ours(name, shapes=SMALL, kinds=ONE, scheduled=scheduled, **mine), None,
+        says=f"The authors' {what}{under}, 200 steps on a small stream, to 1e-12.")  # fmt: skip
+
+
 CASES = [
     case("adafactor", "torch", torch("Adafactor", shapes=DEEP, lr=0.03, beta2_decay=-0.7, eps=(1e-2, 0.5), d=1.25, **DECAY),
         "torch.optim.Adafactor with large ε1 and ε2 and decay", shapes=DEEP, lr=0.03, beta2_power=0.7, eps1=1e-2, eps2=0.5, eps_form="floor",
@@ -150,4 +199,54 @@ CASES = [
         "optax.contrib.dog from a first rate", dialect="official", scheduled=False, first_rate=1e-3, eps=0.5),
     case("dowg", "optax", optax(lambda o, rate: o.contrib.dowg(rate, 0.04, eps=0.5, weight_decay=0.1), 0.9),
         "optax.contrib.dowg with a large ε and decay", dialect="official", lr=0.9, distance=0.2, eps=0.5, **DECAY),
+    case("d-adapt-sgd", "kozistr", kozistr("DAdaptSGD", lr=0.9, momentum=0.8, d0=0.01, growth_rate=1.05),
+        "pytorch_optimizer.DAdaptSGD with momentum and slow growth", lr=0.9, momentum=0.8, d0=0.01, growth_rate=1.05, rtol=2e-8,
+        why="some of its scalars are in single precision, whose rounding is 6e-8"),
+    case("d-adapt-adam", "kozistr", kozistr("DAdaptAdam", lr=0.9, betas=(0.6, 0.7), d0=0.01, growth_rate=1.05, eps=1e-2,
+        weight_decouple=True, bias_correction=True, **DECAY), "pytorch_optimizer.DAdaptAdam, corrected and decoupled, with slow growth",
+        dialect="official", lr=0.9, beta1=0.6, beta2=0.7, d0=0.01, growth_rate=1.05, eps=1e-2, decay="decoupled", bias_correction=True, **DECAY),
+    case("d-adapt-adam", "optax", optax(lambda o, rate: o.contrib.dadapt_adamw(rate, (0.6, 0.7), 1e-2, 0.01, 0.1), 0.9),
+        "optax.contrib.dadapt_adamw with decay", lr=0.9, beta1=0.6, beta2=0.7, d0=0.01, eps=1e-2, **DECAY),
+    case("optimistic-gd", "optax", optax(lambda o, rate: o.optimistic_gradient_descent(rate, 0.7, 0.3)),
+        "optax.optimistic_gradient_descent with α = 0.7 and β = 0.3", lr=0.03, alpha=0.7, beta=0.3),
+    case("cocob", "optax", optax(lambda o, rate: o.contrib.cocob(rate, 5.0, 0.3, 0.1), 0.9), "optax.contrib.cocob with a large ε and decay",
+        dialect="official", lr=0.9, alpha=5.0, eps=0.3, **DECAY),
+    case("simplified-ademamix", "optax", optax(lambda o, rate: o.contrib.simplified_ademamix(rate, 0.9, 0.7, 2.0, 1e-2, 0.0, 0.1)),
+        "optax.contrib.simplified_ademamix with decay", lr=0.03, beta1=0.9, beta2=0.7, alpha=2.0, eps=1e-2, **DECAY),
+    _quartic("polyak-sgd", "optax", lambda o: o.polyak_sgd(0.2, 1.0, 2.9, 0.3), "optax.polyak_sgd, which climbs where the loss is below f*",
+        dialect="optax", bound=0.2, f_star=2.9, eps=0.3),
+    _quartic("polyak-sgd", "optax-plus", lambda o: o.polyak_sgd(0.2, 1.0, 1.0, 0.0, "sps+"), "optax.polyak_sgd, variant sps+",
+        dialect="optax-plus", bound=0.2, f_star=1.0),
+    _quartic("momo", "optax", lambda o: o.contrib.momo(lambda n: 0.4 * schedule(n + 1), 0.8, -1.0, 0.0, True),
+        "optax.contrib.momo with an estimated bound under a schedule", dialect="official", lr=0.4, beta=0.8, lower_bound=-1.0,
+        adaptive_bound=True, schedule=schedule),
+    _quartic("momo-adam", "optax", lambda o: o.contrib.momo_adam(lambda n: 0.4 * schedule(n + 1), 0.8, 0.7, 1e-2, -1.0, 0.0, True),
+        "optax.contrib.momo_adam with an estimated bound under a schedule", dialect="official", lr=0.4, beta1=0.8, beta2=0.7, eps=1e-2,
+        lower_bound=-1.0, adaptive_bound=True, schedule=schedule),
+    official("schedule-free-adamw", "facebookresearch/schedule_free@70785b5", "AdamWScheduleFreePaper with warm-up, weights of t and decay",
+        "paper", lr=0.03, beta=0.8, beta2=0.7, step_power=0.5, rate_power=1.5, warmup=7, eps=1e-2, **DECAY),
+    official("d-adapt-sgd", "facebookresearch/dadaptation@c984980", "DAdaptSGD with momentum, slow growth and decay", dialect="official", lr=0.9,
+        momentum=0.8, d0=0.01, growth_rate=1.05, **DECAY),
+    official("d-adapt-adam", "facebookresearch/dadaptation@c984980", "DAdaptAdam with slow growth and coupled decay", dialect="official",
+        lr=0.9, beta1=0.6, beta2=0.7, d0=0.01, growth_rate=1.05, eps=1e-2, **DECAY),
+    official("acprop", "juntang-zhuang/ACProp-Optimizer@a880843", "ACProp, rectified, with decay", dialect="official", lr=0.03, beta1=0.6,
+        beta2=0.9, eps=1e-2, **DECAY),
+    official("acprop", "juntang-zhuang/ACProp-Optimizer@a880843", "ACProp, not rectified, coupled", "official-plain", lr=0.03, beta1=0.6,
+        beta2=0.7, eps=1e-2, decay="coupled", **DECAY),
+    official("acprop", "juntang-zhuang/ACProp-Optimizer@a880843", "ACProp with momentum in the numerator", "official-momentum", lr=0.03,
+        beta1=0.6, beta2=0.7, eps=1e-2, momentum=True),
+    official("simplified-ademamix", "DepenM/Simplified-AdEMAMix@dba14d0", "SimAdEMAMix with a warm-up of β1 and decay", dialect="official",
+        lr=0.03, beta1=0.98, beta2=0.7, alpha=2.0, eps=1e-2, beta1_steps=50, least_beta1=0.5, averaged=True, **DECAY),
+    Case("momo", "official", "fabian-sp/MoMo@7be52f2", on_quartic("momo", dialect="official", lr=0.4, beta=0.8, lower_bound=-1.0,
+        adaptive_bound=True, schedule=schedule, **DECAY), None,
+        says="The authors' Momo with an estimated bound and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
+    Case("momo", "official-corrected", "fabian-sp/MoMo@7be52f2", on_quartic("momo", dialect="official", lr=0.4, beta=0.8, lower_bound=-1.0,
+        bias_correction=True, schedule=schedule, **DECAY), None,
+        says="The authors' Momo with bias correction and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
+    Case("momo-adam", "official", "fabian-sp/MoMo@7be52f2", on_quartic("momo-adam", dialect="official", lr=0.4, beta1=0.8, beta2=0.7, eps=1e-2,
+        lower_bound=-1.0, adaptive_bound=True, schedule=schedule, **DECAY), None,
+        says="The authors' MomoAdam with an estimated bound and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
+    Case("momo-adam", "official-adamw", "fabian-sp/MoMo@7be52f2", on_quartic("momo-adam", dialect="official", lr=0.4, beta1=0.8, beta2=0.7,
+        eps=1e-2, lower_bound=2.0, divides=False, schedule=schedule, **DECAY), None,
+        says="The authors' MomoAdam with AdamW's decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
 ]  # fmt: skip
