@@ -73,6 +73,7 @@ def test_adam_by_hand(corrected: bool, decay: str) -> None:
         y = y * (1.0 - (0.3 * weight if decay == "decoupled" else 0.0)) - m / (np.sqrt(v) + 0.1)
         ds.append(d)
         np.testing.assert_allclose(_joined((x, []))[0], y, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(_joined((s["s"], []))[0], total, rtol=1e-12, atol=1e-13)
     assert len(set(ds)) > 2
 
 

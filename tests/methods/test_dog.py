@@ -78,6 +78,10 @@ def test_the_scale_of_the_loss_does_not_matter_and_the_first_step_is_known() -> 
     run = stream(2, "random", steps=20, shapes=SHAPES)
     for o in (refopt.optimizer("dog", eps=0.0, distance=0.25), refopt.optimizer("dowg", distance=0.25)):
         assert_same_run(o, o, run, change=lambda g: {k: 1024.0 * v for k, v in g.items()})
+        still = {k: 0.0 * v for k, v in run[0].items()}
+        x, s = o.update(run[0], still, o.init(run[0]))
+        np.testing.assert_array_equal(_join(x), _join(run[0]))
+        assert np.all(np.isfinite(_join(o.update(x, run[1][0], s)[0])))
         x, _ = o.update(run[0], run[1][0], o.init(run[0]))
         np.testing.assert_allclose(np.linalg.norm(_join(x) - _join(run[0])), 0.25, rtol=1e-14)
 
@@ -86,6 +90,8 @@ def test_the_scale_of_the_loss_does_not_matter_and_the_first_step_is_known() -> 
 def test_a_minimum_a_million_times_as_far_as_the_guess_is_found() -> None:
     """f = ‖x - a‖ with ‖a‖ = 3 from a guess of 3e-6: the best value so far is below 0.05 after 500 steps, and r̄ has never fallen."""
     a = np.array([1.0, -2.0, 2.0])
+    s = refopt.optimizer("dog").init(a)
+    assert not np.shares_memory(refopt.optimizer("dog").average(s), s["average"])
     for name in ("dog", "dowg"):
         o = refopt.optimizer(name, distance=3e-6)
         x, best, last = np.zeros(3), 3.0, 0.0

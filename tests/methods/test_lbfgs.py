@@ -158,6 +158,15 @@ def test_backtracking_and_what_is_kept() -> None:
     x, s = floor.update(np.ones(1), np.array([1.0]), floor.init(np.ones(1)))
     assert len(floor.update(x, np.array([0.0]), s)[1]["pairs"]) == 0
     assert len(floor.update(x, np.array([-5.0]), s)[1]["pairs"]) == 1
+    x, s = floor.update(np.ones(1), np.array([1.0]), floor.init(np.ones(1)))
+    np.testing.assert_allclose(floor.update(x, np.array([5.0]), s)[0], x - 0.5, rtol=1e-14)
+    every = refopt.optimizer("lbfgs", line_search="none", keeps_all=True, lr=0.1)
+    x, s = every.update(np.ones(1), np.array([5.0]), every.init(np.ones(1)))
+    np.testing.assert_allclose(every.update(x, np.array([5.0]), s)[0], x - 0.5, rtol=1e-14)
+    assert every.needs == ("grad",)
+    assert refopt.optimizer("lbfgs").needs == ("value", "grad")
+    with pytest.raises(refopt.errors.CapabilityError):
+        refopt.optimizer("lbfgs").update(x, x, refopt.optimizer("lbfgs").init(x))
     for first, length in (("l2", 1.0), ("l1", 5.0 / 7.0), ("one", 5.0)):
         o = refopt.optimizer("lbfgs", line_search="none", first=first)
         x, _ = o.update(np.zeros(2), np.array([3.0, 4.0]), o.init(np.zeros(2)))

@@ -45,14 +45,15 @@ def test_by_hand(options: dict[str, Any], adaptive: bool) -> None:
     and zero all decide some τ, to 1e-11."""
     given = dict(options)
     adam = given.pop("adam", False)
+    low = -1.5 if adaptive else 0.3
     own = {"beta1": 0.7, "beta2": 0.8, "eps": 0.1} if adam else {"beta": 0.7}
-    o = refopt.optimizer("momo-adam" if adam else "momo", lr=0.5, weight_decay=0.2, lower_bound=0.3, adaptive_bound=adaptive,
+    o = refopt.optimizer("momo-adam" if adam else "momo", lr=0.5, weight_decay=0.2, lower_bound=low, adaptive_bound=adaptive,
         schedule=lambda t: 1 / t**0.25, **own, **given)  # fmt: skip
     rng = np.random.default_rng(3)
     x, gradients, values = rng.standard_normal(4), rng.standard_normal((30, 4)), rng.uniform(-0.5, 3.0, 30)
     points = _run(o, x, values, list(gradients))
     zero = adam or given.get("bias_correction", False)
-    f, gamma, d, v, bound, seen = 0.0, 0.0, np.zeros(4), np.zeros(4), 0.3, set()
+    f, gamma, d, v, bound, seen = 0.0, 0.0, np.zeros(4), np.zeros(4), low, set()
     for t, (g, value) in enumerate(zip(gradients, values), 1):
         eta = 0.5 / t**0.25
         k = 1 + 0.2 * eta
@@ -62,12 +63,12 @@ def test_by_hand(options: dict[str, Any], adaptive: bool) -> None:
         v = 0.8 * v + 0.2 * g * g
         along = d / (np.sqrt(v / (1 - 0.8**t)) + 0.1) if adam else d
         if adaptive and k * f + d @ x - k * gamma < k * rho * bound:
-            bound = max((k * f + d @ x - k * gamma) / (2 * k * rho), 0.3)
+            bound = max((k * f + d @ x - k * gamma) / (2 * k * rho), low)
         model = max(k * (f - rho * bound) + d @ x - k * gamma, 0.0) / (d @ along)
         tau = min(eta / rho, model)
         seen.add("zero" if tau == 0.0 else "cap" if tau < model else "model")
         if adaptive:
-            bound = max((f + d @ x - gamma - 0.5 * tau * (d @ along)) / rho, 0.3)
+            bound = max((f + d @ x - gamma - 0.5 * tau * (d @ along)) / rho, low)
         x = (
             (1 - 0.2 * eta) * x - tau * along
             if adam and not given.get("divides", True)
@@ -94,6 +95,10 @@ def test_without_memory_it_is_polyaks_step() -> None:
     for (p, _), (q, _), (r, _) in zip(a, b, c):
         np.testing.assert_allclose(p, q, rtol=1e-12, atol=1e-13)
         np.testing.assert_array_equal(q, r)
+    halves = _run(refopt.optimizer("polyak-sgd", c=2.0), x, values, gradients)
+    np.testing.assert_allclose(
+        halves[0][0], x - values[0] / (2.0 * gradients[0] @ gradients[0]) * gradients[0], rtol=1e-13
+    )
 
 
 @pytest.mark.claim("momo-adam")
@@ -140,11 +145,17 @@ def test_the_distance_to_the_minimum_never_grows() -> None:
         np.testing.assert_allclose(y, [want], rtol=1e-15)
 
 
+@pytest.mark.identity("momo", "momo-adam", "polyak-sgd")
 def test_nothing_moves_without_a_gradient() -> None:
     """Zero over zero stands still in all three."""
     for name in ("momo", "momo-adam", "polyak-sgd"):
-        for x, _ in _run(refopt.optimizer(name), np.ones(2), [1.0] * 3, [np.zeros(2)] * 3):
-            np.testing.assert_array_equal(x, np.ones(2))
+        start = np.ones(2)
+        for t, (x, s) in enumerate(_run(refopt.optimizer(name), start, [1.0] * 3, [np.zeros(2)] * 3), 1):
+            np.testing.assert_array_equal(x, start)
+            assert not np.shares_memory(x, start)
+            assert s["t"] == t
+    stays = refopt.optimizer("polyak-sgd", f_star=1.0)
+    assert _run(stays, np.ones(2), [1.0, 1.0], [np.ones(2)] * 2)[-1][1] == {"t": 2, "rate": 1.0}
 
 
 @pytest.mark.claim("momo")

@@ -53,8 +53,9 @@ class OptimisticGD(Elementwise):
         return optimistic_gd
 
     def scalars(self, t, carried):
+        # The last gradient is zero in the first step, so that g_0 = g_1 is a change of zero.
         alone = t == 1 and self.first == "own"
-        return {"new": self.alpha + (0.0 if alone else self.beta), "old": 0.0 if alone else self.beta}
+        return {"new": self.alpha if alone else self.alpha + self.beta, "old": self.beta}
 
 
 dialect(OptimisticGD, "optax", "optax 0.2.8 optimistic_gradient_descent")

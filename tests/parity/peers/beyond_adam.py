@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import refopt
 
 from tests.parity.case import Arrays, Case
 from tests.parity.libraries import run_keras, run_torch, timm_optimizer
@@ -128,6 +129,62 @@ def optax_on_quartic(make: Any) -> Side:
         return {"x": np.stack(rows)}
 
     return side
+
+
+def kozistr_on_quartic(cls: str, **options: Any) -> Side:
+    """pytorch_optimizer's wrapper over torch's SGD with momentum and decay, its rate scheduled, on the quartic."""
+
+    def side(seed: int) -> Arrays:
+        import pytorch_optimizer
+        import torch
+
+        problem = Quartic(seed)
+        p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in problem.start.items()}
+        sgd, make = {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.1}, getattr(pytorch_optimizer, cls)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        if cls == "TRAC":
+            o = make(torch.optim.SGD(list(p.values()), **sgd), **options)
+        else:
+            first = (torch.nn.Module(),) if cls == "WSAM" else ()
+            o = make(*first, list(p.values()), torch.optim.SGD, **sgd, **options)
+
+        def closure() -> float:
+            x = {k: v.detach().numpy().copy() for k, v in p.items()}
+            for k, g in problem.grad(x).items():
+                p[k].grad = torch.tensor(g)
+            return problem.value(x)
+
+        rows = []
+        for t in range(1, PROBLEM_STEPS + 1):
+            for group in o.param_groups:
+                group["lr"] = 0.02 * schedule(t)
+            closure()
+            o.step(closure)
+            if t in PROBLEM_KEPT:
+                rows.append(problem.join({k: v.detach().numpy().copy() for k, v in p.items()}))
+        torch.set_default_dtype(before)
+        return {"x": np.stack(rows)}
+
+    return side
+
+
+def over_sgd(name: str, **options: Any) -> Side:
+    """A wrapper over momentum as torch has it, as in `kozistr_on_quartic`."""
+
+    def side(seed: int) -> Arrays:
+        base = refopt.optimizer(
+            "momentum", dialect="torch", lr=0.02, momentum=0.8, weight_decay=0.1, schedule=schedule
+        )
+        return _on_quartic(name, base=base, **options)(seed)
+
+    return side
+
+
+def _wrapper(name: str, label: str, cls: str, what: str, mine: dict[str, Any], **theirs: Any) -> Case:
+    return Case(name, label, "pytorch-optimizer", over_sgd(name, **mine), kozistr_on_quartic(cls, **theirs), rtol=2e-8,
+        why="it takes the global norm in single precision, whose rounding is 6e-8",
+        says=f"pytorch_optimizer.{cls}{what} over torch's SGD with momentum and decay under a schedule, 40 steps on a quartic of three leaves, to 2e-8.")  # fmt: skip
 
 
 def _quartic(name: str, label: str, make: Any, what: str, **mine: Any) -> Case:
@@ -283,4 +340,12 @@ CASES = [
     official("adamod", "lancopku/AdaMod@d866407", "AdaMod with decay", dialect="official", lr=0.03, beta1=0.6, beta2=0.7, beta3=0.8, eps=1e-2, **DECAY),
     official("adanorm", "shivram1987/AdaNorm@8f90abc", "AdamNorm with decay", dialect="official", lr=0.03, beta1=0.6, beta2=0.7, eps=1e-2,
         **DECAY),
+    _wrapper("looksam", "kozistr", "LookSAM", " with a period of three", {"dialect": "kozistr", "rho": 0.1, "every": 3, "alpha": 0.6},
+        rho=0.1, k=3, alpha=0.6),
+    _wrapper("wsam", "kozistr", "WSAM", ", decoupled,", {"dialect": "official", "rho": 0.1, "gamma": 0.6}, rho=0.1, gamma=0.6),
+    _wrapper("wsam", "kozistr-coupled", "WSAM", ", coupled and adaptive,", {"dialect": "official", "rho": 0.1, "gamma": 0.6, "decoupled": False,
+        "adaptive": True}, rho=0.1, gamma=0.6, decouple=False, adaptive=True),
+    Case("trac", "kozistr", "pytorch-optimizer", over_sgd("trac", dialect="kozistr", betas=(0.9, 0.99), scale=0.3, eps=1e-3),
+        kozistr_on_quartic("TRAC", betas=(0.9, 0.99), s_prev=0.3, eps=1e-3),
+        says="pytorch_optimizer.TRAC with two discounts over torch's SGD with momentum and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
 ]  # fmt: skip
