@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from refopt.core import params
 from refopt.core.hyper import hyper
 from refopt.core.method import State
@@ -72,7 +74,7 @@ class LookSAM(Wrapper):
         length = params.norm(v) + self.eps_kept
         return params.axpy(self.alpha * params.norm(g) / length if length > 0.0 else 0.0, v, g)
 
-    def _parts(self, function, a: Params, b: Params) -> Params:
+    def _parts(self, function: Callable[[Params, Params], Params], a: Params, b: Params) -> Params:
         return function(a, b) if self.by == "all" else map_leaves(function, a, b)
 
 

@@ -30,8 +30,8 @@ class BSAM(Method):
     Notes
     -----
     N is the number of the problem's examples where none is given. The draws follow from the run's seed and the step. The average over
-    parts of a batch (m-sharpness) of the authors' experiments is not here. pytorch_optimizer's BSAM is another rule: see the faults that
-    `refopt.verify` was held to.
+    parts of a batch (m-sharpness) of the authors' experiments is not here. pytorch_optimizer's BSAM is another rule: its noise is divided by
+    N s, not by the root; noise and perturbation stay in x; m averages δ times the gradient; and s is learnt from squares.
 
     Examples
     --------
