@@ -69,8 +69,8 @@ def test_betas_are_checked() -> None:
 @pytest.mark.identity("pnm", "adapnm")
 @pytest.mark.parametrize(
     "adaptive",
-    [None, {}, {"amsgrad": False, "eps_corrected": False, "eps_root": 0.03}],
-    ids=["pnm", "adapnm", "plain"],
+    [None, {}, {"amsgrad": False, "eps_corrected": False, "eps_root": 0.03}, {"eps_root": 0.03}],
+    ids=["pnm", "adapnm", "plain", "root"],
 )
 def test_two_buffers_in_turn(adaptive: dict[str, Any] | None) -> None:
     """The authors' two buffers, of which a step updates the one that is its parity's, twelve steps with decay and a schedule, to 1e-12."""

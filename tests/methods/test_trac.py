@@ -92,3 +92,14 @@ def test_discounts_are_checked() -> None:
     for betas, words in ((0.9, "wanted a sequence"), ((), "at least one"), ((0.5, 1.5), r"betas\[1\]")):
         with pytest.raises(refopt.errors.RefoptError, match=words):
             refopt.optimizer("trac", base="sgd", lr=0.1, betas=betas)
+
+
+@pytest.mark.identity("trac")
+def test_what_leaves_the_range_ends_the_run() -> None:
+    """Gradients of 1e200, whose products with the way are infinite: the run is diverged, and its x is the last finite one."""
+    p = refopt.from_functions(
+        lambda x: 1e200 * float(np.sum(x)), lambda x: np.full_like(x, 1e200), x0=np.ones(2)
+    )
+    r = refopt.minimize(p, "trac", base="sgd", lr=1.0, steps=10)
+    assert r.status == "diverged"
+    assert np.all(np.isfinite(r.x))

@@ -117,6 +117,26 @@ def test_wsam_holds_sam_and_its_base() -> None:
     assert refopt.optimizer("wsam", base=refopt.optimizer("rprop"), decoupled=False).gamma == 0.9
 
 
+@pytest.mark.identity("wsam")
+def test_wsam_over_a_base_that_looks_ahead() -> None:
+    """Nesterov's base takes its gradient where it wants it, and the sharpness at x stands behind its step: two steps written out, to 1e-14,
+    of three gradients each."""
+    p, base = Coupled(), refopt.optimizer("nesterov", lr=0.05, momentum=0.7)
+    o = refopt.optimizer("wsam", base=base, rho=0.3, gamma=0.6)
+    x, oracle = p.x0, Oracle(p)
+    s, r = o.init(x), base.init(x)
+    for t in range(1, 3):
+        oracle.begin(t)
+        y, r = base.step(x, r, Oracle(p))
+        v = flat(x)
+        g = _grad(p, v)
+        want = flat(y) - 0.05 * 1.5 * (_grad(p, v + 0.3 * g / np.linalg.norm(g)) - g)
+        x, s = o.step(x, s, oracle)
+        assert s["t"] == t
+        np.testing.assert_allclose(flat(x), want, rtol=1e-13, atol=1e-14)
+    assert oracle.counts.calls == {"grad": 6}
+
+
 @pytest.mark.identity("bsam")
 def test_bsam_by_hand() -> None:
     """Eight steps with the run's own normal numbers, all five constants at work and a schedule, with NumPy alone, to 1e-12; N is the problem's

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from refopt.core.hyper import hyper
+from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
+from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.rectification import rectification
-from refopt.optimizers.first_order.adam import AdamFamily
 
 ZHUANG = Source("zhuang-2021-momentum", "J. Zhuang, Y. Ding, T. Tang, N. Dvornek, S. Tatikonda, J. S. Duncan",
     "Momentum Centering and Asynchronous Update for Adaptive Gradient Methods", arxiv="2110.05454")  # fmt: skip
 
 
-@register("acprop", source=ZHUANG, where="Algorithm 2", state_copies=2)
-class ACProp(AdamFamily):
+@register(
+    "acprop",
+    source=ZHUANG,
+    where="Algorithm 2",
+    state_copies=2,
+    calm_problem=("matrix-sensing", {"n": 6, "rank": 2}),
+)
+class ACProp(ElementwiseDecay):
     """ACProp: the gradient over the root of the variance that was known before it, about the averaged gradient.
 
     ``m_t = β1 m_{t-1} + (1 - β1) g_t``, ``x_t = x_{t-1} - α g_t / (sqrt((s_{t-1} + ε) / (1 - β2^{t-1})) + ε)``,
@@ -36,11 +42,14 @@ class ACProp(AdamFamily):
     """
 
     slots = ("m", "s")
+    lr: Rate = hyper(1e-3, "[0, inf)", "α.")
+    beta1: float = hyper(0.9, "[0, 1)", "β1.")
+    beta2: float = hyper(0.999, "[0, 1)", "β2.")
     eps: float = hyper(1e-16, "[0, inf)", "ε.")
     momentum: bool = hyper(False, words="True: ``m_t / (1 - β1^t)`` in the gradient's place.")
     rectified: bool = hyper(False,
         words="True: RAdam's factor, with s_{t-1} uncorrected, and steps of α m̂ while its ρ is below 5 (the authors' default).")  # fmt: skip
-    words = {"weight_decay": "The paper has none.", "lr": "α.", "eps_corrected": "Without effect here."}
+    words = {"weight_decay": "The paper has none."}
 
     def rule(self, xp):
         divisor = nonzero(xp, self.eps)

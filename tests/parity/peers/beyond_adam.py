@@ -347,5 +347,6 @@ CASES = [
         "adaptive": True}, rho=0.1, gamma=0.6, decouple=False, adaptive=True),
     Case("trac", "kozistr", "pytorch-optimizer", over_sgd("trac", dialect="kozistr", betas=(0.9, 0.99), scale=0.3, eps=1e-3),
         kozistr_on_quartic("TRAC", betas=(0.9, 0.99), s_prev=0.3, eps=1e-3),
-        says="pytorch_optimizer.TRAC with two discounts over torch's SGD with momentum and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
+        rtol=1e-7, why="the wealth multiplies the way and is bet again on it, which carries rounding on tenfold in five steps",
+        says="pytorch_optimizer.TRAC with two discounts over torch's SGD with momentum and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-7 (on this stream 2e-13)."),
 ]  # fmt: skip
