@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.decay import ElementwiseDecay
@@ -37,26 +36,24 @@ class AdaSmooth(ElementwiseDecay):
     [-100.]
     """
 
-    slots = ("way", "path", "before", "v")
+    slots = ("way", "path", "step", "v")
     lr: Rate = hyper(1e-3, "[0, inf)", "η.")
     rho1: float = hyper(0.5, "[0, 1]", "ρ1, the memory of a coordinate that goes straight on.")
     rho2: float = hyper(0.99, "[0, 1]", "ρ2, of one that does not.")
     eps: float = hyper(1e-6, "[0, inf)", "ε, in the units of x and of g².")
 
-    def init_slot(self, slot: str, leaf: Array) -> Array:
-        """Return the start for the point before, and zeros."""
-        xp = namespace(leaf)
-        return xp.asarray(leaf, copy=True) if slot == "before" else xp.zeros_like(leaf)
-
     def rule(self, xp):
         divisor = nonzero(xp)
 
-        def adasmooth(x, g, way, path, before, v, lr, fast, slow, eps, l2, keep):
+        def adasmooth(x, g, way, path, step, v, lr, fast, slow, eps, l2, keep):
+            # The last move, with this step's decay: of points the difference has lost digits.
+            moved = (keep * x - x) - step
             g, x = g + l2 * x, keep * x
-            way, path = way + (x - before), path + xp.abs(x - before)
+            way, path = way + moved, path + xp.abs(moved)
             c = (fast - slow) * (xp.abs(way) / divisor(path + eps)) + slow
             v = (1.0 - c * c) * v + c * c * (g * g)
-            return x - lr * g / divisor(xp.sqrt(v + eps)), way, path, 1.0 * x, v
+            step = lr * g / divisor(xp.sqrt(v + eps))
+            return x - step, way, path, step, v
 
         return adasmooth
 

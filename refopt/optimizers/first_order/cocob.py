@@ -22,7 +22,7 @@ class COCOB(Elementwise):
     Notes
     -----
     Zero over zero is zero. The first step has the length 1/α in every coordinate (with ε = 0). lr multiplies gradients: as a
-    constant it changes nothing but the unit of ε.
+    constant it changes nothing but the unit of ε. The state has w = x - x_0 and not x_0: a difference of points has lost digits.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class COCOB(Elementwise):
     [0.9 1.1]
     """
 
-    slots = ("theta", "G", "R", "L", "x0")
+    slots = ("theta", "G", "R", "L", "w")
     lr: Rate = hyper(1.0, "[0, inf)", "Multiplies the gradient; leave it at 1. The paper has none.")
     alpha: float = hyper(100.0, "(0, inf)", "α.")
     eps: float = hyper(0.0, "[0, inf)", "ε, in the units of the gradient; the paper begins at L = 0.")
@@ -42,24 +42,21 @@ class COCOB(Elementwise):
     )
 
     def init_slot(self, slot: str, leaf: Array) -> Array:
-        """Return the start for x_0, ε for L, and zeros."""
-        xp = namespace(leaf)
-        if slot == "x0":
-            return xp.asarray(leaf, copy=True)
-        return xp.full_like(leaf, self.eps if slot == "L" else 0.0)
+        """Return ε for L, and zeros."""
+        return namespace(leaf).full_like(leaf, self.eps if slot == "L" else 0.0)
 
     def rule(self, xp):
         divisor = nonzero(xp)
 
-        def cocob(x, g, theta, G, R, L, x0, lr, alpha, weight_decay):
+        def cocob(x, g, theta, G, R, L, w, lr, alpha, weight_decay):
             g = lr * (g + weight_decay * x)
             L = xp.maximum(L, xp.abs(g))
             G = G + xp.abs(g)
-            R = xp.maximum(R - g * (x - x0), 0.0)
+            R = xp.maximum(R - g * w, 0.0)
             theta = theta - g
             # In two divisions: L² of small gradients would be zero.
-            x = x0 + theta / divisor(xp.maximum(G + L, alpha * L)) * ((L + R) / divisor(L))
-            return x, theta, G, R, L, 1.0 * x0
+            new = theta / divisor(xp.maximum(G + L, alpha * L)) * ((L + R) / divisor(L))
+            return x + (new - w), theta, G, R, L, new
 
         return cocob
 
