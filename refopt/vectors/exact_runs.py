@@ -152,9 +152,10 @@ def _given() -> tuple[Leaves, list[Leaves]]:
 def _profiles(name: str, dialect: str) -> dict[str, Method]:
     """Return the dialect with its defaults, and with other numbers and, where it has a rate, a schedule."""
     default = optimizer(name, dialect=dialect)
-    changed = {k: v for k, v in OTHER.items() if isinstance(getattr(default, k, None), float)}
-    scheduled: dict[str, Any] = {"schedule": Multipliers(SCHEDULE)} if default.has_rate else {}
-    other = dataclasses.replace(default, **scheduled, **changed)
+    changed: dict[str, Any] = {k: v for k, v in OTHER.items() if isinstance(getattr(default, k, None), float)}
+    if default.has_rate:
+        changed["schedule"] = Multipliers(SCHEDULE)
+    other = dataclasses.replace(default, **changed)
     return {"default": default, "other": other}
 
 
