@@ -17,7 +17,7 @@ LIU = Source("liu-2022-towards", "Y. Liu, S. Mai, X. Chen, C.-J. Hsieh, Y. You",
     "Towards Efficient and Scalable Sharpness-Aware Minimization", arxiv="2203.02714")  # fmt: skip
 
 
-@register("looksam", source=LIU, where="Algorithm 1")
+@register("looksam", source=LIU, where="LookSAM")
 class LookSAM(Wrapper):
     """LookSAM: SAM in every k-th step, whose gradient's part across the plain gradient is used again in the others.
 

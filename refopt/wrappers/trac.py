@@ -21,7 +21,7 @@ MUPPIDI = Source("muppidi-2024-fast", "A. Muppidi, Z. Zhang, H. Yang",
 SIGMA = 1e-8
 
 
-@register("trac", source=MUPPIDI, where="Algorithms 1 and 2")
+@register("trac", source=MUPPIDI, where="TRAC, and its tuner in one dimension")
 class TRAC(Wrapper):
     """TRAC: the base's way from the start, times a scale that grows where its gradients say that the way was right.
 

@@ -16,7 +16,7 @@ YUE = Source("yue-2023-sharpness", "Y. Yue, J. Jiang, Z. Ye, N. Gao, Y. Liu, K. 
     "Sharpness-Aware Minimization Revisited: Weighted Sharpness as a Regularization Term", arxiv="2305.15817")  # fmt: skip
 
 
-@register("wsam", source=YUE, where="Algorithm 1, with the weight decoupled as in Algorithm 2")
+@register("wsam", source=YUE, where="WSAM, with the weighted sharpness decoupled")
 class WSAM(Wrapper):
     """WSAM: the loss plus γ / (1 - γ) times its sharpness, whose gradient does not go through the base's averages.
 

@@ -79,7 +79,7 @@ def test_adam_by_hand(corrected: bool, decay: str) -> None:
 
 @pytest.mark.claim("d-adapt-sgd", "d-adapt-adam")
 def test_the_bound_of_the_distance() -> None:
-    """f = Σ log cosh(x - a) with ‖a‖ = 3 from a guess of 1e-4: D-Adapt SGD's d never falls, never exceeds 3 (the paper's theorem 1) and
+    """f = Σ log cosh(x - a) with ‖a‖ = 3 from a guess of 1e-4: D-Adapt SGD's d never falls, never exceeds 3 (the paper's bound) and
     comes within a quarter of it, and both reach a loss of 0.01 of the start's in 300 steps."""
     a = np.array([1.0, -2.0, 2.0])
     for name in ("d-adapt-sgd", "d-adapt-adam"):

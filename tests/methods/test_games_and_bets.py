@@ -39,7 +39,7 @@ def test_with_equal_weights_it_is_optimistic_mirror_descent(first: str) -> None:
 @pytest.mark.claim("optimistic-gd")
 def test_the_bilinear_game_is_solved() -> None:
     """The field (y, -x) of the game x y: from (1, 1) at a rate of 0.1, 0.01 from the solution after 1000 steps, where gradient
-    descent is at more than 100 (proposition 1 of the paper)."""
+    descent is at more than 100 (which the paper shows)."""
     ends = {}
     for name in ("optimistic-gd", "sgd"):
         o = refopt.optimizer(name, lr=0.1)

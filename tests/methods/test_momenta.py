@@ -40,7 +40,7 @@ def test_one_momentum_is_the_heavy_ball_and_several_are_their_mean() -> None:
 
 @pytest.mark.claim("aggmo")
 def test_the_small_momenta_damp() -> None:
-    """The paper's quadratic: at one rate and momentum 0.999, the heavy ball is still far from the minimum after 600 steps where AggMo with
+    """A quadratic of condition 100: at one rate and momentum 0.999, the heavy ball is still far from the minimum after 600 steps where AggMo with
     (0, 0.9, 0.99, 0.999) is at a thirtieth of that."""
     h, ends = np.array([1.0, 0.01]), {}
     for name, o in (("aggmo", refopt.optimizer("aggmo", lr=0.3, betas=(0.0, 0.9, 0.99, 0.999))),
@@ -101,7 +101,7 @@ def test_two_buffers_in_turn(adaptive: dict[str, Any] | None) -> None:
 @pytest.mark.claim("pnm", "adapnm")
 def test_the_noise_is_as_large_whatever_the_negative_part() -> None:
     """Gradients of unit noise: the variance of PNM's moves is (1 - β1²) / (1 + β1²) η² for β0 = 0, 1 and 10, within five standard errors,
-    while constant gradients move it by η / sqrt((1 + β0)² + β0²) (the paper's equation 5); AdaPNM at β1 = β2 = ε = 0 is PNM on signs."""
+    while constant gradients move it by η / sqrt((1 + β0)² + β0²) ; AdaPNM at β1 = β2 = ε = 0 is PNM on signs."""
     n = 20_000
     for beta0 in (0.0, 1.0, 10.0):
         rng = np.random.default_rng(3)

@@ -161,7 +161,7 @@ def test_nothing_moves_without_a_gradient() -> None:
 @pytest.mark.claim("momo")
 def test_a_rate_too_large_by_far_does_no_harm() -> None:
     """On a bowl with L = 10 a largest rate of 100 gives 1e-6 of the first loss after 200 steps, where momentum with that rate ends at
-    infinity (figure 1 of the paper in small)."""
+    infinity (what the paper is about)."""
     h = np.array([10.0, 1.0, 3.0])
     p = refopt.from_functions(lambda x: 0.5 * float(x @ (h * x)), lambda x: h * x, x0=np.ones(3))
     assert refopt.minimize(p, "momo", lr=100.0, steps=200).fun < 1e-6 * 7.0

@@ -72,7 +72,7 @@ def test_polyak_averaging_and_primal_averaging_are_its_ends() -> None:
 
 @pytest.mark.claim("schedule-free-sgd")
 def test_the_worst_case_rate_without_knowing_the_end() -> None:
-    """Theorem 2 on f = |x| from distance 1 with γ = D / (G sqrt(T)): f(x_T) ≤ D G / sqrt(T) for T = 20, 80, 320 and β = 0, 0.5, 0.9."""
+    """The paper's rate on f = |x| from distance 1 with γ = D / (G sqrt(T)): f(x_T) ≤ D G / sqrt(T) for T = 20, 80, 320 and β = 0, 0.5, 0.9."""
     for steps in (20, 80, 320):
         for beta in (0.0, 0.5, 0.9):
             o = refopt.optimizer("schedule-free-sgd", lr=steps**-0.5, beta=beta)

@@ -58,7 +58,7 @@ def test_of_vectors_it_is_adagrad() -> None:
 
 @pytest.mark.claim("sm3")
 def test_the_bounds_are_bounds_and_never_fall() -> None:
-    """The paper's claims 2 and 4: the slices' numbers never fall, the least of an entry's is at least the sum of its squares, and
+    """The slices' numbers never fall, the least of an entry's is at least the sum of its squares, and
     for g² of one column and row at a time no more than AdaGrad's greatest."""
     rng = np.random.default_rng(4)
     o = refopt.optimizer("sm3")

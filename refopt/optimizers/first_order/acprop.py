@@ -16,7 +16,7 @@ ZHUANG = Source("zhuang-2021-momentum", "J. Zhuang, Y. Ding, T. Tang, N. Dvornek
 @register(
     "acprop",
     source=ZHUANG,
-    where="Algorithm 2",
+    where="ACProp",
     state_copies=2,
     calm_problem=("matrix-sensing", {"n": 6, "rank": 2}),
 )

@@ -16,7 +16,7 @@ XIE = Source("xie-2020-adaptive", "Z. Xie, X. Wang, H. Zhang, I. Sato, M. Sugiya
     "Adaptive Inertia: Disentangling the Effects of Adaptive Learning Rate and Momentum", arxiv="2006.15815")  # fmt: skip
 
 
-@register("adai", source=XIE, where="Algorithm 2", state_copies=3)
+@register("adai", source=XIE, where="Adai; AdaiS and the second form from the authors' codes", state_copies=3)
 class Adai(GradientMethod):
     """Adai: one rate for all coordinates, and a momentum for each, the less the larger its gradients are.
 

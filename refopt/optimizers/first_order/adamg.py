@@ -10,7 +10,7 @@ from refopt.optimizers.common.division import nonzero
 
 PANG = Source(
     "pang-2024-towards",
-    "Y. Pang et al.",
+    "Y. Pang, S. Yu, B. Hoang, J. Zhou",
     "Towards Stability of Parameter-free Optimization",
     arxiv="2405.04376",
 )

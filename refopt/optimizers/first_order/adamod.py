@@ -12,7 +12,7 @@ DING = Source("ding-2019-adaptive", "J. Ding, X. Ren, R. Luo, X. Sun", "An Adapt
     arxiv="1910.12249")  # fmt: skip
 
 
-@register("adamod", source=DING, where="Algorithm 1", state_copies=3)
+@register("adamod", source=DING, where="AdaMod", state_copies=3)
 class AdaMod(AdamFamily):
     """AdaMod: Adam none of whose rates is above its own long average.
 

@@ -14,7 +14,7 @@ DUBEY = Source("dubey-2022-adanorm", "S. R. Dubey, S. K. Singh, B. B. Chaudhuri"
     "AdaNorm: Adaptive Gradient Norm Correction based Optimizer for CNNs", arxiv="2210.06364")  # fmt: skip
 
 
-@register("adanorm", source=DUBEY, where="Algorithm 2, AdamNorm")
+@register("adanorm", source=DUBEY, where="AdamNorm")
 class AdaNorm(Decay):
     """AdaNorm: Adam whose first average sees short gradients lengthened to the average length so far.
 

@@ -15,7 +15,7 @@ ZHOU = Source("zhou-2018-adashift", "Z. Zhou, Q. Zhang, G. Lu, H. Wang, W. Zhang
     "AdaShift: Decorrelation and Convergence of Adaptive Learning Rate Methods", arxiv="1810.00143")  # fmt: skip
 
 
-@register("adashift", source=ZHOU, where="Algorithm 3")
+@register("adashift", source=ZHOU, where="AdaShift with spatial operation φ")
 class AdaShift(LeafRule):
     """AdaShift: averages of the last n gradients, over the root of averaged squares of gradients older than those.
 

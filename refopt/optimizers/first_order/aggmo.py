@@ -12,7 +12,7 @@ LUCAS = Source("lucas-2018-aggregated", "J. Lucas, S. Sun, R. Zemel, R. Grosse",
     "Aggregated Momentum: Stability Through Passive Damping", arxiv="1804.00325")  # fmt: skip
 
 
-@register("aggmo", source=LUCAS, where="equations (3) and (4)")
+@register("aggmo", source=LUCAS, where="the aggregated momentum update")
 class AggMo(Decay):
     """AggMo: the mean of heavy-ball steps with several momenta, the small of which damp the large.
 

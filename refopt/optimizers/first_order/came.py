@@ -15,7 +15,7 @@ LUO = Source("luo-2023-came", "Y. Luo, X. Ren, Z. Zheng, Z. Jiang, X. Jiang, Y. 
 LAST = (-2, -1)
 
 
-@register("came", source=LUO, where="Algorithm 2")
+@register("came", source=LUO, where="CAME")
 class CAME(Decay):
     """CAME: Adafactor whose averaged step is divided by how far single steps are from it.
 

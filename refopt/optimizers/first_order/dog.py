@@ -58,9 +58,7 @@ class Travelled(GradientMethod):
         return x, {"t": t, "r": r, "total": total, "x0": s["x0"]}
 
 
-@register(
-    "dog", source=IVGI, where="equation (DoG), section 2, and the L-DoG of section 3; averages from section 4"
-)
+@register("dog", source=IVGI, where="DoG, its layerwise form L-DoG, and the average of its points")
 class DoG(Travelled):
     """DoG: SGD whose rate is the longest distance from the start over the root of all squared gradients so far.
 

@@ -68,7 +68,7 @@ class Model(Method):
         return params.scale(1.0 / self.shrinks(lr), params.axpy(-tau, direction, x))
 
 
-@register("momo", source=SCHAIPP, where="Algorithm 1, with the decay of equation (16) and the bound of Algorithm 3", needs=("value", "grad"),
+@register("momo", source=SCHAIPP, where="MoMo, with its decay and its estimate of the lower bound", needs=("value", "grad"),
     state_copies=1)  # fmt: skip
 class Momo(Model):
     """MoMo: momentum whose rate is cut where a model of the loss, bounded from below, says so.
@@ -106,7 +106,7 @@ class Momo(Model):
         return d, d, correction(self.beta, t) if self.bias_correction else 1.0, {"m": d}
 
 
-@register("momo-adam", source=SCHAIPP, where="Algorithm 2", needs=("value", "grad"), state_copies=2,
+@register("momo-adam", source=SCHAIPP, where="MoMo-Adam", needs=("value", "grad"), state_copies=2,
     calm_problem=("matrix-sensing", {"n": 6, "rank": 2}))  # fmt: skip
 class MomoAdam(Model):
     """MoMo-Adam: Adam whose rate is cut where a model of the loss, bounded from below, says so.

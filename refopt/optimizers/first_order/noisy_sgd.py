@@ -14,7 +14,7 @@ NEELAKANTAN = Source("neelakantan-2015-adding", "A. Neelakantan, L. Vilnis, Q. V
     "Adding Gradient Noise Improves Learning for Very Deep Networks", arxiv="1511.06807")  # fmt: skip
 
 
-@register("noisy-sgd", source=NEELAKANTAN, where="equation (1)", state_copies=0)
+@register("noisy-sgd", source=NEELAKANTAN, where="annealed Gaussian noise", state_copies=0)
 class NoisySGD(Method):
     """Noisy SGD: normal noise is added to every gradient, less and less of it.
 

@@ -33,7 +33,7 @@ class PositiveNegative(ElementwiseDecay):
         }
 
 
-@register("pnm", source=XIE, where="Algorithm 1", state_copies=2)
+@register("pnm", source=XIE, where="PNM", state_copies=2)
 class PNM(PositiveNegative):
     """PNM: momentum of this step's parity, with that of the other parity subtracted, which makes the noise larger.
 
@@ -63,7 +63,7 @@ class PNM(PositiveNegative):
         return self.weights()
 
 
-@register("adapnm", source=XIE, where="Algorithm 2", state_copies=4)
+@register("adapnm", source=XIE, where="AdaPNM", state_copies=4)
 class AdaPNM(PositiveNegative):
     """AdaPNM: PNM's direction over the root of AMSGrad's averaged squares.
 

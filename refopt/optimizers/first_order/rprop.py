@@ -17,7 +17,7 @@ IGEL = Source("igel-2000-improving", "C. Igel, M. Hüsken", "Improving the Rprop
 @register(
     "rprop",
     source=RIEDMILLER,
-    where="the adaptation rule and the learning rule of RPROP, section III",
+    where="the adaptation rule and the learning rule of RPROP",
     also=(IGEL,),
 )
 class Rprop(Elementwise):

@@ -164,7 +164,7 @@ dialect(
     ScheduleFreeSGD,
     "optax",
     "optax 0.2.8 contrib.schedule_free_sgd",
-    "its warm-up is another, a fault: see the module's tests",
+    "its warm-up is a step late, which is a fault (the deviation warm-up-of-the-last-step)",
 )
 dialect(ScheduleFreeAdamW, "official", "facebookresearch/schedule_free adamw_schedulefree.py; pytorch_optimizer 4.1 alike",
     correction_in="denominator")  # fmt: skip

@@ -13,7 +13,7 @@ MORWANI = Source("morwani-2025-connections", "D. Morwani, N. Vyas, H. Zhang, S. 
     "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD Variants", arxiv="2502.02431")  # fmt: skip
 
 
-@register("simplified-ademamix", source=MORWANI, where="Algorithm 2, Simplified-AdEMAMix", state_copies=2)
+@register("simplified-ademamix", source=MORWANI, where="Simplified-AdEMAMix", state_copies=2)
 class SimplifiedAdEMAMix(ElementwiseDecay):
     """Simplified AdEMAMix: AdEMAMix with one memory, a long sum of gradients, and the gradient itself beside it.
 

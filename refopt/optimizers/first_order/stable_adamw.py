@@ -13,7 +13,7 @@ WORTSMAN = Source("wortsman-2023-stable", "M. Wortsman, T. Dettmers, L. Zettlemo
     "Stable and low-precision training for large-scale vision-language models", arxiv="2304.13013")  # fmt: skip
 
 
-@register("stable-adamw", source=WORTSMAN, where="Algorithm 2", state_copies=2)
+@register("stable-adamw", source=WORTSMAN, where="StableAdamW", state_copies=2)
 class StableAdamW(LeafRule):
     """StableAdamW: AdamW whose rate falls, leaf by leaf, where averaged squares have not seen the gradient's size.
 

@@ -81,7 +81,7 @@ GARRIGOS = Source("garrigos-2023-function", "G. Garrigos, R. M. Gower, F. Schaip
     "Function Value Learning: Adaptive Learning Rates Based on the Polyak Stepsize and Function Splitting in ERM", arxiv="2307.14528")  # fmt: skip
 
 
-@register("polyak-sgd", source=POLYAK, where="the step for a known minimum, section 5.3", also=(LOIZOU, GARRIGOS), needs=("value", "grad"),
+@register("polyak-sgd", source=POLYAK, where="the step for a known minimum", also=(LOIZOU, GARRIGOS), needs=("value", "grad"),
     calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
 class PolyakSGD(SPS):
     """Polyak's step: as long as a linear model of the loss needs to reach its least value.
