@@ -150,10 +150,12 @@ def _given() -> tuple[Leaves, list[Leaves]]:
 
 
 def _profiles(name: str, dialect: str) -> dict[str, Method]:
-    """Return the dialect with its defaults, and with other numbers and a schedule."""
+    """Return the dialect with its defaults, and with other numbers and, where it has a rate, a schedule."""
     default = optimizer(name, dialect=dialect)
-    changed = {k: v for k, v in OTHER.items() if isinstance(getattr(default, k, None), float)}
-    other = dataclasses.replace(default, schedule=Multipliers(SCHEDULE), **changed)
+    changed: dict[str, Any] = {k: v for k, v in OTHER.items() if isinstance(getattr(default, k, None), float)}
+    if default.has_rate:
+        changed["schedule"] = Multipliers(SCHEDULE)
+    other = dataclasses.replace(default, **changed)
     return {"default": default, "other": other}
 
 

@@ -7,11 +7,9 @@ from refopt.core.method import State
 from refopt.core.params import Params, copied, map_leaves, scale, zeros_like
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import ema
+from refopt.optimizers.first_order.asgd import POLYAK
 from refopt.wrappers.base import AfterStep
 
-POLYAK = Source("polyak-1992-acceleration", "B. T. Polyak, A. B. Juditsky",
-    "Acceleration of Stochastic Approximation by Averaging", doi="10.1137/0330046",
-    venue="SIAM Journal on Control and Optimization 30(4), 838-855")  # fmt: skip
 IZMAILOV = Source("izmailov-2018-averaging", "P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson",
     "Averaging Weights Leads to Wider Optima and Better Generalization", arxiv="1803.05407")  # fmt: skip
 

@@ -43,7 +43,9 @@ MOVING = {"gravity"}
 # Where x moves without a gradient for other reasons than decay: AdamP decays a weight that is free of scale by
 # less, INNA has a second variable, MADGRAD goes a part of the way to a point, SOAP's first call makes no step.
 OTHERWISE = {"adamp", "inna", "innaprop", "madgrad", "soap"}
-STANDING = [n for n in GRADIENT_ONLY if n not in MOVING]
+# Fromage divides a leaf by the root of 1 + η² in every step.
+SHRINKING = {"fromage"}
+STANDING = [n for n in GRADIENT_ONLY if n not in MOVING | SHRINKING]
 
 # What a problem is asked to be small enough for the steps of the dearest method.
 SMALL: dict[str, dict[str, Any]] = {

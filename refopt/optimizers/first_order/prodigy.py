@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
@@ -12,21 +10,16 @@ from refopt.core.params import (
     check_start,
     copied,
     dot,
-    leaves,
     map_leaves,
     subtract,
     zeros_like,
 )
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
+from refopt.optimizers.common.sums import sum_abs
 
 MISHCHENKO = Source("mishchenko-2023-prodigy", "K. Mishchenko, A. Defazio",
     "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", arxiv="2306.06101")  # fmt: skip
-
-
-def sum_abs(x: Params) -> float:
-    """Return the sum of absolute entries over all leaves."""
-    return math.fsum(float(namespace(v).sum(namespace(v).abs(v))) for v in leaves(x).values())
 
 
 @register(

@@ -51,11 +51,15 @@ class SPS(Method):
         params.check_start(x, "x")
         return {"t": 0, "rate": self.first}
 
+    def gap(self, f: float) -> float:
+        """Return what is left to f_i*."""
+        return max(f - self.f_star, 0.0)
+
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Ask for value and gradient, and make a Polyak step."""
         f, g = oracle.value_and_grad(x)
         size = params.norm(g)
-        gap = max(f - self.f_star, 0.0) if f == f else math.nan
+        gap = self.gap(f) if f == f else math.nan
         if size == 0.0 or gap == 0.0:
             return params.copied(x), {"t": s["t"] + 1, "rate": s["rate"]}
         # In two divisions: the square of a small gradient would be zero.
@@ -69,3 +73,40 @@ class SPS(Method):
 
 dialect(SPS, "official", "IssamLaradji/sps sps.py, adapt_flag='smooth_iter' with 500 batches an epoch",
     growth=2.0 ** (1 / 500), eps=1e-8)  # fmt: skip
+
+
+POLYAK = Source("polyak-1987-introduction", "B. T. Polyak", "Introduction to Optimization",
+    venue="Optimization Software, New York")  # fmt: skip
+GARRIGOS = Source("garrigos-2023-function", "G. Garrigos, R. M. Gower, F. Schaipp",
+    "Function Value Learning: Adaptive Learning Rates Based on the Polyak Stepsize and Function Splitting in ERM", arxiv="2307.14528")  # fmt: skip
+
+
+@register("polyak-sgd", source=POLYAK, where="the step for a known minimum", also=(LOIZOU, GARRIGOS), needs=("value", "grad"),
+    calm_problem=("matrix-sensing", {"n": 4, "rank": 1}))  # fmt: skip
+class PolyakSGD(SPS):
+    """Polyak's step: as long as a linear model of the loss needs to reach its least value.
+
+    ``x_t = x_{t-1} - min((f - f*) / ‖g‖², γ_b) g``, with f and g at x_{t-1}: `sps` with c = 1.
+
+    Notes
+    -----
+    A loss below f* leaves the point where it is (SPS+), or takes it uphill (optax's default variant).
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> p = refopt.from_functions(lambda x: float(x @ x), lambda x: 2.0 * x, x0=np.array([4.0, -2.0]))
+    >>> print(refopt.minimize(p, "polyak-sgd", steps=1).x)
+    [ 2. -1.]
+    """
+
+    c: float = hyper(1.0, "(0, inf)", "Divides the step; Polyak has 1.")
+    below: str = hyper("still", ("still", "uphill"), "What a loss below f* does.")
+
+    def gap(self, f: float) -> float:
+        """Return what is left to f*."""
+        return f - self.f_star if self.below == "uphill" else super().gap(f)
+
+
+dialect(PolyakSGD, "optax", "optax 0.2.8 polyak_sgd, variant='sps'", bound=1.0, below="uphill")
+dialect(PolyakSGD, "optax-plus", "optax 0.2.8 polyak_sgd, variant='sps+'", bound=1.0)

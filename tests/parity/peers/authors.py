@@ -34,8 +34,8 @@ SVD = "singular vectors of the momentum amplify rounding by the inverse of the g
 class Quartic:
     """f(x) = xᵀ A x / 2 + sum x⁴ / 4 over all leaves at once: indefinite, every pair coupled."""
 
-    def __init__(self, seed: int) -> None:
-        rng = np.random.default_rng([seed, 7])
+    def __init__(self, seed: int, raised: float = 0.0) -> None:
+        rng, self.raised = np.random.default_rng([seed, 7]), raised
         n = sum(int(np.prod(s)) for s in POINT.values())
         a = rng.standard_normal((n, n)) / n**0.5
         self.a = (a + a.T) / 2
@@ -52,7 +52,7 @@ class Quartic:
 
     def value(self, x: Any) -> float:
         v = self.join(x)
-        return float(0.5 * v @ self.a @ v + np.sum(v**4) / 4)
+        return float(0.5 * v @ self.a @ v + np.sum(v**4) / 4) + self.raised
 
     def grad(self, x: Any) -> dict[str, np.ndarray]:
         v = self.join(x)
@@ -63,11 +63,11 @@ class Quartic:
         return self.split(self.a @ w + 3 * v**2 * w)
 
 
-def _on_quartic(name: str, **kwargs: Any) -> Side:
+def _on_quartic(name: str, raised: float = 0.0, **kwargs: Any) -> Side:
     """A method that needs more than one gradient a step, under the tests' schedule."""
 
     def side(seed: int) -> Arrays:
-        problem = Quartic(seed)
+        problem = Quartic(seed, raised)
         x, oracle = problem.start, Oracle(problem, seed)
         method = refopt.optimizer(name, **kwargs)
         s, rows = method.init(x), []

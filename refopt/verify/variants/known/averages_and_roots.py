@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.errors import CapabilityError
 from refopt.optimizers.common import averages
 from refopt.verify.variants.deviation import (
     deviation,
@@ -148,7 +149,10 @@ def count_averages(method: Any) -> int:
         return 0
     with np.errstate(all="ignore"):
         x = np.ones((2, 2))
-        changed.update(x, 0.5 * x, changed.init(x))
+        try:
+            changed.update(x, 0.5 * x, changed.init(x))
+        except CapabilityError:  # its step asks for more than a gradient
+            return 0
     return count[0]
 
 

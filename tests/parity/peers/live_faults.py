@@ -1,0 +1,105 @@
+"""Peers whose newest release has a fault: the reference, changed by the deviation of its name, beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import refopt
+from refopt.core.oracle import Oracle
+from refopt.verify.variants.deviation import known
+
+from tests.parity.case import Arrays, Case
+from tests.parity.makers import Side
+from tests.parity.peers.authors import PROBLEM_KEPT, PROBLEM_STEPS, Quartic
+from tests.parity.peers.beyond_adam import DECAY, ONE, SMALL, keras, kozistr, optax, optax_on_quartic
+from tests.streams import Leaves, schedule, stream, trajectory
+
+
+def changed(name: str, deviation: str, **options: Any) -> Any:
+    """Return a method with a named deviation."""
+    (found,) = (d for d in known(name) if d.name == deviation)
+    return found.change(refopt.optimizer(name, **options))
+
+
+def on_stream(name: str, deviation: str, *, scheduled: bool = True, **options: Any) -> Side:
+    """A changed method on a small stream."""
+
+    def side(seed: int) -> Arrays:
+        out = {}
+        for kind in ONE:
+            x, gradients = stream(seed, kind, shapes=SMALL)
+            method = changed(name, deviation, **options, **({"schedule": schedule} if scheduled else {}))
+            state = method.init(x)
+
+            def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
+                nonlocal state
+                x, state = method.update(x, g, state)
+                return x
+
+            out[kind] = trajectory(advance, x, gradients)
+        return out
+
+    return side
+
+
+def on_quartic(name: str, deviation: str, **options: Any) -> Side:
+    """A changed method that asks for values, on the raised quartic."""
+
+    def side(seed: int) -> Arrays:
+        problem = Quartic(seed, 3.0)
+        method, oracle, rows = changed(name, deviation, schedule=schedule, **options), Oracle(problem), []
+        x, s = problem.start, method.init(problem.start)
+        for t in range(1, PROBLEM_STEPS + 1):
+            oracle.begin(t)
+            x, s = method.step(x, s, oracle)
+            if t in PROBLEM_KEPT:
+                rows.append(problem.join(x))
+        return {"x": np.stack(rows)}
+
+    return side
+
+
+def case(
+    name: str, label: str, peer: str, mine: Side, theirs: Side, says: str, rtol: float = 1e-12, why: str = ""
+) -> Case:
+    """A case that says that the peer has a fault."""
+    return Case(
+        name,
+        label,
+        peer,
+        mine,
+        theirs,
+        rtol=rtol,
+        why=why,
+        says=f"{says}, to {rtol:.0e}.".replace("e-0", "e-"),
+    )
+
+
+RATE = {"lr": 0.03, "eps": 1e-2}
+CASES = [
+    case("rprop", "optax-fault", "optax", on_stream("rprop", "step-of-the-last-call", scheduled=False, initial=0.02, shrink=0.6, grow=1.3,
+        least=1e-2, most=0.5), optax(lambda o, rate: o.rprop(0.02, 0.6, 1.3, 1e-2, 0.5)),
+        "optax.rprop with near bounds, whose steps are those of the call before: a fault, put into the reference, 200 steps on a small stream"),
+    case("acprop", "optax-fault", "optax", on_stream("acprop", "residual-of-the-old-average", lr=0.03, beta1=0.6, beta2=0.7),
+        optax(lambda o, rate: o.contrib.acprop(rate, 0.6, 0.7)),
+        "optax.contrib.acprop, whose residual is about the average of the step before: a fault, put into the reference, 200 steps on a small stream"),
+    case("simplified-ademamix", "kozistr-fault", "pytorch-optimizer", on_stream("simplified-ademamix", "average-in-place-of-the-sum",
+        beta1=0.9, beta2=0.7, alpha=2.0, **RATE, **DECAY), kozistr("SimplifiedAdEMAMix", betas=(0.9, 0.7), alpha=2.0, foreach=False, **RATE, **DECAY),
+        "pytorch_optimizer.SimplifiedAdEMAMix, which averages where the paper sums, and divides by a correction that multiplies: faults, put"
+        " into the reference, 200 steps on a small stream"),
+    case("momo", "optax-fault", "optax", on_quartic("momo", "decay-divides-the-point-alone", lr=0.4, beta=0.8, **DECAY),
+        optax_on_quartic(lambda o: o.contrib.momo(lambda n: 0.4 * schedule(n + 1), 0.8, 0.0, 0.1)),
+        "optax.contrib.momo, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),
+    case("momo-adam", "optax-fault", "optax", on_quartic("momo-adam", "decay-divides-the-point-alone", lr=0.4, beta1=0.8, beta2=0.7, eps=1e-2, **DECAY),
+        optax_on_quartic(lambda o: o.contrib.momo_adam(lambda n: 0.4 * schedule(n + 1), 0.8, 0.7, 1e-2, 0.0, 0.1)),
+        "optax.contrib.momo_adam, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),
+    case("schedule-free-sgd", "optax-fault", "optax", on_stream("schedule-free-sgd", "warm-up-of-the-last-step", scheduled=False, lr=0.03,
+        beta=0.8, warmup=7), optax(lambda o, rate: o.contrib.schedule_free_sgd(0.03, 7, 0.8)),
+        "optax.contrib.schedule_free_sgd with warm-up, which steps with the last step's rate: a fault, put into the reference, 200 steps on a small"
+        " stream", rtol=1e-6, why="its schedule is in single precision"),
+    case("schedule-free-adamw", "keras-fault", "keras", on_stream("schedule-free-adamw", "average-from-the-new-iterate", dialect="keras", lr=0.03,
+        beta=0.8, beta2=0.7, eps=2.0**-7, warmup=8), keras(lambda k: k.ScheduleFreeAdamW(0.03, 0.8, 0.7, 2.0**-7, warmup_steps=8)),
+        "keras.optimizers.ScheduleFreeAdamW on torch, which rebuilds the average from the iterate after its step: a fault, put into the reference,"
+        " 200 steps on a small stream"),
+]  # fmt: skip
