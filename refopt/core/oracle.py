@@ -13,6 +13,7 @@ from refopt.core.answers import (
     a_kind_of,
     as_array,
     as_x,
+    bound,
     finite_number,
     linear_layers,
     number,
@@ -48,6 +49,7 @@ COST: dict[str, float] = {
     "prox": 0.0,
     "example_prox": 1.0,
     "project": 0.0,
+    "bounds": 0.0,
     # Of one objective.
     "objectives": 1 / 3,
     "jacobian": 1.0,
@@ -62,6 +64,7 @@ COST: dict[str, float] = {
     "upper_mixed": 2.0,
     "constraint": 0.0,
     "constraint_vjp": 0.0,
+    "constraint_hvp": 0.0,
 }
 
 
@@ -282,6 +285,12 @@ class Oracle:
         self.counts.add("project", 0.0)
         return as_x(self.problem.project(x), x, "project(x)")
 
+    def bounds(self, x: Params) -> tuple[Params, Params]:
+        """Return the least and the largest values that x may have."""
+        self.counts.add("bounds", 0.0)
+        lower, upper = pair(self.problem.bounds(x), "bounds(x)", "the least and the largest values")
+        return bound(lower, x, "bounds(x)[0]"), bound(upper, x, "bounds(x)[1]")
+
     def objectives(self, x: Params) -> Array:
         """Return the values of the objectives, an array of shape (m,)."""
         values = as_array(self._ask("objectives", x), "objectives(x)")
@@ -338,6 +347,11 @@ class Oracle:
         """Return the transposed Jacobian of the constraint times u."""
         self.counts.add("constraint_vjp", 0.0)
         return as_x(self.problem.constraint_vjp(x, u), x, "constraint_vjp(x, u)")
+
+    def constraint_hvp(self, x: Params, u: Array, v: Params) -> Params:
+        """Return the Hessian of the product of the constraint with u, times v."""
+        self.counts.add("constraint_hvp", 0.0)
+        return as_x(self.problem.constraint_hvp(x, u, v), x, "constraint_hvp(x, u, v)")
 
 
 class GradientsAt(Oracle):

@@ -53,6 +53,10 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "argmin_u f_i(u) + ||u - x||^2 / (2 step) for the batch's one example i, like x",
     ),
     "project": ("project(x)", "the nearest feasible point, like x"),
+    "bounds": (
+        "bounds(x)",
+        "the least and the largest values allowed, a pair like x, infinite where there is no bound",
+    ),
     "objectives": ("objectives(x, batch=None)", "the values of several objectives, an array of shape (m,)"),
     "jacobian": (
         "jacobian(x, batch=None)",
@@ -81,6 +85,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "upper_mixed": ("upper_mixed(x, v, batch=None)", "as lower_mixed, of F"),
     "constraint": ("constraint(x)", "what must be at most 0, a vector; 0 where equality = True"),
     "constraint_vjp": ("constraint_vjp(x, u)", "its transposed Jacobian times u, like x"),
+    "constraint_hvp": ("constraint_hvp(x, u, v)", "the Hessian of its product with u, times v, like x"),
 }
 
 

@@ -372,6 +372,16 @@ class _Checker:
             lambda v: (np.asarray(dot(back, v)), norm(back)),
         )
 
+    def constraint_hvp(self) -> Check | None:
+        if not self.has("constraint_vjp"):
+            return None
+        u = self.direction(self.problem.constraint(self.x))
+        return self.along(
+            "constraint_hvp",
+            lambda w: self.problem.constraint_vjp(w, u),
+            lambda v: (self.problem.constraint_hvp(self.x, u, v), 0.0),
+        )
+
 
 @register(
     "derivative-check",

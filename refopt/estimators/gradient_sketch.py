@@ -58,7 +58,7 @@ def sketch_matrix(sketch: str, size: int, d: int, rng: np.random.Generator) -> n
 @register("gradient-sketch", source=SONG, where="sketching and de-sketching, the federated and the private algorithm",
     needs=("grad",), calm_problem=("quadratic", {"n": 6}))  # fmt: skip
 class GradientSketch(Estimator):
-    """Sketch and de-sketch: of a gradient of d numbers, s are sent, ``R g``, and ``Rᵀ R g`` is what the receiver makes of them.
+    """Sketch and de-sketch: s numbers ``R g`` are sent of a gradient, and ``RᵀR g`` is made of them.
 
     R is drawn anew for each gradient, of the shape (s, d) with E[RᵀR] = I, so that the estimate is unbiased:
     ``ĝ = RᵀR (1/N) Σ_c h_c`` with the sum ``h_c = Σ_k g_c(u_k)`` over K steps ``u_{k+1} = u_k - η_local g_c(u_k)`` of client

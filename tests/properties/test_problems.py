@@ -21,6 +21,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
+    "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -50,8 +51,17 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # Where the defaults are a large data set: the same on its first examples.
 FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
-BATCHLESS = ("penalty", "prox", "project", "constraint", "constraint_vjp")
-UNCHECKED = {"value", "residual", "penalty", "objectives", "upper_value", "lower_value", "constraint"}
+BATCHLESS = ("penalty", "prox", "project", "constraint", "constraint_vjp", "constraint_hvp", "bounds")
+UNCHECKED = {
+    "value",
+    "residual",
+    "penalty",
+    "objectives",
+    "upper_value",
+    "lower_value",
+    "constraint",
+    "bounds",
+}
 LEVELS = (
     "upper_value",
     "upper_grad",
@@ -99,7 +109,8 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
     if hasattr(problem, "lower_hvp"):
         other |= dict.fromkeys(LEVELS[4:], (v["lower"],))
     if hasattr(problem, "constraint"):
-        other["constraint_vjp"] = (rng.standard_normal(problem.constraint(x).shape),)
+        u = rng.standard_normal(problem.constraint(x).shape)
+        other |= {"constraint_vjp": (u,), "constraint_hvp": (u, v)}
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c not in ("least_squares", "example_prox")}
 
 
@@ -111,6 +122,8 @@ def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> li
         return [a for layer in result for a in (layer.inputs, layer.output_grads)]
     if capability == "rollouts":
         return [result.weights, result.grads, result.hvps(args[0])]
+    if capability == "bounds":
+        return [leaf for side in result for leaf in leaves(side).values()]
     if capability == "value_and_grad":
         return [result[0], *leaves(result[1]).values()]
     return list(leaves(result).values())

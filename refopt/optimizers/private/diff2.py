@@ -24,7 +24,7 @@ MURATA = Source("murata-2023-diff2", "T. Murata, T. Suzuki",
 @register("diff2", source=MURATA, where="DIFF2 with the GD routine", needs=("example_grads",),
     calm_problem=("logistic", {"l2": 0.1, "n_examples": 80}))  # fmt: skip
 class DIFF2(Method):
-    """DIFF2: gradient descent whose noisy gradient is carried on by noisy differences, their noise as small as the step.
+    """DIFF2: a noisy gradient, carried on by noisy differences whose noise is as small as the step.
 
     At the first of every T rounds each client p sends ``d_p = mean_i clip(∇f_i(x_{r-1}), C1) + N(0, σ1² I)``, and
     ``v_r = mean_p d_p``. At the others, with ``Δ = ‖x_{r-1} - x_{r-2}‖``,
