@@ -45,10 +45,16 @@ def a_kind_of(kind: type[T], answer: Any, asked: str) -> T:
 
 def pair(answer: Any, asked: str, wanted: str = "a value and a gradient") -> tuple[Any, Any]:
     """Return an answer that must be two things."""
+    first, second = several(answer, asked, 2, wanted)
+    return first, second
+
+
+def several(answer: Any, asked: str, count: int, wanted: str) -> tuple[Any, ...]:
+    """Return an answer that must be so many things."""
     _given(answer, asked)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+    if not isinstance(answer, (tuple, list)) or len(answer) != count:
         raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted {wanted}")
-    return answer[0], answer[1]
+    return tuple(answer)
 
 
 def as_x(answer: Any, x: Params, asked: str) -> Params:

@@ -18,11 +18,12 @@ from refopt.core.answers import (
     linear_layers,
     number,
     pair,
+    several,
     stack_of,
 )  # fmt: skip
 from refopt.core.arrays import Array
 from refopt.core.errors import ShapeError
-from refopt.core.params import Params, leaves, norm
+from refopt.core.params import Params, leaves, norm, size
 from refopt.core.problem import Layer, Rollouts
 from refopt.core.rng import generator
 from refopt.core.sampling import Sampler
@@ -50,6 +51,10 @@ COST: dict[str, float] = {
     "example_prox": 1.0,
     "project": 0.0,
     "bounds": 0.0,
+    "fraction": 1 / 3,
+    # Times the share of one entry.
+    "coordinate_slope": 1.0,
+    "coordinate_prox": 0.0,
     # Of one objective.
     "objectives": 1 / 3,
     "jacobian": 1.0,
@@ -290,6 +295,30 @@ class Oracle:
         self.counts.add("bounds", 0.0)
         lower, upper = pair(self.problem.bounds(x), "bounds(x)", "the least and the largest values")
         return bound(lower, x, "bounds(x)[0]"), bound(upper, x, "bounds(x)[1]")
+
+    def fraction(self, x: Params) -> tuple[float, float, float]:
+        """Return f, h and g of the objective (f + h) / g."""
+        self.counts.add("fraction", 1.0)
+        answer = several(self.problem.fraction(x), "fraction(x)", 3, "f, h and g of (f + h) / g")
+        f, h, g = (finite_number(part, f"fraction(x)[{i}]") for i, part in enumerate(answer))
+        return f, h, g
+
+    def coordinate_slope(self, x: Params, i: int) -> tuple[float, float]:
+        """Return the derivative of the numerator's smooth part by entry i, and the bound of its second one."""
+        self.counts.add("coordinate_slope", 1.0 / size(x))
+        slope, bend = pair(
+            self.problem.coordinate_slope(x, i), "coordinate_slope(x, i)", "a derivative and a bound"
+        )
+        return finite_number(slope, "coordinate_slope(x, i)[0]"), finite_number(
+            bend, "coordinate_slope(x, i)[1]"
+        )
+
+    def coordinate_prox(self, x: Params, i: int, slope: float, curvature: float, level: float) -> float:
+        """Return the best move of entry i."""
+        self.counts.add("coordinate_prox", 0.0)
+        return finite_number(
+            self.problem.coordinate_prox(x, i, slope, curvature, level), "coordinate_prox(x, i, ...)"
+        )
 
     def objectives(self, x: Params) -> Array:
         """Return the values of the objectives, an array of shape (m,)."""

@@ -57,6 +57,18 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "bounds(x)",
         "the least and the largest values allowed, a pair like x, infinite where there is no bound",
     ),
+    "fraction": (
+        "fraction(x)",
+        "f, h and g of the objective (f + h) / g, f smooth and g positive, three 0-d arrays",
+    ),
+    "coordinate_slope": (
+        "coordinate_slope(x, i)",
+        "the derivative of f of the fraction by the i-th entry, and a bound of its second one, two 0-d arrays",
+    ),
+    "coordinate_prox": (
+        "coordinate_prox(x, i, slope, curvature, level)",
+        "the t of the least slope t + curvature t^2 / 2 + h(x + t e_i) - level g(x + t e_i), of all t, a 0-d array",
+    ),
     "objectives": ("objectives(x, batch=None)", "the values of several objectives, an array of shape (m,)"),
     "jacobian": (
         "jacobian(x, batch=None)",

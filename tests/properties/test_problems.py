@@ -22,6 +22,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
     "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
+    "fractional-regression": [
+        {"denominator": "top-k", "k": 2, "l1": 0.1},
+        {"denominator": "concave", "bound": 2.0},
+    ],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -51,7 +55,18 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # Where the defaults are a large data set: the same on its first examples.
 FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
-BATCHLESS = ("penalty", "prox", "project", "constraint", "constraint_vjp", "constraint_hvp", "bounds")
+BATCHLESS = (
+    "penalty",
+    "prox",
+    "project",
+    "constraint",
+    "constraint_vjp",
+    "constraint_hvp",
+    "bounds",
+    "fraction",
+    "coordinate_slope",
+    "coordinate_prox",
+)
 UNCHECKED = {
     "value",
     "residual",
@@ -61,6 +76,9 @@ UNCHECKED = {
     "lower_value",
     "constraint",
     "bounds",
+    "fraction",
+    "coordinate_slope",
+    "coordinate_prox",
 }
 LEVELS = (
     "upper_value",
@@ -105,6 +123,8 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
         "vjp": (u,),
         "loss_hessian": (u,),
         "prox": (0.5,),
+        "coordinate_slope": (1,),
+        "coordinate_prox": (1, 0.7, 2.0, 0.6),
     }
     if hasattr(problem, "lower_hvp"):
         other |= dict.fromkeys(LEVELS[4:], (v["lower"],))
@@ -124,6 +144,8 @@ def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> li
         return [result.weights, result.grads, result.hvps(args[0])]
     if capability == "bounds":
         return [leaf for side in result for leaf in leaves(side).values()]
+    if capability in ("fraction", "coordinate_slope"):
+        return list(result)
     if capability == "value_and_grad":
         return [result[0], *leaves(result[1]).values()]
     return list(leaves(result).values())
@@ -135,7 +157,7 @@ def batch_of(problem: Any) -> np.ndarray | None:
 
 
 def moved(tree: Any, xp: Any, dtype: Any) -> Any:
-    if isinstance(tree, float):
+    if isinstance(tree, (int, float)):
         return tree
     return map_leaves(lambda a: xp.asarray(np.array(a), dtype=dtype), tree)
 
@@ -182,7 +204,7 @@ def test_inputs_are_not_modified(name: str, keywords: dict[str, Any]) -> None:
     problem = make(name, keywords)
 
     def locked(tree: Any) -> Any:
-        if isinstance(tree, float):
+        if isinstance(tree, (int, float)):
             return tree
         out = {k: np.array(v) for k, v in leaves(tree).items()}
         for leaf in out.values():
@@ -210,7 +232,7 @@ def test_inputs_of_other_libraries_are_not_modified(name: str, keywords: dict[st
         there = tuple(moved(a, xp, xp.float64) for a in args)
         call(problem, capability, there, batch)
         for before, after in zip(args, there):
-            if not isinstance(before, float):
+            if not isinstance(before, (int, float)):
                 for key, leaf in leaves(after).items():
                     np.testing.assert_array_equal(to_numpy(leaf), leaves(before)[key])
 
