@@ -51,6 +51,7 @@ COST: dict[str, float] = {
     "example_prox": 1.0,
     "project": 0.0,
     "bounds": 0.0,
+    "gram": 1.0,
     "fraction": 1 / 3,
     # Times the share of one entry.
     "coordinate_slope": 1.0,
@@ -295,6 +296,11 @@ class Oracle:
         self.counts.add("bounds", 0.0)
         lower, upper = pair(self.problem.bounds(x), "bounds(x)", "the least and the largest values")
         return bound(lower, x, "bounds(x)[0]"), bound(upper, x, "bounds(x)[1]")
+
+    def gram(self, x: Params) -> Params:
+        """Return the Gram matrix times x."""
+        self.counts.add("gram", 1.0)
+        return as_x(self.problem.gram(x), x, "gram(x)")
 
     def fraction(self, x: Params) -> tuple[float, float, float]:
         """Return f, h and g of the objective (f + h) / g."""

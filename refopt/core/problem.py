@@ -57,6 +57,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "bounds(x)",
         "the least and the largest values allowed, a pair like x, infinite where there is no bound",
     ),
+    "gram": ("gram(x)", "the Gram matrix of the points times x, like x"),
     "fraction": (
         "fraction(x)",
         "f, h and g of the objective (f + h) / g, f smooth and g positive, three 0-d arrays",

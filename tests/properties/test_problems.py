@@ -26,6 +26,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"denominator": "top-k", "k": 2, "l1": 0.1},
         {"denominator": "concave", "bound": 2.0},
     ],
+    "kpca": [
+        {"variant": "robust", "kernel": "laplace"},
+        {"variant": "sparse", "norm": "entries", "kernel": "linear", "limit": 0.1},
+    ],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -66,6 +70,7 @@ BATCHLESS = (
     "fraction",
     "coordinate_slope",
     "coordinate_prox",
+    "gram",
 )
 UNCHECKED = {
     "value",
@@ -79,6 +84,7 @@ UNCHECKED = {
     "fraction",
     "coordinate_slope",
     "coordinate_prox",
+    "gram",
 }
 LEVELS = (
     "upper_value",
