@@ -52,6 +52,8 @@ COST: dict[str, float] = {
     "project": 0.0,
     "bounds": 0.0,
     "gram": 1.0,
+    "term_weights": 1 / 3,
+    "term_grad": 1.0,
     "fraction": 1 / 3,
     # Times the share of one entry.
     "coordinate_slope": 1.0,
@@ -301,6 +303,14 @@ class Oracle:
         """Return the Gram matrix times x."""
         self.counts.add("gram", 1.0)
         return as_x(self.problem.gram(x), x, "gram(x)")
+
+    def term_weights(self, x: Params) -> Array:
+        """Return each example's shares of its terms."""
+        return as_array(self._ask("term_weights", x), "term_weights(x)")
+
+    def term_grad(self, x: Params, weights: Array) -> Params:
+        """Return the terms' gradients under given weights."""
+        return as_x(self._ask("term_grad", x, weights), x, "term_grad(x, weights)")
 
     def fraction(self, x: Params) -> tuple[float, float, float]:
         """Return f, h and g of the objective (f + h) / g."""

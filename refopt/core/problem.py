@@ -58,6 +58,14 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "the least and the largest values allowed, a pair like x, infinite where there is no bound",
     ),
     "gram": ("gram(x)", "the Gram matrix of the points times x, like x"),
+    "term_weights": (
+        "term_weights(x, batch=None)",
+        "of f_i = -log sum_s exp(-l_is), each example's shares exp(-l_is) / sum_s exp(-l_is), shape (B, S)",
+    ),
+    "term_grad": (
+        "term_grad(x, weights, batch=None)",
+        "the mean over examples of the gradients of the l_is, summed with weights of shape (B, S), like x",
+    ),
     "fraction": (
         "fraction(x)",
         "f, h and g of the objective (f + h) / g, f smooth and g positive, three 0-d arrays",

@@ -30,6 +30,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"variant": "robust", "kernel": "laplace"},
         {"variant": "sparse", "norm": "entries", "kernel": "linear", "limit": 0.1},
     ],
+    "checkered-regression": [{"planes": 1}, {"planes": 3}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -85,6 +86,7 @@ UNCHECKED = {
     "coordinate_slope",
     "coordinate_prox",
     "gram",
+    "term_weights",
 }
 LEVELS = (
     "upper_value",
@@ -137,6 +139,8 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
     if hasattr(problem, "constraint"):
         u = rng.standard_normal(problem.constraint(x).shape)
         other |= {"constraint_vjp": (u,), "constraint_hvp": (u, v)}
+    if hasattr(problem, "term_weights"):
+        other["term_grad"] = (rng.random(problem.term_weights(x, batch).shape),)
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c not in ("least_squares", "example_prox")}
 
 
