@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,30 @@ from refopt.core.sampling import Sampler
 from refopt.wrappers.tract import fitted
 
 from tests.alike import SMALL_MLP, steps_on
+from tests.parity.case import Arrays, Case
+
+
+def batches(size: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(7)
+    return [rng.choice(20, size, replace=False) for _ in range(6)]
+
+
+def ours(seed: int, size: int) -> Arrays:
+    p = refopt.problem("mlp", **SMALL_MLP)
+    o = refopt.optimizer("tract", base="momentum", lr=0.2, momentum=0.6, damping=0.05)
+    x, rows = p.start(seed), []
+    s = o.init(x)
+    for batch in batches(size):
+        x, s = o.step(x, s, Oracle(p).on(batch))
+        rows.append(np.concatenate([v.ravel() for v in x.values()]))
+    return {"x": np.stack(rows)}
+
+
+CASES = [
+    Case("tract", f"official-{size}", "Felix-Petersen/tract@8c04529", functools.partial(ours, size=size), None,
+        says=f"The authors' linear layer in a tanh network (6 steps with momentum, batches of {size}, of 5 inputs) to 1e-12")
+    for size in (3, 12)
+]  # fmt: skip
 
 
 @pytest.mark.identity("tract")
