@@ -36,7 +36,7 @@ def regression(data: Any, n: int, d: int, seed: int) -> tuple[np.ndarray, np.nda
     return frozen(inputs), frozen(hidden @ rng.standard_normal(3) + 0.1 * rng.standard_normal(n))
 
 
-@register("two-layer-relu", kind="problem", source=PILANCI, where="the non-convex problem, equation (2)")
+@register("two-layer-relu", kind="problem", source=PILANCI, where="the non-convex training problem")
 class TwoLayerReLU(Problem):
     """A two-layer ReLU network without biases, with the parameters ``{"W": (m, d), "a": (m,)}``.
 
@@ -184,7 +184,7 @@ def _check_like(u: Any, r: Array) -> None:
     "convex-relu",
     kind="problem",
     source=PILANCI,
-    where="the convex programme, equation (8), on sampled patterns",
+    where="the convex programme, on sampled patterns",
 )
 class ConvexReLU(Problem):
     """The convex programme of a two-layer ReLU network: a group lasso with cones.

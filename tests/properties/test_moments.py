@@ -10,7 +10,8 @@ from refopt.core.registry import Entry
 
 from tests.methods.values import Linear
 
-ESTIMATORS = refopt.methods("estimator")
+# Of gradients as a whole. Those of examples and layers have moments that depend on these, and tests of their own.
+ESTIMATORS = [m for m in refopt.methods("estimator") if set(m.needs) <= {"value", "grad", "directional"}]
 DRAWS = 10_000
 G = np.array([1.5, -0.5, 1.0])
 

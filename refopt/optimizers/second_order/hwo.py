@@ -18,7 +18,7 @@ from refopt.core.registry import Source, register
 
 RANE = Source("rane-2023-optimal", "C. Rane, K. Tyagi, S. Malalur, Y. Shinge, M. Manry",
     "Optimal Input Gain: All You Need to Supercharge a Feed-Forward Neural Network", arxiv="2303.17732")  # fmt: skip
-YU = Source("yu-2006-feature", "C. Yu, M. T. Manry, J. Li, P. L. Narasimha",
+YU = Source("yu-2006-efficient", "C. Yu, M. T. Manry, J. Li, P. L. Narasimha",
     "An efficient hidden layer training method for the multilayer perceptron", venue="Neurocomputing 70, 525-535",
     doi="10.1016/j.neucom.2005.11.008")  # fmt: skip
 NEEDS = ("residual", "jvp", "vjp", "layers", "least_squares")
