@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.fft
 import scipy.linalg
 
 from refopt.core.arrays import like
@@ -23,7 +24,7 @@ from refopt.optimizers.private.dp_sgd import clipped_sum
 SONG = Source("song-2023-sketching", "Z. Song, Y. Wang, Z. Yu, L. Zhang",
     "Sketching for First Order Method: Efficient Algorithm for Low-Bandwidth Channel and Vulnerability",
     arxiv="2210.08371")  # fmt: skip
-SKETCHES = ("gaussian", "rademacher", "count", "srht")
+LAWS = ("gaussian", "rademacher", "count", "srht")
 
 
 def sketch_matrix(sketch: str, size: int, d: int, rng: np.random.Generator) -> np.ndarray:
@@ -31,9 +32,10 @@ def sketch_matrix(sketch: str, size: int, d: int, rng: np.random.Generator) -> n
 
     Parameters
     ----------
-    sketch : {"gaussian", "rademacher", "count", "srht"}
+    sketch : {"gaussian", "rademacher", "count", "srht", "dct"}
         Normal entries of variance 1/size; signs over √size; one sign a column, in a row drawn uniformly; rows of a
-        Hadamard matrix, drawn uniformly with replacement, with signs a column, over √size.
+        Hadamard matrix, drawn uniformly with replacement, with signs a column, over √size; rows of the orthogonal cosine
+        transform, drawn likewise, times √(d/size).
     size, d : int
     rng : numpy.random.Generator
 
@@ -47,6 +49,8 @@ def sketch_matrix(sketch: str, size: int, d: int, rng: np.random.Generator) -> n
         return draw_sketch("count", size, 0, np.ones(d), rng).T
     if sketch == "gaussian":
         rows = draw_sketch("gaussian", size, 0, np.ones(d), rng).T
+    elif sketch == "dct":
+        rows = math.sqrt(d) * scipy.fft.dct(np.eye(d), norm="ortho", axis=0)[rng.integers(0, d, size)]
     elif sketch == "rademacher":
         rows = rademacher(rng, np.zeros((size, d)))
     else:
@@ -86,7 +90,7 @@ class GradientSketch(Estimator):
     """
 
     size: int = hyper(16, "int [1, inf)", "s.")
-    sketch: str = hyper("gaussian", SKETCHES, "R's law.")
+    sketch: str = hyper("gaussian", LAWS, "R's law.")
     clients: int = hyper(1, "int [1, inf)", "N.")
     local_steps: int = hyper(1, "int [1, inf)", "K.")
     local_lr: float = hyper(0.1, "[0, inf)", "η_local.")

@@ -11,7 +11,7 @@ import pytest
 import refopt
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
-from refopt.estimators.gradient_sketch import SKETCHES, sketch_matrix
+from refopt.estimators.gradient_sketch import LAWS, sketch_matrix
 from refopt.optimizers.private.accountant import epsilon
 
 
@@ -46,7 +46,7 @@ def laws(sketch: str, s: int, d: int) -> list[tuple[float, np.ndarray]]:
 
 
 @pytest.mark.claim("gradient-sketch")
-@pytest.mark.parametrize("sketch", SKETCHES)
+@pytest.mark.parametrize("sketch", LAWS)
 def test_moments_exactly(sketch: str) -> None:
     """E[RᵀR] = I and E‖RᵀRh‖² = (1 + (d + 1)/s) ‖h‖² for normal entries, (1 + (d - 1)/s) ‖h‖² for signs, one sign a
     column and Hadamard rows, by sums over all of them, to 1e-12; what is drawn is among those that are summed over.
