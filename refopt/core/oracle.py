@@ -46,6 +46,7 @@ COST: dict[str, float] = {
     "loss_hessian": 1 / 3,
     "layers": 1.0,
     "rollouts": 1.0,
+    "sample_grad": 1.0,
     "penalty": 0.0,
     "prox": 0.0,
     "example_prox": 1.0,
@@ -272,6 +273,11 @@ class Oracle:
     def layers(self, x: Params, *, sample: bool) -> list[Layer]:
         """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
         return linear_layers(self._ask("layers", x, rng=self.rng if sample else None), "layers(x)")
+
+    def sample_grad(self, x: Params, d: Params) -> Params:
+        """Return the gradient of the function of a draw, at the draw d."""
+        self.counts.add("sample_grad", 1.0)
+        return as_x(self.problem.sample_grad(x, d), x, "sample_grad(x, d)")
 
     def penalty(self, x: Params) -> float:
         """Return the nonsmooth part g(x)."""

@@ -46,6 +46,10 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "rollouts(x, n=None, rng=None)",
         "Rollouts: all trajectories of the policy x with their probabilities, or n drawn from it",
     ),
+    "sample_grad": (
+        "sample_grad(x, d)",
+        "of an expectation of f over one-hot rows drawn from the softmax of x: the gradient of f at the draw d, like x",
+    ),
     "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
     "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
     "example_prox": (

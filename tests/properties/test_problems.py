@@ -31,6 +31,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"variant": "sparse", "norm": "entries", "kernel": "linear", "limit": 0.1},
     ],
     "checkered-regression": [{"planes": 1}, {"planes": 3}],
+    "categorical-latent": [{"variables": 3, "categories": 2, "cubic": 1.0}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -72,6 +73,7 @@ BATCHLESS = (
     "coordinate_slope",
     "coordinate_prox",
     "gram",
+    "sample_grad",
 )
 UNCHECKED = {
     "value",
@@ -87,6 +89,7 @@ UNCHECKED = {
     "coordinate_prox",
     "gram",
     "term_weights",
+    "sample_grad",
 }
 LEVELS = (
     "upper_value",
@@ -131,6 +134,7 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
         "vjp": (u,),
         "loss_hessian": (u,),
         "prox": (0.5,),
+        "sample_grad": (v,),
         "coordinate_slope": (1,),
         "coordinate_prox": (1, 0.7, 2.0, 0.6),
     }
