@@ -45,6 +45,7 @@ COST: dict[str, float] = {
     "loss_gradient": 1 / 3,
     "loss_hessian": 1 / 3,
     "layers": 1.0,
+    "slopes": 1 / 3,
     "rollouts": 1.0,
     "sample_grad": 1.0,
     "penalty": 0.0,
@@ -278,6 +279,13 @@ class Oracle:
         """Return the gradient of the function of a draw, at the draw d."""
         self.counts.add("sample_grad", 1.0)
         return as_x(self.problem.sample_grad(x, d), x, "sample_grad(x, d)")
+
+    def slopes(self, x: Params) -> list[Array]:
+        """Return the activation's derivatives at the hidden layers' outputs."""
+        return [
+            as_array(a, f"slopes(x)[{i}]")
+            for i, a in enumerate(a_kind_of(list, self._ask("slopes", x), "slopes(x)"))
+        ]
 
     def penalty(self, x: Params) -> float:
         """Return the nonsmooth part g(x)."""

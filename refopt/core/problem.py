@@ -42,6 +42,10 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "layers(x, batch=None, rng=None)",
         "a Layer for each linear layer; with rng the labels are drawn from the model",
     ),
+    "slopes": (
+        "slopes(x, batch=None)",
+        "the activation's derivative at each layer's outputs but the last's, in the order of layers, shapes (B, out)",
+    ),
     "rollouts": (
         "rollouts(x, n=None, rng=None)",
         "Rollouts: all trajectories of the policy x with their probabilities, or n drawn from it",

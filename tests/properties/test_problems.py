@@ -90,6 +90,7 @@ UNCHECKED = {
     "gram",
     "term_weights",
     "sample_grad",
+    "slopes",
 }
 LEVELS = (
     "upper_value",
@@ -158,7 +159,7 @@ def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> li
         return [result.weights, result.grads, result.hvps(args[0])]
     if capability == "bounds":
         return [leaf for side in result for leaf in leaves(side).values()]
-    if capability in ("fraction", "coordinate_slope"):
+    if capability in ("fraction", "coordinate_slope", "slopes"):
         return list(result)
     if capability == "value_and_grad":
         return [result[0], *leaves(result[1]).values()]
