@@ -36,8 +36,8 @@ class FeedbackAlignment(Estimator):
     Examples
     --------
     >>> import refopt
-    >>> p = refopt.problem("mlp", widths=(8,), n_examples=200)
-    >>> r = refopt.minimize(p, "feedback-alignment", base="momentum", lr=0.05, steps=60)
+    >>> p = refopt.problem("mlp", widths=(16,), n_examples=100)
+    >>> r = refopt.minimize(p, "feedback-alignment", base="momentum", lr=0.2, steps=60)
     >>> bool(p.value(r.x) < 0.5 * p.value(p.start()))
     True
     """
