@@ -248,6 +248,10 @@ class Network(Problem):
         deltas = p.backward(self, x, self.loss.gradient(p.z, y))
         return [Layer(w, b, dense(a), d) for (w, b), a, d in zip(self.names, p.a, deltas)]
 
+    def slopes(self, x: Params, batch: np.ndarray | None = None) -> list[Array]:
+        """Return ``act'(s_l)`` of every layer but the last."""
+        return self._pass(x, batch).d1
+
     def residual(self, x: Params, batch: np.ndarray | None = None) -> Array:
         """Return r(x), shape (B, C): the outputs, or (z - y) / sqrt(B) for "mse"."""
         p = self._pass(x, batch)

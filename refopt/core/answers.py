@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
-from refopt.core.arrays import Array, all_finite, is_array, is_floating
+from refopt.core.arrays import Array, all_finite, is_array, is_floating, namespace
 from refopt.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.params import Params, check_like, finite, leaves
 from refopt.core.problem import Layer
@@ -43,12 +43,18 @@ def a_kind_of(kind: type[T], answer: Any, asked: str) -> T:
     return answer
 
 
-def pair(answer: Any, asked: str) -> tuple[Any, Any]:
-    """Return an answer that must be two things, a value and a gradient."""
+def pair(answer: Any, asked: str, wanted: str = "a value and a gradient") -> tuple[Any, Any]:
+    """Return an answer that must be two things."""
+    first, second = several(answer, asked, 2, wanted)
+    return first, second
+
+
+def several(answer: Any, asked: str, count: int, wanted: str) -> tuple[Any, ...]:
+    """Return an answer that must be so many things."""
     _given(answer, asked)
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted a value and a gradient")
-    return answer[0], answer[1]
+    if not isinstance(answer, (tuple, list)) or len(answer) != count:
+        raise ArgumentTypeError(f"{_returned(asked, answer)}; wanted {wanted}")
+    return tuple(answer)
 
 
 def as_x(answer: Any, x: Params, asked: str) -> Params:
@@ -56,6 +62,15 @@ def as_x(answer: Any, x: Params, asked: str) -> Params:
     _given(answer, asked)
     check_like(answer, x, asked)
     if not finite(answer):
+        raise NonFiniteAnswer(asked)
+    return answer
+
+
+def bound(answer: Any, x: Params, asked: str) -> Params:
+    """Return an answer that must be like x, each number finite or infinite."""
+    _given(answer, asked)
+    check_like(answer, x, asked)
+    if any(bool(namespace(leaf).any(namespace(leaf).isnan(leaf))) for leaf in leaves(answer).values()):
         raise NonFiniteAnswer(asked)
     return answer
 

@@ -13,15 +13,17 @@ from refopt.core.answers import (
     a_kind_of,
     as_array,
     as_x,
+    bound,
     finite_number,
     linear_layers,
     number,
     pair,
+    several,
     stack_of,
 )  # fmt: skip
 from refopt.core.arrays import Array
 from refopt.core.errors import ShapeError
-from refopt.core.params import Params, leaves, norm
+from refopt.core.params import Params, leaves, norm, size
 from refopt.core.problem import Layer, Rollouts
 from refopt.core.rng import generator
 from refopt.core.sampling import Sampler
@@ -43,11 +45,21 @@ COST: dict[str, float] = {
     "loss_gradient": 1 / 3,
     "loss_hessian": 1 / 3,
     "layers": 1.0,
+    "slopes": 1 / 3,
     "rollouts": 1.0,
+    "sample_grad": 1.0,
     "penalty": 0.0,
     "prox": 0.0,
     "example_prox": 1.0,
     "project": 0.0,
+    "bounds": 0.0,
+    "gram": 1.0,
+    "term_weights": 1 / 3,
+    "term_grad": 1.0,
+    "fraction": 1 / 3,
+    # Times the share of one entry.
+    "coordinate_slope": 1.0,
+    "coordinate_prox": 0.0,
     # Of one objective.
     "objectives": 1 / 3,
     "jacobian": 1.0,
@@ -62,6 +74,7 @@ COST: dict[str, float] = {
     "upper_mixed": 2.0,
     "constraint": 0.0,
     "constraint_vjp": 0.0,
+    "constraint_hvp": 0.0,
 }
 
 
@@ -262,6 +275,18 @@ class Oracle:
         """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
         return linear_layers(self._ask("layers", x, rng=self.rng if sample else None), "layers(x)")
 
+    def sample_grad(self, x: Params, d: Params) -> Params:
+        """Return the gradient of the function of a draw, at the draw d."""
+        self.counts.add("sample_grad", 1.0)
+        return as_x(self.problem.sample_grad(x, d), x, "sample_grad(x, d)")
+
+    def slopes(self, x: Params) -> list[Array]:
+        """Return the activation's derivatives at the hidden layers' outputs."""
+        return [
+            as_array(a, f"slopes(x)[{i}]")
+            for i, a in enumerate(a_kind_of(list, self._ask("slopes", x), "slopes(x)"))
+        ]
+
     def penalty(self, x: Params) -> float:
         """Return the nonsmooth part g(x)."""
         self.counts.add("penalty", 0.0)
@@ -281,6 +306,49 @@ class Oracle:
         """Return the feasible point nearest to x."""
         self.counts.add("project", 0.0)
         return as_x(self.problem.project(x), x, "project(x)")
+
+    def bounds(self, x: Params) -> tuple[Params, Params]:
+        """Return the least and the largest values that x may have."""
+        self.counts.add("bounds", 0.0)
+        lower, upper = pair(self.problem.bounds(x), "bounds(x)", "the least and the largest values")
+        return bound(lower, x, "bounds(x)[0]"), bound(upper, x, "bounds(x)[1]")
+
+    def gram(self, x: Params) -> Params:
+        """Return the Gram matrix times x."""
+        self.counts.add("gram", 1.0)
+        return as_x(self.problem.gram(x), x, "gram(x)")
+
+    def term_weights(self, x: Params) -> Array:
+        """Return each example's shares of its terms."""
+        return as_array(self._ask("term_weights", x), "term_weights(x)")
+
+    def term_grad(self, x: Params, weights: Array) -> Params:
+        """Return the terms' gradients under given weights."""
+        return as_x(self._ask("term_grad", x, weights), x, "term_grad(x, weights)")
+
+    def fraction(self, x: Params) -> tuple[float, float, float]:
+        """Return f, h and g of the objective (f + h) / g."""
+        self.counts.add("fraction", 1.0)
+        answer = several(self.problem.fraction(x), "fraction(x)", 3, "f, h and g of (f + h) / g")
+        f, h, g = (finite_number(part, f"fraction(x)[{i}]") for i, part in enumerate(answer))
+        return f, h, g
+
+    def coordinate_slope(self, x: Params, i: int) -> tuple[float, float]:
+        """Return the derivative of the numerator's smooth part by entry i, and the bound of its second one."""
+        self.counts.add("coordinate_slope", 1.0 / size(x))
+        slope, bend = pair(
+            self.problem.coordinate_slope(x, i), "coordinate_slope(x, i)", "a derivative and a bound"
+        )
+        return finite_number(slope, "coordinate_slope(x, i)[0]"), finite_number(
+            bend, "coordinate_slope(x, i)[1]"
+        )
+
+    def coordinate_prox(self, x: Params, i: int, slope: float, curvature: float, level: float) -> float:
+        """Return the best move of entry i."""
+        self.counts.add("coordinate_prox", 0.0)
+        return finite_number(
+            self.problem.coordinate_prox(x, i, slope, curvature, level), "coordinate_prox(x, i, ...)"
+        )
 
     def objectives(self, x: Params) -> Array:
         """Return the values of the objectives, an array of shape (m,)."""
@@ -338,6 +406,11 @@ class Oracle:
         """Return the transposed Jacobian of the constraint times u."""
         self.counts.add("constraint_vjp", 0.0)
         return as_x(self.problem.constraint_vjp(x, u), x, "constraint_vjp(x, u)")
+
+    def constraint_hvp(self, x: Params, u: Array, v: Params) -> Params:
+        """Return the Hessian of the product of the constraint with u, times v."""
+        self.counts.add("constraint_hvp", 0.0)
+        return as_x(self.problem.constraint_hvp(x, u, v), x, "constraint_hvp(x, u, v)")
 
 
 class GradientsAt(Oracle):

@@ -42,9 +42,17 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "layers(x, batch=None, rng=None)",
         "a Layer for each linear layer; with rng the labels are drawn from the model",
     ),
+    "slopes": (
+        "slopes(x, batch=None)",
+        "the activation's derivative at each layer's outputs but the last's, in the order of layers, shapes (B, out)",
+    ),
     "rollouts": (
         "rollouts(x, n=None, rng=None)",
         "Rollouts: all trajectories of the policy x with their probabilities, or n drawn from it",
+    ),
+    "sample_grad": (
+        "sample_grad(x, d)",
+        "of an expectation of f over one-hot rows drawn from the softmax of x: the gradient of f at the draw d, like x",
     ),
     "penalty": ("penalty(x)", "the nonsmooth part g of the objective f + g"),
     "prox": ("prox(x, step)", "argmin_u g(u) + ||u - x||^2 / (2 step), like x"),
@@ -53,6 +61,31 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
         "argmin_u f_i(u) + ||u - x||^2 / (2 step) for the batch's one example i, like x",
     ),
     "project": ("project(x)", "the nearest feasible point, like x"),
+    "bounds": (
+        "bounds(x)",
+        "the least and the largest values allowed, a pair like x, infinite where there is no bound",
+    ),
+    "gram": ("gram(x)", "the Gram matrix of the points times x, like x"),
+    "term_weights": (
+        "term_weights(x, batch=None)",
+        "of f_i = -log sum_s exp(-l_is), each example's shares exp(-l_is) / sum_s exp(-l_is), shape (B, S)",
+    ),
+    "term_grad": (
+        "term_grad(x, weights, batch=None)",
+        "the mean over examples of the gradients of the l_is, summed with weights of shape (B, S), like x",
+    ),
+    "fraction": (
+        "fraction(x)",
+        "f, h and g of the objective (f + h) / g, f smooth and g positive, three 0-d arrays",
+    ),
+    "coordinate_slope": (
+        "coordinate_slope(x, i)",
+        "the derivative of f of the fraction by the i-th entry, and a bound of its second one, two 0-d arrays",
+    ),
+    "coordinate_prox": (
+        "coordinate_prox(x, i, slope, curvature, level)",
+        "the t of the least slope t + curvature t^2 / 2 + h(x + t e_i) - level g(x + t e_i), of all t, a 0-d array",
+    ),
     "objectives": ("objectives(x, batch=None)", "the values of several objectives, an array of shape (m,)"),
     "jacobian": (
         "jacobian(x, batch=None)",
@@ -81,6 +114,7 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
     "upper_mixed": ("upper_mixed(x, v, batch=None)", "as lower_mixed, of F"),
     "constraint": ("constraint(x)", "what must be at most 0, a vector; 0 where equality = True"),
     "constraint_vjp": ("constraint_vjp(x, u)", "its transposed Jacobian times u, like x"),
+    "constraint_hvp": ("constraint_hvp(x, u, v)", "the Hessian of its product with u, times v, like x"),
 }
 
 

@@ -363,6 +363,13 @@ class _Checker:
             [{"upper": 0.0 * self.x["upper"], "lower": v}],
         )
 
+    def term_grad(self) -> Check | None:
+        if not self.has("grad", "term_weights"):
+            return None
+        own = self.call("term_grad", self.x, self.call("term_weights", self.x))
+        error = relative(own, self.gradient(self.x), self.steepness)
+        return self.identity("term_grad", error, note="with the shares for weights it is the gradient")
+
     def constraint_vjp(self) -> Check | None:
         u = self.direction(self.problem.constraint(self.x))
         back = self.problem.constraint_vjp(self.x, u)
@@ -370,6 +377,16 @@ class _Checker:
             "constraint_vjp",
             lambda w: np.sum(to_numpy(self.problem.constraint(w)) * to_numpy(u)),
             lambda v: (np.asarray(dot(back, v)), norm(back)),
+        )
+
+    def constraint_hvp(self) -> Check | None:
+        if not self.has("constraint_vjp"):
+            return None
+        u = self.direction(self.problem.constraint(self.x))
+        return self.along(
+            "constraint_hvp",
+            lambda w: self.problem.constraint_vjp(w, u),
+            lambda v: (self.problem.constraint_hvp(self.x, u, v), 0.0),
         )
 
 

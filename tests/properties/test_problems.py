@@ -21,6 +21,17 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
+    "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
+    "fractional-regression": [
+        {"denominator": "top-k", "k": 2, "l1": 0.1},
+        {"denominator": "concave", "bound": 2.0},
+    ],
+    "kpca": [
+        {"variant": "robust", "kernel": "laplace"},
+        {"variant": "sparse", "norm": "entries", "kernel": "linear", "limit": 0.1},
+    ],
+    "checkered-regression": [{"planes": 1}, {"planes": 3}],
+    "categorical-latent": [{"variables": 3, "categories": 2, "cubic": 1.0}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
@@ -50,8 +61,37 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 # Where the defaults are a large data set: the same on its first examples.
 FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
-BATCHLESS = ("penalty", "prox", "project", "constraint", "constraint_vjp")
-UNCHECKED = {"value", "residual", "penalty", "objectives", "upper_value", "lower_value", "constraint"}
+BATCHLESS = (
+    "penalty",
+    "prox",
+    "project",
+    "constraint",
+    "constraint_vjp",
+    "constraint_hvp",
+    "bounds",
+    "fraction",
+    "coordinate_slope",
+    "coordinate_prox",
+    "gram",
+    "sample_grad",
+)
+UNCHECKED = {
+    "value",
+    "residual",
+    "penalty",
+    "objectives",
+    "upper_value",
+    "lower_value",
+    "constraint",
+    "bounds",
+    "fraction",
+    "coordinate_slope",
+    "coordinate_prox",
+    "gram",
+    "term_weights",
+    "sample_grad",
+    "slopes",
+}
 LEVELS = (
     "upper_value",
     "upper_grad",
@@ -95,11 +135,17 @@ def arguments(problem: Any, x: Any, batch: Any) -> dict[str, tuple[Any, ...]]:
         "vjp": (u,),
         "loss_hessian": (u,),
         "prox": (0.5,),
+        "sample_grad": (v,),
+        "coordinate_slope": (1,),
+        "coordinate_prox": (1, 0.7, 2.0, 0.6),
     }
     if hasattr(problem, "lower_hvp"):
         other |= dict.fromkeys(LEVELS[4:], (v["lower"],))
     if hasattr(problem, "constraint"):
-        other["constraint_vjp"] = (rng.standard_normal(problem.constraint(x).shape),)
+        u = rng.standard_normal(problem.constraint(x).shape)
+        other |= {"constraint_vjp": (u,), "constraint_hvp": (u, v)}
+    if hasattr(problem, "term_weights"):
+        other["term_grad"] = (rng.random(problem.term_weights(x, batch).shape),)
     return {c: (x, *other.get(c, ())) for c in offered(problem) if c not in ("least_squares", "example_prox")}
 
 
@@ -111,6 +157,10 @@ def call(problem: Any, capability: str, args: tuple[Any, ...], batch: Any) -> li
         return [a for layer in result for a in (layer.inputs, layer.output_grads)]
     if capability == "rollouts":
         return [result.weights, result.grads, result.hvps(args[0])]
+    if capability == "bounds":
+        return [leaf for side in result for leaf in leaves(side).values()]
+    if capability in ("fraction", "coordinate_slope", "slopes"):
+        return list(result)
     if capability == "value_and_grad":
         return [result[0], *leaves(result[1]).values()]
     return list(leaves(result).values())
@@ -122,7 +172,7 @@ def batch_of(problem: Any) -> np.ndarray | None:
 
 
 def moved(tree: Any, xp: Any, dtype: Any) -> Any:
-    if isinstance(tree, float):
+    if isinstance(tree, (int, float)):
         return tree
     return map_leaves(lambda a: xp.asarray(np.array(a), dtype=dtype), tree)
 
@@ -169,7 +219,7 @@ def test_inputs_are_not_modified(name: str, keywords: dict[str, Any]) -> None:
     problem = make(name, keywords)
 
     def locked(tree: Any) -> Any:
-        if isinstance(tree, float):
+        if isinstance(tree, (int, float)):
             return tree
         out = {k: np.array(v) for k, v in leaves(tree).items()}
         for leaf in out.values():
@@ -197,7 +247,7 @@ def test_inputs_of_other_libraries_are_not_modified(name: str, keywords: dict[st
         there = tuple(moved(a, xp, xp.float64) for a in args)
         call(problem, capability, there, batch)
         for before, after in zip(args, there):
-            if not isinstance(before, float):
+            if not isinstance(before, (int, float)):
                 for key, leaf in leaves(after).items():
                     np.testing.assert_array_equal(to_numpy(leaf), leaves(before)[key])
 

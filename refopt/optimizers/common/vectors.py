@@ -27,10 +27,14 @@ def parted(vector: Array, x: Params) -> Params:
     return rebuild(x, out)
 
 
+def matrix(product: Callable[[Params], Params], x: Params) -> Array:
+    """Return the matrix that `product` multiplies parameters by, one product a column."""
+    flat = joined(x)
+    columns = [joined(product(parted(like(unit, flat), x))) for unit in np.eye(flat.shape[0])]
+    return namespace(flat).stack(columns, axis=1)
+
+
 def symmetric_matrix(product: Callable[[Params], Params], x: Params) -> Array:
     """Return the symmetric part of the matrix that `product` multiplies by, one product a parameter."""
-    flat = joined(x)
-    xp = namespace(flat)
-    columns = [joined(product(parted(like(unit, flat), x))) for unit in np.eye(flat.shape[0])]
-    M = xp.stack(columns, axis=1)
-    return (M + xp.matrix_transpose(M)) / 2.0
+    M = matrix(product, x)
+    return (M + namespace(M).matrix_transpose(M)) / 2.0

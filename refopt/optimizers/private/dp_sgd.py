@@ -69,22 +69,32 @@ class DPSGD(Method):
         return axpy(-self.rate(t) / (self.sampling_rate * n), total, x), {"t": t}
 
 
-def clipped_sum(each: Params, most: float) -> Params:
-    """Return the sum over the first axis, each entry of it shortened to `most` over all leaves."""
+def example_norms(each: Params) -> Array:
+    """Return the norm of each entry of the first axis over all leaves, shape (B,); no square leaves the dtype's range."""
     rows = {k: namespace(g).reshape(g, (g.shape[0], -1)) for k, g in leaves(each).items()}
     first = next(iter(rows.values()))
     xp = namespace(first)
     largest = xp.max(xp.stack([xp.max(xp.abs(g), axis=1) for g in rows.values()]), axis=0)
-    # In units of the largest entry no square leaves the range of the dtype.
     unit = xp.where(largest > 0.0, largest, xp.ones_like(largest))
-    squares = sum(xp.sum((g / unit[:, None]) ** 2, axis=1) for g in rows.values())
+    return xp.sqrt(sum(xp.sum((g / unit[:, None]) ** 2, axis=1) for g in rows.values())) * unit
+
+
+def clipped_sum(each: Params, most: float) -> Params:
+    """Return the sum over the first axis, each entry of it shortened to `most` over all leaves."""
+    length = example_norms(each)
+    xp = namespace(length)
     # The factor is 1 where the length is below `most`, and `most / length` above; no zero is divided by.
-    length = xp.sqrt(squares) * unit
     factor = xp.where(
         length > most, most / xp.where(length > most, length, xp.ones_like(length)), xp.ones_like(length)
     )
+    return weighted_sum(each, factor)
+
+
+def weighted_sum(each: Params, weights: Array) -> Params:
+    """Return the sum over the first axis with a weight for each entry of it."""
 
     def summed(g: Array) -> Array:
-        return xp.sum(g * xp.reshape(factor, (-1,) + (1,) * (g.ndim - 1)), axis=0)
+        xp = namespace(g)
+        return xp.sum(g * xp.reshape(weights, (-1,) + (1,) * (g.ndim - 1)), axis=0)
 
     return map_leaves(summed, each)

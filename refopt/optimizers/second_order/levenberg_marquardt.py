@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from refopt.core import params
 from refopt.core.arrays import Array, namespace, to_numpy
 from refopt.core.hyper import hyper
@@ -13,6 +11,7 @@ from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
+from refopt.optimizers.common.vectors import matrix
 
 MARQUARDT = Source("marquardt-1963-algorithm", "D. W. Marquardt",
     "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", doi="10.1137/0111030")  # fmt: skip
@@ -104,13 +103,7 @@ class LevenbergMarquardt(Method):
         """Return J^T J, J^T r and F at `x`."""
         r = oracle.residual(x)
         xp = namespace(r)
-        n = params.size(x)
-        columns = []
-        for i in range(n):
-            unit = np.zeros(n)
-            unit[i] = 1.0
-            columns.append(xp.reshape(oracle.jvp(x, params.unflatten(unit, x)), (-1,)))
-        jacobian = xp.stack(columns, axis=1)
+        jacobian = matrix(lambda v: oracle.jvp(x, v), x)
         flat = xp.reshape(r, (-1,))
         transposed = xp.matrix_transpose(jacobian)
         return transposed @ jacobian, transposed @ flat, 0.5 * float(xp.sum(flat * flat))
