@@ -6,13 +6,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, check_array, is_array, like, namespace
+from refopt.core.arrays import Array, Namespace, check_array, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
 
 DIRECT_DIMENSIONS = 16  # up to here differences are squared; beyond, the square is expanded for BLAS
 BLOCK_ENTRIES = 1 << 22  # entries of the cost that exist at one time
+
+
+def check_points(x: Any, y: Any) -> tuple[Array, Array]:
+    """Return two clouds of points (n, d) and (m, d) of one library and dtype, or raise a typed error."""
+    x, y = check_array(x, "x", ndim=2), check_array(y, "y", ndim=2)
+    if x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
+        raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
+    if namespace(x) is not namespace(y):
+        raise ArgumentTypeError(f"x, y: wanted arrays of one library, got {type(x)} and {type(y)}")
+    if x.dtype != y.dtype:
+        raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+    return x, y
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,7 @@ class PointCloud:
     cost: str | Callable[[Array, Array], Array] = "sqeuclidean"
 
     def __post_init__(self) -> None:
-        x, y = check_array(self.x, "x", ndim=2), check_array(self.y, "y", ndim=2)
-        if x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
-            raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
-        if x.dtype != y.dtype:
-            raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+        x, y = check_points(self.x, self.y)
         if callable(self.cost):
             if tuple(self.cost(x[:1, :], y).shape) != (1, y.shape[0]):
                 raise ShapeError("cost: wanted a function of arrays (k, d) and (m, d) that returns (k, m)")
@@ -154,36 +162,53 @@ def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: b
     if n == 0 or m == 0:
         raise ShapeError(f"C: is empty, shape {tuple(C.shape)}")
     xp = namespace(reference)
-    masses = []
-    for value, name, size in ((a, "a", n), (b, "b", m)):
-        if value is None:
-            masses.append(like([1.0 / size] * size, reference) + 0 * reference[..., :1, 0])
-            continue
-        value = check_array(value, name, min_ndim=1)
-        if is_array(value) and namespace(value) is not xp:
-            raise ArgumentTypeError(f"{name}: wanted an array of the library of C, got {type(value)}")
-        if value.shape[-1] != size or (value.ndim > 1 and (not batched or isinstance(C, PointCloud))):
-            raise ShapeError(f"{name}: shape {tuple(value.shape)} does not fit C of shape {tuple(C.shape)}")
-        if value.dtype != reference.dtype:
-            raise DtypeError(
-                f"{name}: has dtype {value.dtype}, but C's is {reference.dtype}; convert one of them"
-            )
-        if bool(xp.any(value < 0)):
-            raise ArgumentError(
-                f"{name}: wanted masses of at least 0, the smallest is {float(xp.min(value)):.3g}"
-            )
-        masses.append(value)
-    a, b = masses
+    lead = batched and not isinstance(C, PointCloud)
+    a, b = (
+        check_mass(value, name, reference, size, batched=lead)
+        for value, name, size in ((a, "a", n), (b, "b", m))
+    )
+    check_totals(a, b)
+    return Transport(xp, a, b, C)
+
+
+def check_mass(value: Any, name: str, reference: Array, size: int, *, batched: bool = False) -> Array:
+    """Return `size` masses (with leading axes if `batched`) of the library and dtype of `reference`; None is uniform."""
+    xp = namespace(reference)
+    if value is None:
+        uniform = like([1.0 / size] * size, reference)
+        return uniform + 0 * reference[..., :1, 0] if batched else uniform
+    value = check_array(value, name, min_ndim=1)
+    if namespace(value) is not xp:
+        raise ArgumentTypeError(
+            f"{name}: wanted an array of the library of what it weighs, got {type(value)}"
+        )
+    if value.shape[-1] != size or (value.ndim > 1 and not batched):
+        raise ShapeError(
+            f"{name}: shape {tuple(value.shape)} does not fit the shape {tuple(reference.shape)} of what it weighs"
+        )
+    if value.dtype != reference.dtype:
+        raise DtypeError(
+            f"{name}: has dtype {value.dtype}, but what it weighs {reference.dtype}; convert one of them"
+        )
+    if bool(xp.any(value < 0)):
+        raise ArgumentError(
+            f"{name}: wanted masses of at least 0, the smallest is {float(xp.min(value)):.3g}"
+        )
+    return value
+
+
+def check_totals(a: Array, b: Array) -> None:
+    """Raise unless masses a (..., n) and b (..., m) have equal, positive totals."""
+    xp = namespace(a)
     total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
     if not bool(xp.all(total_a > 0)):
         raise ArgumentError("a: wanted a positive total mass, got 0")
-    slack = 8 * (n + m) ** 0.5 * float(xp.finfo(a.dtype).eps)
+    slack = 8 * (a.shape[-1] + b.shape[-1]) ** 0.5 * float(xp.finfo(a.dtype).eps)
     if bool(xp.any(xp.abs(total_a - total_b) > slack * total_a)):
         raise ArgumentError(
             f"a, b: wanted equal total masses, got {_shown(total_a)} and {_shown(total_b)};"
             " divide each by its sum"
         )
-    return Transport(xp, a, b, C)
 
 
 def _shown(total: Array) -> str:
