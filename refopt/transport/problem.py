@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -240,8 +241,10 @@ def start_potentials(potentials: Any, problem: Transport) -> tuple[Array, Array]
                 f"potentials: {name} has shape {tuple(value.shape)} and dtype {value.dtype}, wanted"
                 f" {tuple(like_.shape)} and {like_.dtype}"
             )
-        # Minus infinity is what a zero mass leaves behind; the next pass sets it anew.
-        out.append(xp.where(xp.isfinite(value), value, xp.zeros_like(value)))
+        # An empty mass sends nothing from its first pass on. Elsewhere minus infinity is a total that underflowed: the next
+        # pass sets it anew.
+        start = xp.where(xp.isfinite(value), value, xp.zeros_like(value))
+        out.append(xp.where(like_ > 0, start, xp.full_like(start, -math.inf)))
     return out[0], out[1]
 
 
@@ -253,19 +256,27 @@ def report(
     tol: float,
     status: str | None = None,
     message: str | None = None,
+    values: tuple[Array, Array] = (math.nan, math.nan),
 ) -> TransportResult:
-    """Measure a dense plan and put the outcome into words; `tol` is relative to the mass."""
+    """Measure a dense plan and put the outcome into words; `tol` is relative to the mass.
+
+    `values` are what the solver minimises, at the plan, and its dual, at the potentials.
+    """
     xp = problem.xp
     error = xp.sum(xp.abs(xp.sum(plan, axis=-1) - problem.a), axis=-1)
     error = error + xp.sum(xp.abs(xp.sum(plan, axis=-2) - problem.b), axis=-1)
     cost = xp.sum(plan * problem.C, axis=(-2, -1))
-    if error.ndim == 0:
-        error, cost = float(error), float(cost)
-    worst = float(xp.max(xp.asarray(error)))
+    worst = float(xp.max(error))
     if status is None:
         status = "converged" if worst <= tol * problem.mass else "iterations"
     if message is None:
         message = f"marginal error {worst:.3g} after {iterations} passes (wanted {tol * problem.mass:.3g})"
         if status != "converged":
             message += "; raise maxiter or reg"
-    return TransportResult(plan, cost, potentials, error, iterations, status, message)
+    return TransportResult(plan, cost, potentials, error, iterations, status, message, *values)
+
+
+def pairing(potential: Array, mass: Array, xp: Namespace) -> Array:
+    """Return the inner product along the last axis; a zero mass pays nothing, whatever its potential."""
+    paid = xp.where(mass > 0, potential, xp.zeros_like(potential))
+    return xp.sum(paid * mass, axis=-1)

@@ -129,8 +129,8 @@ def spd_sliced_wasserstein(
     value, pulls = xp.zeros_like(X[0, 0, 0]), [xp.zeros_like(X), xp.zeros_like(Y)]
     for k in range(slices):
         direction = A[k, ...]
-        lines = (xp.sum(direction * log, axis=(1, 2)) for log in logs)
-        part, *slopes = wasserstein_line(xp, *lines, a, b, float(p))
+        s, t = (xp.sum(direction * log, axis=(1, 2)) for log in logs)
+        part, *slopes = wasserstein_line(xp, s, t, a, b, float(p))
         value = value + part / slices
         pulls = [pull + slope[:, None, None] * direction / slices for pull, slope in zip(pulls, slopes)]
     # The logarithm moves within the symmetric matrices.
