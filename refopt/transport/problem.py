@@ -142,8 +142,10 @@ class Transport:
         return float(self.xp.max(self.xp.sum(self.a, axis=-1)))
 
 
-def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: bool = False) -> Transport:
-    """Check masses and costs; None stands for uniform masses of total 1.
+def transport_problem(
+    a: Any, b: Any, C: Any, *, batched: bool = True, clouds: bool = False, balanced: bool = True
+) -> Transport:
+    """Check masses and costs; None stands for uniform masses of total 1. Totals are equal if `balanced`.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: b
         check_mass(value, name, reference, size, batched=lead)
         for value, name, size in ((a, "a", n), (b, "b", m))
     )
-    check_totals(a, b)
+    check_totals(a, b, equal=balanced)
     return Transport(xp, a, b, C)
 
 
@@ -198,12 +200,15 @@ def check_mass(value: Any, name: str, reference: Array, size: int, *, batched: b
     return value
 
 
-def check_totals(a: Array, b: Array) -> None:
-    """Raise unless masses a (..., n) and b (..., m) have equal, positive totals."""
+def check_totals(a: Array, b: Array, *, equal: bool = True) -> None:
+    """Raise unless masses a (..., n) and b (..., m) have positive and, if asked, equal totals."""
     xp = namespace(a)
     total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
-    if not bool(xp.all(total_a > 0)):
-        raise ArgumentError("a: wanted a positive total mass, got 0")
+    for name, total in (("a", total_a), ("b", total_b)):
+        if not bool(xp.all(total > 0)) and (name == "a" or not equal):
+            raise ArgumentError(f"{name}: wanted a positive total mass, got 0")
+    if not equal:
+        return
     slack = 8 * (a.shape[-1] + b.shape[-1]) ** 0.5 * float(xp.finfo(a.dtype).eps)
     if bool(xp.any(xp.abs(total_a - total_b) > slack * total_a)):
         raise ArgumentError(
