@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from refopt.core.arrays import Array, namespace
 
 MEMORY = 10  # pairs of steps and gradients
 TRIALS = 40  # of one line search
+IDLE = 20  # steps without a lower value, beyond rounding, or a smaller gradient, after which there is nothing left to gain
 
 
 def minimise(
@@ -31,7 +33,7 @@ def minimise(
         The last point.
     steps : int
     stuck : bool
-        True if a line search found no better point, as at a kink, or where rounding is all that is left.
+        True if nothing was gained any more, as at a kink, or where rounding is all that is left.
 
     Examples
     --------
@@ -44,8 +46,14 @@ def minimise(
     xp = namespace(z)
     value, gradient = function(z)
     pairs: list[tuple[Array, Array, float]] = []
+    rounding = 4 * float(xp.finfo(z.dtype).eps)
+    best, least, idle = value, math.inf, 0
     steps = 0
-    while steps < maxiter and float(xp.sum(xp.abs(gradient))) > tol:
+    while steps < maxiter and (size := float(xp.sum(xp.abs(gradient)))) > tol:
+        idle = 0 if value < best - rounding * abs(best) or size < 0.9 * least else idle + 1
+        best, least = min(value, best), min(size, least)
+        if idle > IDLE:
+            return z, steps, True
         direction = -_inverse_product(gradient, pairs)
         slope = float(xp.sum(direction * gradient))
         if not slope < 0 and pairs:
@@ -53,7 +61,7 @@ def minimise(
             slope = float(xp.sum(direction * gradient))
         if not slope < 0:
             return z, steps, True
-        first = 1.0 if pairs else 1.0 / max(float(xp.sum(xp.abs(gradient))), 1.0)
+        first = 1.0 if pairs else 1.0 / max(size, 1.0)
         found = _search(function, z, direction, value, slope, first)
         if found is None and pairs:
             pairs = []  # once more along the gradient itself
