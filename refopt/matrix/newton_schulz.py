@@ -15,6 +15,7 @@ from refopt.matrix.common import (
     epsilon,
     frobenius,
     inner,
+    over_stack,
     trace,
 )
 from refopt.matrix.products import hermitian_product
@@ -155,7 +156,7 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
      [1. 2.]]
     """
     A, c, X = _scaled(A, scaling, steps, strict=steps is None)
-    return namespace(A).sqrt(c) * coupled_iteration(X, steps, inverse=False)[0]
+    return namespace(A).sqrt(c) * over_stack(lambda Y: coupled_iteration(Y, steps, inverse=False)[0], X)
 
 
 @register(
@@ -208,7 +209,7 @@ def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str =
      [0.  2. ]]
     """
     A, c, X = _scaled(A, scaling, steps, strict=True)
-    return coupled_iteration(X, steps, root=False)[1] / namespace(A).sqrt(c)
+    return over_stack(lambda Y: coupled_iteration(Y, steps, root=False)[1], X) / namespace(A).sqrt(c)
 
 
 def _unrolled(A: Array, E: Array, steps: int, scaling: str, name: str, reverse: bool) -> Array:
