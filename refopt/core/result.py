@@ -110,16 +110,20 @@ class TransportResult:
     ----------
     plan : array of shape (..., n, m)
         Of a point cloud a `refopt.transport.problem.BlockedPlan`, which forms it by blocks.
-    cost : array or float
+    cost : array of shape (...)
         The linear cost ``<plan, C>``.
     potentials : tuple of array
         The dual potentials ``(f, g)``, of shapes (..., n) and (..., m).
-    marginal_error : array or float
+    marginal_error : array of shape (...)
         The 1-norm of ``plan.sum(-1) - a`` plus that of ``plan.sum(-2) - b``.
     iterations : int
     status : str
         ``"converged"``, ``"iterations"`` or ``"diverged"``.
     message : str
+    value : array of shape (...)
+        What the solver minimises, at this plan: the cost and its penalty. NaN where it was not formed.
+    dual_value : array of shape (...)
+        The dual at the potentials: at most the least value over all plans, and equal to it at convergence.
     """
 
     plan: Array
@@ -129,6 +133,8 @@ class TransportResult:
     iterations: int
     status: str
     message: str
+    value: Any = math.nan
+    dual_value: Any = math.nan
 
     @property
     def success(self) -> bool:

@@ -17,14 +17,16 @@ MOST = 8  # bands
 LEAST_ROWS = 50_000  # below that the search costs more than it saves
 
 
-def gather(data: Any, indices: Any, indptr: Any, offsets: Any, bands: Any) -> int:
+def gather(data: Any, indices: Any, indptr: Any, offsets: Any, bands: Any, triangle: bool) -> int:
     """Write the bands of the upper triangle and their distances from the diagonal, as they turn up.
+
+    The matrix is Hermitian, or, a `triangle`, nothing but its upper one.
 
     Returns
     -------
     int
         The number of bands; -1 if there are more than places for them, or if the lower triangle is not the
-        upper one's mirror, exactly.
+        upper one's mirror, exactly (or not empty).
     """
     found = 1  # the diagonal, offsets[0] = 0
     upper = lower = 0
@@ -47,7 +49,7 @@ def gather(data: Any, indices: Any, indptr: Any, offsets: Any, bands: Any) -> in
                 lower += 1
             if j <= i and np.conj(bands[m, j]) != data[k]:
                 return -1
-    return found if upper == lower else -1
+    return found if lower == (0 if triangle else upper) else -1
 
 
 @functools.cache
@@ -55,12 +57,14 @@ def _gather() -> Any:
     return compile_loop(gather)
 
 
-def bands_of(csr: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def bands_of(csr: Any, *, triangle: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the bands of a large Hermitian matrix, if it has few and they are mostly full.
 
     Parameters
     ----------
     csr : scipy.sparse.csr_array
+    triangle : bool
+        The matrix is upper triangular.
 
     Returns
     -------
@@ -74,8 +78,8 @@ def bands_of(csr: Any) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     offsets = np.zeros(MOST, dtype=np.int64)
     bands = np.zeros((MOST, n), dtype=csr.dtype)  # rows that are never written take no memory
-    count = _gather()(csr.data, csr.indices, csr.indptr, offsets, bands)
-    if count < 0 or 2 * csr.nnz < (2 * count - 1) * n:
+    count = _gather()(csr.data, csr.indices, csr.indptr, offsets, bands, triangle)
+    if count < 0 or 2 * csr.nnz < (count if triangle else 2 * count - 1) * n:
         return None
     order = np.argsort(offsets[:count])
     if np.all(np.diff(order) > 0):

@@ -131,21 +131,89 @@ def direction_pass(x: Vector, p: Vector, z: Vector, alpha: Any, beta: Any) -> No
             p[i] = next_direction(z[i], p[i], beta)
 
 
-def solve_factor(data: Vector, indices: Vector, indptr: Vector, r: Vector, z: Vector) -> None:
-    """Write ``z = (F F^H)^-1 r`` for a lower factor in CSR whose rows end in the diagonal."""
+def solve_factor(data: Vector, indices: Vector, indptr: Vector, scale: Vector, r: Vector, z: Vector) -> None:
+    """Write ``z = (F F^H)^-1 r`` for a lower factor ``F = L D`` with unit diagonal of L, in CSR.
+
+    `data` holds L's entries below the diagonal, each row's last place its unread diagonal; `scale` is ``1 / |D|^2``. No division
+    is left for the next row to wait for.
+    """
     n = r.size
     for i in range(n):
         total = r[i]
-        last = indptr[i + 1] - 1
-        for k in range(indptr[i], last):
+        for k in range(indptr[i], indptr[i + 1] - 1):
             total -= data[k] * z[indices[k]]
-        z[i] = total / data[last]
+        z[i] = total
+    for i in range(n):
+        z[i] *= scale[i]
     for i in range(n - 1, -1, -1):
-        last = indptr[i + 1] - 1
-        value = z[i] / np.conj(data[last])
-        z[i] = value
-        for k in range(indptr[i], last):
+        value = z[i]
+        for k in range(indptr[i], indptr[i + 1] - 1):
             z[indices[k]] -= np.conj(data[k]) * value
+
+
+def solve_bands(bands: Vector, offsets: Vector, scale: Vector, r: Vector, z: Vector) -> None:
+    """Do the same for an L given by its bands: ``bands[k, i] = L[i + offsets[k], i]``, ``bands[0]`` unread.
+
+    Bands that reach beyond a chunk of rows are taken for the whole chunk at once: only the near ones make a row wait for the row
+    before, and of a grid's matrix that is one, whose last value stays in a register.
+    """
+    n, count = r.size, offsets.size
+    size = min(max(offsets[2], 32), CHUNK) if count > 2 else CHUNK
+    near = 1
+    while near < count and offsets[near] < size:
+        near += 1
+    alone = near == 2 and offsets[1] == 1
+    chunks = (n + size - 1) // size
+    carried = bands.dtype.type(0)
+    for chunk in range(chunks):
+        low, high = chunk * size, min(n, (chunk + 1) * size)
+        z[low:high] = r[low:high]
+        for k in range(count - 1, near - 1, -1):
+            first = max(low, offsets[k])
+            if first < high:
+                there, other = z[first:high], z[first - offsets[k] : high - offsets[k]]
+                band = bands[k, first - offsets[k] : high - offsets[k]]
+                for i in range(other.size):
+                    there[i] -= band[i] * other[i]
+        if alone:
+            there, band = z[low:high], bands[1, max(low - 1, 0) : high - 1]
+            if low == 0:
+                carried, there = there[0], there[1:]
+            for i in range(there.size):
+                carried = there[i] - band[i] * carried
+                there[i] = carried
+        elif near > 1:
+            for i in range(low, high):
+                total = z[i]
+                for k in range(near - 1, 0, -1):
+                    if i >= offsets[k]:
+                        total -= bands[k, i - offsets[k]] * z[i - offsets[k]]
+                z[i] = total
+    carried = bands.dtype.type(0)
+    for chunk in range(chunks - 1, -1, -1):
+        low, high = chunk * size, min(n, (chunk + 1) * size)
+        there, own = z[low:high], scale[low:high]
+        for i in range(own.size):
+            there[i] *= own[i]
+        for k in range(count - 1, near - 1, -1):
+            last = min(high, n - offsets[k])
+            if low < last:
+                there, other, band = z[low:last], z[low + offsets[k] : last + offsets[k]], bands[k, low:last]
+                for i in range(other.size):
+                    there[i] -= np.conj(band[i]) * other[i]
+        if alone:
+            there, band = z[low:high][::-1], bands[1, low:high][::-1]
+            for i in range(there.size):
+                # The last row's entry of the band is outside of the matrix, and 0.
+                carried = there[i] - np.conj(band[i]) * carried
+                there[i] = carried
+        elif near > 1:
+            for i in range(high - 1, low - 1, -1):
+                total = z[i]
+                for k in range(near - 1, 0, -1):
+                    if i + offsets[k] < n:
+                        total -= np.conj(bands[k, i]) * z[i + offsets[k]]
+                z[i] = total
 
 
 def sweep(
@@ -233,7 +301,7 @@ def kernels(parallel: bool = False) -> SimpleNamespace:
     for rule in (advance, reduce_residual, next_direction, relax):
         numba.extending.register_jitable(rule)
     blocks = (csr_product, band_product, residual_pass, inner_pass, direction_pass)
-    serial = (solve_factor, sweep, ic0_rows)
+    serial = (solve_factor, solve_bands, sweep, ic0_rows)
     return SimpleNamespace(
         **{f.__name__: compile_loop(f, parallel) for f in blocks},
         **{f.__name__: compile_loop(f) for f in serial},

@@ -96,7 +96,7 @@ def _iterate(
     if not np.isfinite(norm):
         raise NonFiniteError("x0: the residual b - A x0 overflows")
     if norm <= stop:
-        return _report("converged", x, [norm], stop)
+        return outcome("converged", x, [norm], stop)
     found = _loop(vectors, b, x, r, norm, stop, maxiter, callback, recompute_every, flexible)
     if operator.matrix is None:  # a function: nobody asked for one product more
         return found
@@ -173,12 +173,12 @@ def _loop(
         p = namespace(p).asarray(p, copy=True)
     for k in range(maxiter):
         if not (np.isfinite(rho) and rho > 0):
-            return _report("indefinite-preconditioner", x, norms, stop)
+            return outcome("indefinite-preconditioner", x, norms, stop)
         q, curvature = vectors.product(p)
         if not np.isfinite(curvature):
-            return _report("diverged", x, norms, stop)
+            return outcome("diverged", x, norms, stop)
         if curvature <= 0:
-            return _report("negative-curvature", x, norms, stop, (p, curvature))
+            return outcome("negative-curvature", x, norms, stop, (p, curvature))
         alpha = rho / curvature
         old = namespace(r).asarray(r, copy=True) if flexible else r
         if recompute_every is not None and k % recompute_every == 0:
@@ -187,13 +187,13 @@ def _loop(
         else:
             r, norm = vectors.reduce_residual(r, q, alpha)
         if not np.isfinite(norm) or not np.isfinite(alpha):
-            return _report("diverged", x, norms, stop)
+            return outcome("diverged", x, norms, stop)
         norms.append(norm)
         if norm <= stop or k + 1 == maxiter:
             x = advance(x, p, alpha)
             if callback is not None:
                 callback(x)
-            return _report("converged" if norm <= stop else "iterations", x, norms, stop)
+            return outcome("converged" if norm <= stop else "iterations", x, norms, stop)
         z = vectors.precondition(r)
         previous, rho = rho, norm * norm if z is r else vectors.inner(r, z)
         # Polak-Ribiere's form subtracts the old residual's share, zero for a fixed M.
@@ -201,10 +201,10 @@ def _loop(
         x, p = vectors.advance_both(x, p, z, alpha, top / previous)
         if callback is not None:
             callback(x)
-    return _report("iterations", x, norms, stop)
+    return outcome("iterations", x, norms, stop)
 
 
-def _report(
+def outcome(
     status: str, x: Array, norms: list[float], stop: float, found: tuple[Array, float] | None = None
 ) -> LinearResult:
     """Put the outcome into words."""
@@ -347,14 +347,14 @@ def pcg(
     ----------
     A, b, x0, rtol, atol, maxiter, callback, recompute_every, engine
         As in `cg`; the stop is on ``norm(r)``, not on ``norm(z)``.
-    preconditioner : {"jacobi", "ssor", "ic0"}, Preconditioner, callable, matrix or None
-        A name needs A's entries and takes its own options; an object has ``apply(r)`` returning
+    preconditioner : {"jacobi", "ssor", "ic0", "amg"}, Preconditioner, callable, matrix or None
+        A name needs A's entries and takes its own options; "amg" is multigrid by PyAMG, whose passes do not grow with a grid; an object has ``apply(r)`` returning
         :math:`M^{-1} r` (`refopt.linear.preconditioners`); a callable is that function itself, a matrix (dense,
         sparse or a LinearOperator) that map. A hierarchy of PyAMG gives one: ``ml.aspreconditioner()``.
     flexible : bool
         Polak and Ribiere's :math:`(r' - r)^H z' / r^H z`, for an M that changes between passes.
     **options
-        Of the named preconditioner: ``omega`` for ``"ssor"``, ``shift`` for ``"ic0"``.
+        Of the named preconditioner: ``omega`` for ``"ssor"``, ``shift`` for ``"ic0"``, ``coarsening`` and ``cycle`` for ``"amg"``.
 
     Returns
     -------
@@ -367,6 +367,8 @@ def pcg(
         As `cg`; also an unknown preconditioner or option.
     ConvergenceError
         IC(0) met a pivot that is not positive and `shift` does not allow a retry.
+    MissingExtraError
+        ``"amg"`` without PyAMG, ``engine="numba"`` without Numba.
 
     Notes
     -----

@@ -1,7 +1,7 @@
 """Preconditioners behind one small interface: ``apply(r)`` returns ``M^-1 r``.
 
 Each of Jacobi, SSOR and IC(0) is a lower triangular factor F with ``M = F F^H``; a learned factor
-is `Factored(F)` too.
+is `Factored(F)` too. Multigrid is a cycle of PyAMG's.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from refopt.core.errors import (
     ConvergenceError,
     HyperparameterError,
     ShapeError,
+    missing_extra,
     nearest,
 )
 from refopt.core.hyper import check_number
 from refopt.linear import compiled
 from refopt.linear.operators import Operator, is_complex, linear_system
+
+COARSENINGS = ("smoothed-aggregation", "ruge-stuben")
+CYCLES = ("V", "W", "F")
 
 
 @runtime_checkable
@@ -116,13 +120,13 @@ class Factored:
             adjoint = xp.conj(adjoint)
         return lambda r: xp.matmul(inverse, r), lambda r: xp.matmul(adjoint, r)
 
-    def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the factor as CSR ``data, indices, indptr`` with sorted rows, for the compiled loop."""
+    def unit(self) -> tuple[Any, np.ndarray]:
+        """Return L and ``1 / |D|^2`` of ``F = L D``, L with a unit diagonal and as CSR with sorted rows, for the compiled loop."""
         F = scipy.sparse.csr_array(self.factor)
-        if not F.has_sorted_indices:
-            F = F.copy()
-            F.sort_indices()
-        return F.data, F.indices, F.indptr
+        diagonal = F.diagonal()
+        L = scipy.sparse.csr_array(F @ scipy.sparse.diags_array(1 / diagonal).astype(F.dtype))
+        L.sort_indices()
+        return L, (1 / np.abs(diagonal) ** 2).astype(F.dtype)
 
 
 def _entries(A: Any) -> Any:
@@ -258,6 +262,59 @@ def ic0(A: Any, shift: float = 1e-3) -> Factored:
     return Factored(like(factor.toarray(), matrix))
 
 
+@dataclass(frozen=True)
+class Multigrid:
+    """One cycle of an algebraic multigrid hierarchy from PyAMG, from zero."""
+
+    hierarchy: Any
+    cycle: str = "V"
+
+    @cached_property
+    def _cycle(self) -> Any:
+        return self.hierarchy.aspreconditioner(cycle=self.cycle)
+
+    def apply(self, r: Array) -> Array:
+        """Return ``M^-1 r``."""
+        return like(self._cycle.matvec(to_numpy(r)), r)
+
+
+def amg(A: Any, coarsening: str = "smoothed-aggregation", cycle: str = "V") -> Multigrid:
+    """Build an algebraic multigrid hierarchy with PyAMG: passes that do not grow with the grid.
+
+    Parameters
+    ----------
+    A : array or SciPy sparse matrix of shape (n, n)
+        Hermitian with a positive diagonal, such as a discretised elliptic operator.
+    coarsening : {"smoothed-aggregation", "ruge-stuben"}
+        The second takes real matrices, and fewer passes for more work in each.
+    cycle : {"V", "W", "F"}
+
+    Raises
+    ------
+    MissingExtraError
+        PyAMG is not installed (the extra ``amg``).
+    """
+    if coarsening not in COARSENINGS:
+        raise ArgumentError(f"coarsening: wanted one of {', '.join(COARSENINGS)}, got {coarsening!r}")
+    if cycle not in CYCLES:
+        raise ArgumentError(f"cycle: wanted one of {', '.join(CYCLES)}, got {cycle!r}")
+    matrix, _ = _entries(A)
+    host = scipy.sparse.csr_array(matrix if scipy.sparse.issparse(matrix) else to_numpy(matrix))
+    try:
+        import pyamg
+    except ImportError:
+        raise missing_extra("amg", "pyamg") from None
+    # PyAMG starts its power iterations from NumPy's global generator: lent a seed, so that an answer is always the same.
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        if coarsening == "ruge-stuben":
+            return Multigrid(pyamg.ruge_stuben_solver(host), cycle)
+        return Multigrid(pyamg.smoothed_aggregation_solver(host, symmetry="hermitian"), cycle)
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
 def _ic0_rows(n: int) -> Callable[..., int]:
     """Return the factorization loop, compiled where that pays and Numba is installed."""
     import importlib.util
@@ -267,7 +324,12 @@ def _ic0_rows(n: int) -> Callable[..., int]:
     return compiled.ic0_rows
 
 
-_NAMED = {"jacobi": (jacobi, ()), "ssor": (ssor, ("omega",)), "ic0": (ic0, ("shift",))}
+_NAMED: dict[str, tuple[Callable[..., Preconditioner], tuple[str, ...]]] = {
+    "jacobi": (jacobi, ()),
+    "ssor": (ssor, ("omega",)),
+    "ic0": (ic0, ("shift",)),
+    "amg": (amg, ("coarsening", "cycle")),
+}
 
 
 def preconditioner_for(

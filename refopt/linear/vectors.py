@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse
 
 from refopt.core.arrays import Array
 from refopt.linear import compiled
@@ -70,7 +71,15 @@ class CompiledVectors(Vectors):
             self.multiply = self.kernels.csr_product
         else:
             self.matrix, self.multiply = bands, self.kernels.band_product
-        self.factor = self.preconditioner.csr() if isinstance(self.preconditioner, Factored) else None
+        self.factor: tuple[np.ndarray, ...] | None = None
+        if isinstance(self.preconditioner, Factored):
+            L, scale = self.preconditioner.unit()
+            banded = bands_of(scipy.sparse.csr_array(L.T), triangle=True)
+            if banded is None:
+                rows = (L.data, compiled.unsigned(L.indices), compiled.unsigned(L.indptr))
+                self.solve, self.factor = self.kernels.solve_factor, (*rows, scale)
+            else:
+                self.solve, self.factor = self.kernels.solve_bands, (*banded, scale)
         self.z = np.empty_like(r)
         r = r.copy()
         return x.copy(), r, self.precondition(r)
@@ -79,7 +88,7 @@ class CompiledVectors(Vectors):
         """Return ``M^-1 r``, solved by the compiled loop for a factor."""
         if self.factor is None:
             return super().precondition(r)
-        self.kernels.solve_factor(*self.factor, r, self.z)
+        self.solve(*self.factor, r, self.z)
         return self.z
 
     def inner(self, r: Array, z: Array) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from refopt.core.arrays import Array, eye_like, namespace
 from refopt.core.errors import ConvergenceError
 from refopt.core.registry import Dialect, Source, register
@@ -13,10 +15,14 @@ from refopt.matrix.common import (
     epsilon,
     frobenius,
     inner,
+    over_stack,
     trace,
 )
+from refopt.matrix.products import hermitian_product
 
 MOST_STEPS = 100
+# NumPy's stacks of matrices from this order on are taken one by one: each stays in the cache through all of its steps.
+ONE_BY_ONE = 64
 
 HIGHAM_1997 = Source(
     key="higham-1997-stable",
@@ -53,29 +59,41 @@ def trace_of(A: Array) -> Array:
     return xp.real(total) if xp.isdtype(total.dtype, "complex floating") else total
 
 
-def coupled_iteration(Y: Array, steps: int | None) -> tuple[Array, Array]:
+def coupled_iteration(
+    Y: Array, steps: int | None, *, root: bool = True, inverse: bool = True
+) -> tuple[Array, Array]:
     """Return ``Y_N -> (A/c)^{1/2}`` and ``Z_N -> (A/c)^{-1/2}`` from ``Y_0 = A / c``, ``Z_0 = I``.
 
     The order ``T = (3 I - Z Y) / 2``, ``Y T``, ``T Z`` is the stable one; with ``Y Z`` in T rounding errors
-    grow until they take over.
+    grow until they take over. One that is not wanted misses its last step.
     """
+    if isinstance(Y, np.ndarray) and Y.ndim > 2 and Y.shape[-1] >= ONE_BY_ONE:
+        pairs = [
+            coupled_iteration(one, steps, root=root, inverse=inverse) for one in Y.reshape(-1, *Y.shape[-2:])
+        ]
+        roots, inverses = (np.stack(part).reshape(Y.shape) for part in zip(*pairs))
+        return roots, inverses
     xp = namespace(Y)
     eye = eye_like(Y)
     Z = xp.broadcast_to(eye, Y.shape)
-    for _ in range(MOST_STEPS if steps is None else steps):
-        product = Z @ Y
+    most = MOST_STEPS if steps is None else steps
+    for k in range(most):
+        product = hermitian_product(Z, Y) if k else Y
         gap = float(xp.max(xp.abs(product - eye))) if steps is None else 1.0
         T = (3 * eye - product) / 2
-        Y, Z = Y @ T, T @ Z
-        if gap <= epsilon(Y) ** 0.5:  # quadratic: the step just taken brought it to rounding
+        # Quadratic: the step that is taken now brings it to rounding.
+        last = gap <= epsilon(Y) ** 0.5 or (steps is not None and k == most - 1)
+        if root or not last:
+            Y = hermitian_product(Y, T)
+        if inverse or not last:
+            Z = hermitian_product(T, Z) if k else T
+        if last:
             return Y, Z
-    if steps is None:
-        raise ConvergenceError(
-            f"A: Newton-Schulz has not converged after {MOST_STEPS} steps; wanted positive definite matrices"
-            " with a condition number well below 1 / eps of the dtype. sqrtm-eigh takes any, and steps=N"
-            " returns the N-th iterate"
-        )
-    return Y, Z
+    raise ConvergenceError(
+        f"A: Newton-Schulz has not converged after {MOST_STEPS} steps; wanted positive definite matrices"
+        " with a condition number well below 1 / eps of the dtype. sqrtm-eigh takes any, and steps=N"
+        " returns the N-th iterate"
+    )
 
 
 @register(
@@ -138,7 +156,7 @@ def sqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str = "f
      [1. 2.]]
     """
     A, c, X = _scaled(A, scaling, steps, strict=steps is None)
-    return namespace(A).sqrt(c) * coupled_iteration(X, steps)[0]
+    return namespace(A).sqrt(c) * over_stack(lambda Y: coupled_iteration(Y, steps, inverse=False)[0], X)
 
 
 @register(
@@ -191,7 +209,7 @@ def invsqrtm_newton_schulz(A: Array, steps: int | None = None, *, scaling: str =
      [0.  2. ]]
     """
     A, c, X = _scaled(A, scaling, steps, strict=True)
-    return coupled_iteration(X, steps)[1] / namespace(A).sqrt(c)
+    return over_stack(lambda Y: coupled_iteration(Y, steps, root=False)[1], X) / namespace(A).sqrt(c)
 
 
 def _unrolled(A: Array, E: Array, steps: int, scaling: str, name: str, reverse: bool) -> Array:

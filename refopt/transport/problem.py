@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, check_array, is_array, like, namespace
+from refopt.core.arrays import Array, Namespace, check_array, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
 
 DIRECT_DIMENSIONS = 16  # up to here differences are squared; beyond, the square is expanded for BLAS
 BLOCK_ENTRIES = 1 << 22  # entries of the cost that exist at one time
+
+
+def check_points(x: Any, y: Any) -> tuple[Array, Array]:
+    """Return two clouds of points (n, d) and (m, d) of one library and dtype, or raise a typed error."""
+    x, y = check_array(x, "x", ndim=2), check_array(y, "y", ndim=2)
+    if x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
+        raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
+    if namespace(x) is not namespace(y):
+        raise ArgumentTypeError(f"x, y: wanted arrays of one library, got {type(x)} and {type(y)}")
+    if x.dtype != y.dtype:
+        raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+    return x, y
 
 
 @dataclass(frozen=True)
@@ -40,11 +53,7 @@ class PointCloud:
     cost: str | Callable[[Array, Array], Array] = "sqeuclidean"
 
     def __post_init__(self) -> None:
-        x, y = check_array(self.x, "x", ndim=2), check_array(self.y, "y", ndim=2)
-        if x.shape[1] != y.shape[1] or 0 in (*x.shape, *y.shape):
-            raise ShapeError(f"x, y: wanted shapes (n, d) and (m, d), got {tuple(x.shape)}, {tuple(y.shape)}")
-        if x.dtype != y.dtype:
-            raise DtypeError(f"x, y: wanted one dtype, got {x.dtype} and {y.dtype}")
+        x, y = check_points(self.x, self.y)
         if callable(self.cost):
             if tuple(self.cost(x[:1, :], y).shape) != (1, y.shape[0]):
                 raise ShapeError("cost: wanted a function of arrays (k, d) and (m, d) that returns (k, m)")
@@ -133,8 +142,10 @@ class Transport:
         return float(self.xp.max(self.xp.sum(self.a, axis=-1)))
 
 
-def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: bool = False) -> Transport:
-    """Check masses and costs; None stands for uniform masses of total 1.
+def transport_problem(
+    a: Any, b: Any, C: Any, *, batched: bool = True, clouds: bool = False, balanced: bool = True
+) -> Transport:
+    """Check masses and costs; None stands for uniform masses of total 1. Totals are equal if `balanced`.
 
     Raises
     ------
@@ -154,36 +165,56 @@ def transport_problem(a: Any, b: Any, C: Any, *, batched: bool = True, clouds: b
     if n == 0 or m == 0:
         raise ShapeError(f"C: is empty, shape {tuple(C.shape)}")
     xp = namespace(reference)
-    masses = []
-    for value, name, size in ((a, "a", n), (b, "b", m)):
-        if value is None:
-            masses.append(like([1.0 / size] * size, reference) + 0 * reference[..., :1, 0])
-            continue
-        value = check_array(value, name, min_ndim=1)
-        if is_array(value) and namespace(value) is not xp:
-            raise ArgumentTypeError(f"{name}: wanted an array of the library of C, got {type(value)}")
-        if value.shape[-1] != size or (value.ndim > 1 and (not batched or isinstance(C, PointCloud))):
-            raise ShapeError(f"{name}: shape {tuple(value.shape)} does not fit C of shape {tuple(C.shape)}")
-        if value.dtype != reference.dtype:
-            raise DtypeError(
-                f"{name}: has dtype {value.dtype}, but C's is {reference.dtype}; convert one of them"
-            )
-        if bool(xp.any(value < 0)):
-            raise ArgumentError(
-                f"{name}: wanted masses of at least 0, the smallest is {float(xp.min(value)):.3g}"
-            )
-        masses.append(value)
-    a, b = masses
+    lead = batched and not isinstance(C, PointCloud)
+    a, b = (
+        check_mass(value, name, reference, size, batched=lead)
+        for value, name, size in ((a, "a", n), (b, "b", m))
+    )
+    check_totals(a, b, equal=balanced)
+    return Transport(xp, a, b, C)
+
+
+def check_mass(value: Any, name: str, reference: Array, size: int, *, batched: bool = False) -> Array:
+    """Return `size` masses (with leading axes if `batched`) of the library and dtype of `reference`; None is uniform."""
+    xp = namespace(reference)
+    if value is None:
+        uniform = like([1.0 / size] * size, reference)
+        return uniform + 0 * reference[..., :1, 0] if batched else uniform
+    value = check_array(value, name, min_ndim=1)
+    if namespace(value) is not xp:
+        raise ArgumentTypeError(
+            f"{name}: wanted an array of the library of what it weighs, got {type(value)}"
+        )
+    if value.shape[-1] != size or (value.ndim > 1 and not batched):
+        raise ShapeError(
+            f"{name}: shape {tuple(value.shape)} does not fit the shape {tuple(reference.shape)} of what it weighs"
+        )
+    if value.dtype != reference.dtype:
+        raise DtypeError(
+            f"{name}: has dtype {value.dtype}, but what it weighs {reference.dtype}; convert one of them"
+        )
+    if bool(xp.any(value < 0)):
+        raise ArgumentError(
+            f"{name}: wanted masses of at least 0, the smallest is {float(xp.min(value)):.3g}"
+        )
+    return value
+
+
+def check_totals(a: Array, b: Array, *, equal: bool = True) -> None:
+    """Raise unless masses a (..., n) and b (..., m) have positive and, if asked, equal totals."""
+    xp = namespace(a)
     total_a, total_b = xp.sum(a, axis=-1), xp.sum(b, axis=-1)
-    if not bool(xp.all(total_a > 0)):
-        raise ArgumentError("a: wanted a positive total mass, got 0")
-    slack = 8 * (n + m) ** 0.5 * float(xp.finfo(a.dtype).eps)
+    for name, total in (("a", total_a), ("b", total_b)):
+        if not bool(xp.all(total > 0)) and (name == "a" or not equal):
+            raise ArgumentError(f"{name}: wanted a positive total mass, got 0")
+    if not equal:
+        return
+    slack = 8 * (a.shape[-1] + b.shape[-1]) ** 0.5 * float(xp.finfo(a.dtype).eps)
     if bool(xp.any(xp.abs(total_a - total_b) > slack * total_a)):
         raise ArgumentError(
             f"a, b: wanted equal total masses, got {_shown(total_a)} and {_shown(total_b)};"
             " divide each by its sum"
         )
-    return Transport(xp, a, b, C)
 
 
 def _shown(total: Array) -> str:
@@ -215,8 +246,10 @@ def start_potentials(potentials: Any, problem: Transport) -> tuple[Array, Array]
                 f"potentials: {name} has shape {tuple(value.shape)} and dtype {value.dtype}, wanted"
                 f" {tuple(like_.shape)} and {like_.dtype}"
             )
-        # Minus infinity is what a zero mass leaves behind; the next pass sets it anew.
-        out.append(xp.where(xp.isfinite(value), value, xp.zeros_like(value)))
+        # An empty mass sends nothing from its first pass on. Elsewhere minus infinity is a total that underflowed: the next
+        # pass sets it anew.
+        start = xp.where(xp.isfinite(value), value, xp.zeros_like(value))
+        out.append(xp.where(like_ > 0, start, xp.full_like(start, -math.inf)))
     return out[0], out[1]
 
 
@@ -228,19 +261,27 @@ def report(
     tol: float,
     status: str | None = None,
     message: str | None = None,
+    values: tuple[Array, Array] = (math.nan, math.nan),
 ) -> TransportResult:
-    """Measure a dense plan and put the outcome into words; `tol` is relative to the mass."""
+    """Measure a dense plan and put the outcome into words; `tol` is relative to the mass.
+
+    `values` are what the solver minimises, at the plan, and its dual, at the potentials.
+    """
     xp = problem.xp
     error = xp.sum(xp.abs(xp.sum(plan, axis=-1) - problem.a), axis=-1)
     error = error + xp.sum(xp.abs(xp.sum(plan, axis=-2) - problem.b), axis=-1)
     cost = xp.sum(plan * problem.C, axis=(-2, -1))
-    if error.ndim == 0:
-        error, cost = float(error), float(cost)
-    worst = float(xp.max(xp.asarray(error)))
+    worst = float(xp.max(error))
     if status is None:
         status = "converged" if worst <= tol * problem.mass else "iterations"
     if message is None:
         message = f"marginal error {worst:.3g} after {iterations} passes (wanted {tol * problem.mass:.3g})"
         if status != "converged":
             message += "; raise maxiter or reg"
-    return TransportResult(plan, cost, potentials, error, iterations, status, message)
+    return TransportResult(plan, cost, potentials, error, iterations, status, message, *values)
+
+
+def pairing(potential: Array, mass: Array, xp: Namespace) -> Array:
+    """Return the inner product along the last axis; a zero mass pays nothing, whatever its potential."""
+    paid = xp.where(mass > 0, potential, xp.zeros_like(potential))
+    return xp.sum(paid * mass, axis=-1)

@@ -12,7 +12,7 @@ from refopt.core.arrays import Array, Namespace
 from refopt.core.errors import ArgumentError
 from refopt.transport import compiled
 from refopt.transport.compiled import scaled
-from refopt.transport.problem import PointCloud, Transport
+from refopt.transport.problem import PointCloud, Transport, pairing
 
 
 def log_safe(xp: Namespace, value: Array) -> Array:
@@ -41,6 +41,20 @@ def row_potential(xp: Namespace, a: Array, g: Array, C: Array, reg: float) -> Ar
 def column_potential(xp: Namespace, b: Array, f: Array, C: Array, reg: float) -> Array:
     """Return ``g_j = reg log b_j - reg LSE_i((f_i - C_ij) / reg)``."""
     return reg * (log_safe(xp, b) - log_sum_exp(xp, (f[..., :, None] - C) / reg, -2))
+
+
+def entropy(xp: Namespace, plan: Array) -> Array:
+    """Return ``sum P log P`` over the last two axes; an entry that is 0 adds nothing."""
+    used = xp.where(plan > 0, plan, xp.ones_like(plan))
+    return xp.sum(plan * xp.log(used), axis=(-2, -1))
+
+
+def entropic_values(problem: Transport, plan: Array, f: Array, g: Array, reg: float) -> tuple[Array, Array]:
+    """Return ``<P, C> + reg sum P log P`` and its dual ``<f, a> + <g, b> - reg (sum P - mass)``."""
+    xp = problem.xp
+    value = xp.sum(plan * problem.C, axis=(-2, -1)) + reg * entropy(xp, plan)
+    paid = pairing(f, problem.a, xp) + pairing(g, problem.b, xp)
+    return value, paid - reg * (xp.sum(plan, axis=(-2, -1)) - xp.sum(problem.a, axis=-1))
 
 
 @dataclass

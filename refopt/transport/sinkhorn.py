@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ from refopt.transport.problem import (
     start_potentials,
     transport_problem,
 )
-from refopt.transport.scaling import columns_first, log_safe, scaling_class, transposed
+from refopt.transport.scaling import columns_first, entropic_values, log_safe, scaling_class, transposed
 
 CUTURI = Source(
     "cuturi-2013-sinkhorn",
@@ -100,12 +101,8 @@ def sinkhorn(
     f, g = start_potentials(potentials, problem)
     if columns_first(first):
         r = _sinkhorn(transposed(problem), reg, tol, maxiter, (g, f), engine)
-        return report(
-            problem,
-            problem.xp.matrix_transpose(r.plan),
-            (r.potentials[1], r.potentials[0]),
-            r.iterations,
-            tol,
+        return dataclasses.replace(
+            r, plan=problem.xp.matrix_transpose(r.plan), potentials=(r.potentials[1], r.potentials[0])
         )
     return _sinkhorn(problem, reg, tol, maxiter, (f, g), engine)
 
@@ -129,4 +126,6 @@ def _sinkhorn(
             )
         u, v, iterations = new_u, new_v, iterations + 1
     plan = u[..., :, None] * K * v[..., None, :]
-    return report(problem, plan, (reg * log_safe(xp, u), reg * log_safe(xp, v)), iterations, tol)
+    f, g = reg * log_safe(xp, u), reg * log_safe(xp, v)
+    values = entropic_values(problem, plan, f, g, reg)
+    return report(problem, plan, (f, g), iterations, tol, values=values)

@@ -10,7 +10,14 @@ from refopt.core.arrays import Array, Namespace, eye_like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
-from refopt.transport.problem import PointCloud, Transport, check_regularisation, report, transport_problem
+from refopt.transport.problem import (
+    PointCloud,
+    Transport,
+    check_regularisation,
+    pairing,
+    report,
+    transport_problem,
+)
 from refopt.transport.scaling import gibbs, log_safe, row_potential
 from refopt.transport.sinkhorn_log import sinkhorn_log
 
@@ -36,13 +43,12 @@ class DivergenceResult(TransportResult):
 
     Attributes
     ----------
-    value : float
+    value : array of shape ()
         The divergence.
     gradient_x, gradient_y : array
         Its derivatives in the points, of shapes (n, d) and (m, d).
     """
 
-    value: float = 0.0
     gradient_x: Array = None
     gradient_y: Array = None
 
@@ -63,16 +69,17 @@ def symmetric_sinkhorn(problem: Transport, reg: float, tol: float, maxiter: int)
     return f, plan, k
 
 
-def _value(problem: Transport, f: Array, g: Array, plan: Array, reg: float, form: str) -> float:
+def _value(problem: Transport, f: Array, g: Array, plan: Array, reg: float, form: str) -> Array:
     r"""Return :math:`OT_\varepsilon` of the KL form by its dual, or the sharp cost."""
     xp, a, b = problem.xp, problem.a, problem.b
     if form == "sharp":
-        return float(xp.sum(plan * problem.C))
+        return xp.sum(plan * problem.C)
     # Potentials carry their weights: f - reg log a is the one of the reference measure a b^T.
-    zero_a, zero_b = xp.zeros_like(a), xp.zeros_like(b)
-    left = xp.sum(xp.where(a > 0, a * (xp.where(a > 0, f - reg * log_safe(xp, a), zero_a)), zero_a))
-    right = xp.sum(xp.where(b > 0, b * (xp.where(b > 0, g - reg * log_safe(xp, b), zero_b)), zero_b))
-    return float(left + right - reg * (xp.sum(plan) - xp.sum(a)))
+    left, right = (
+        pairing(h - reg * log_safe(xp, xp.where(w > 0, w, xp.ones_like(w))), w, xp)
+        for h, w in ((f, a), (g, b))
+    )
+    return left + right - reg * (xp.sum(plan) - xp.sum(a))
 
 
 def _weights(problem: Transport, plan: Array, reg: float, form: str) -> Array:
@@ -90,7 +97,7 @@ def _weights(problem: Transport, plan: Array, reg: float, form: str) -> Array:
     return plan * (1 - (C - adjoint[:n, None] - adjoint[n:]) / reg)
 
 
-def _pull(
+def pull_back(
     xp: Namespace, weights: Array, x: Array, y: Array, C: Array, cost: str | tuple[Function, Pull]
 ) -> Array:
     """Return ``sum_j weights_ij dC_ij / dx_i``."""
@@ -177,7 +184,7 @@ def sinkhorn_divergence(
     >>> import numpy as np
     >>> x = np.array([[0.0], [1.0], [2.0]])
     >>> r = sinkhorn_divergence(x, x + 1, reg=0.5)  # a shift costs its square
-    >>> round(r.value, 6), r.gradient_y.round(4).tolist()
+    >>> round(float(r.value), 6), r.gradient_y.round(4).tolist()
     (1.0, [[0.6667], [0.6667], [0.6667]])
     """
     if form not in ("kl", "sharp"):
@@ -197,23 +204,25 @@ def sinkhorn_divergence(
     value = _value(between, f, g, solved.plan, reg, form)
     weights = _weights(between, solved.plan, reg, form)
     gradients = [
-        _pull(xp, weights, x, y, between.C, cost),
-        _pull(xp, weights.T, y, x, between.C.T, cost),
+        pull_back(xp, weights, x, y, between.C, cost),
+        pull_back(xp, weights.T, y, x, between.C.T, cost),
     ]
-    iterations, worst = solved.iterations, float(solved.marginal_error)
+    iterations, worst = solved.iterations, solved.marginal_error
     for side, (points, mass) in enumerate(((x, between.a), (y, between.b))):
         own = Transport(xp, mass, mass, PointCloud(points, points, function).rows(0, points.shape[0]))
         f, plan, passes = symmetric_sinkhorn(own, reg, tol, maxiter)
-        value -= _value(own, f, f, plan, reg, form) / 2
+        value = value - _value(own, f, f, plan, reg, form) / 2
         weights = _weights(own, plan, reg, form)
         # The points stand in both arguments; the factor one half of the term makes it a mean.
         weights = (weights + weights.T) / 2
-        gradients[side] = gradients[side] - _pull(xp, weights, points, points, own.C, cost)
+        gradients[side] = gradients[side] - pull_back(xp, weights, points, points, own.C, cost)
         iterations = max(iterations, passes)
-        worst = max(worst, float(report(own, plan, (f, f), passes, tol).marginal_error))
-    status = "converged" if worst <= tol * between.mass else "iterations"
-    message = f"marginal error of the three solves at most {worst:.3g} (wanted {tol * between.mass:.3g})"
+        worst = xp.maximum(worst, report(own, plan, (f, f), passes, tol).marginal_error)
+    status = "converged" if float(worst) <= tol * between.mass else "iterations"
+    message = (
+        f"marginal error of the three solves at most {float(worst):.3g} (wanted {tol * between.mass:.3g})"
+    )
     return DivergenceResult(
         solved.plan, solved.cost, solved.potentials, worst, iterations, status, message,
-        value, gradients[0], gradients[1],
+        value, gradient_x=gradients[0], gradient_y=gradients[1],
     )  # fmt: skip

@@ -13,6 +13,7 @@ from refopt.transport.problem import (
     PointCloud,
     Transport,
     check_regularisation,
+    pairing,
     report,
     start_potentials,
     transport_problem,
@@ -20,6 +21,8 @@ from refopt.transport.problem import (
 from refopt.transport.scaling import (
     column_potential,
     columns_first,
+    entropic_values,
+    entropy,
     gibbs,
     log_safe,
     log_sum_exp,
@@ -111,7 +114,8 @@ def sinkhorn_log(
     f, g, plan, iterations = _absorbed(work, reg, tol, maxiter, (g, f) if swap else (f, g), engine)
     if swap:
         f, g, plan = g, f, problem.xp.matrix_transpose(plan)
-    return report(problem, plan, (f, g), iterations, tol)
+    values = entropic_values(problem, plan, f, g, reg)
+    return report(problem, plan, (f, g), iterations, tol, values=values)
 
 
 def _absorbed(
@@ -153,10 +157,10 @@ def _cloud(
 ) -> TransportResult:
     """Iterate log-sum-exps over blocks of rows; the cost is formed once a pass."""
     xp, a, b, cloud = work.xp, work.a, work.b, work.C
-    f, error, cost, iterations = xp.zeros_like(a), math.inf, 0.0, 0
+    f, error, iterations = xp.zeros_like(a), xp.zeros_like(a[0]), 0
     while True:
         # Row potentials, the error of the previous pair and, block by block, the column sums of the new.
-        new_f, error, cost = [], 0.0, 0.0
+        new_f, error = [], xp.zeros_like(a[0])
         top, total = xp.full_like(b, -math.inf), xp.zeros_like(b)
         for start, stop in cloud.blocks():
             rows = cloud.rows(start, stop)
@@ -165,24 +169,28 @@ def _cloud(
                 zero = xp.zeros_like(part)
                 old, new = (xp.where(xp.isfinite(part), v, zero) for v in (f[start:stop], part))
                 sums = a[start:stop] * xp.exp((old - new) / reg)
-                error += float(xp.sum(xp.abs(sums - a[start:stop])))
+                error = error + xp.sum(xp.abs(sums - a[start:stop]))
             exponents = (part[:, None] - rows) / reg
             new_top = xp.maximum(top, xp.max(exponents, axis=0))
             new_top = xp.where(xp.isfinite(new_top), new_top, xp.zeros_like(new_top))
             total = total * xp.exp(top - new_top) + xp.sum(xp.exp(exponents - new_top), axis=0)
             top = new_top
             new_f.append(part)
-        if (iterations and error <= tol * work.mass) or iterations >= maxiter:
+        if (iterations and float(error) <= tol * work.mass) or iterations >= maxiter:
             break
         f = xp.concat(new_f)
         g = reg * (log_safe(xp, b) - top - xp.log(total))
         iterations += 1
     plan = BlockedPlan(cloud, f, g, reg)
+    cost, penalty, total = (xp.zeros_like(a[0]) for _ in range(3))
     for start, stop in cloud.blocks():
-        cost += float(xp.sum(plan.rows(start, stop) * cloud.rows(start, stop)))
-    status = "converged" if error <= tol * work.mass and iterations else "iterations"
-    message = f"marginal error {error:.3g} after {iterations} passes (wanted {tol * work.mass:.3g})"
+        rows = plan.rows(start, stop)
+        cost = cost + xp.sum(rows * cloud.rows(start, stop))
+        penalty, total = penalty + entropy(xp, rows), total + xp.sum(rows)
+    dual = pairing(f, a, xp) + pairing(g, b, xp) - reg * (total - xp.sum(a))
+    status = "converged" if float(error) <= tol * work.mass and iterations else "iterations"
+    message = f"marginal error {float(error):.3g} after {iterations} passes (wanted {tol * work.mass:.3g})"
     pair = (g, f) if swap else (f, g)
     if swap:
         plan = BlockedPlan(problem.C, g, f, reg)
-    return TransportResult(plan, cost, pair, error, iterations, status, message)
+    return TransportResult(plan, cost, pair, error, iterations, status, message, cost + reg * penalty, dual)

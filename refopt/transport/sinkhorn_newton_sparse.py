@@ -17,7 +17,7 @@ from refopt.core.registry import Source, register
 from refopt.core.result import TransportResult
 from refopt.linear.conjugate_gradient import pcg
 from refopt.transport.problem import check_regularisation, report, start_potentials, transport_problem
-from refopt.transport.scaling import column_potential, row_potential
+from refopt.transport.scaling import column_potential, entropic_values, row_potential
 
 TANG = Source(
     "tang-2024-accelerating",
@@ -193,7 +193,8 @@ def sinkhorn_newton_sparse(
     message = None
     if status is not None:
         message = f"no ascent along the Newton step after {warmup} + {newton} passes; raise keep or warmup"
-    return report(problem, plan, (f, g), warmup + newton, tol, status, message)
+    values = entropic_values(problem, plan, f, g, reg)
+    return report(problem, plan, (f, g), warmup + newton, tol, status, message, values)
 
 
 def _forcing(gap: np.ndarray, mass: float) -> float:

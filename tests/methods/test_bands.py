@@ -8,7 +8,8 @@ import refopt.linear.bands as bands_module
 import scipy.sparse
 from refopt.linear.bands import MOST, bands_of
 from refopt.linear.compiled import BLOCK, kernels
-from refopt.linear.conjugate_gradient import cg
+from refopt.linear.conjugate_gradient import cg, pcg
+from refopt.linear.preconditioners import Factored
 from refopt.problems.linear_systems import poisson_2d
 
 pytest.importorskip("numba")
@@ -105,3 +106,36 @@ def test_solver() -> None:
     r, s = (cg(A, b, rtol=0.0, maxiter=20, engine=e) for e in ("numba", "array"))
     np.testing.assert_allclose(r.x, s.x, rtol=0, atol=1e-12 * np.abs(s.x).max())
     np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("offsets", [(), (1,), (1, 37, FAR), (1, FAR), (2, 5), (1, 3, 40), (FAR, FAR + 1)])
+def test_solve(kind: str, offsets: tuple[int, ...]) -> None:
+    """A factor's two solves by its bands, by CSR and by SuperLU are one answer; bands near and far, alone and together."""
+    A = hermitian(kind, offsets)
+    F = Factored(scipy.sparse.csr_array(scipy.sparse.tril(A)))
+    L, scale = F.unit()
+    found = bands_of(scipy.sparse.csr_array(L.T), triangle=True)
+    assert found is not None
+    r = np.random.default_rng(2).standard_normal(N).astype(kind)
+    z, other = np.full_like(r, np.nan), np.full_like(r, np.nan)
+    kernels(False).solve_bands(*found, scale, r, z)
+    kernels(False).solve_factor(L.data, L.indices.view(np.uint32), L.indptr.view(np.uint32), scale, r, other)
+    want = F.apply(r)
+    tol = 64 * np.finfo(kind).eps * np.abs(want).max()
+    np.testing.assert_allclose(z, want, rtol=0, atol=tol)
+    np.testing.assert_allclose(other, want, rtol=0, atol=tol)
+    assert bands_of(A, triangle=True) is None or not offsets  # a lower triangle that is not empty
+    assert bands_of(scipy.sparse.csr_array(L.T)) is None or not offsets
+
+
+def test_pcg_takes_the_bands() -> None:
+    """The compiled pcg with IC(0) takes the banded solve, and its passes are those of the array engine."""
+    A = poisson_2d(30, 40)
+    b = np.random.default_rng(3).standard_normal(1200)
+    for preconditioner in ("ic0", "ssor", "jacobi"):
+        r, s = (
+            pcg(A, b, preconditioner=preconditioner, rtol=0.0, maxiter=12, engine=e)
+            for e in ("numba", "array")
+        )
+        np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-11)

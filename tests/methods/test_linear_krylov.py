@@ -224,6 +224,9 @@ def test_negative_curvature(engine: str) -> None:
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setitem(sys.modules, "pyamg", None)
+    with pytest.raises(errors.MissingExtraError, match=r"refopt\[amg\]"):
+        pcg(poisson_2d(3), np.ones(9), preconditioner="amg")
     with pytest.raises(errors.MissingExtraError, match=r"refopt\[numba\]"):
         require_numba()
 

@@ -453,3 +453,26 @@ def test_no_convergence_is_reported():
         lyapunov.lyapunov_sign(np.eye(2), strict.eye(2))
     with pytest.raises(refopt.errors.ConvergenceError, match="scale"):
         lyapunov.lyapunov_sign(np.diag([1.0, 2.0]), np.eye(2), scale=np.ones((1, 1)))
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_stack_of_large_matrices_is_its_members(complex_: bool) -> None:
+    """From the order at which halves are mirrored: both roots of a stack have the bits of its members', and are roots."""
+    rng = np.random.default_rng(0)
+    F = rng.standard_normal((2, 131, 200)) + 1j * complex_ * rng.standard_normal((2, 131, 200))
+    A = F @ F.conj().swapaxes(1, 2) / 200 + 0.1 * np.eye(131)
+    A = (A + A.conj().swapaxes(1, 2)) / 2
+    A = A if complex_ else A.real
+    for name, wanted in (("sqrtm-newton-schulz", A), ("invsqrtm-newton-schulz", np.linalg.inv(A))):
+        root = refopt.get(name)
+        S = root(A)
+        np.testing.assert_allclose(S @ S, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+        for k in (0, 1):
+            np.testing.assert_array_equal(S[k], root(A[k]))
+        few = root(A, 3)
+        Y, Z = A[0] / np.linalg.norm(A[0]), np.eye(131)
+        for _ in range(3):
+            T = (3 * np.eye(131) - Z @ Y) / 2
+            Y, Z = Y @ T, T @ Z
+        c = np.linalg.norm(A[0]) ** 0.5
+        np.testing.assert_allclose(few[0], c * Y if name[0] == "s" else Z / c, rtol=0, atol=1e-12)

@@ -190,6 +190,8 @@ def test_point_cloud(monkeypatch: pytest.MonkeyPatch, first: str, cost: str) -> 
             r.plan.apply(np.arange(17.0)), s.plan @ np.arange(17.0), rtol=1e-11, atol=1e-15
         )
         np.testing.assert_allclose(r.cost, s.cost, rtol=1e-11)
+        np.testing.assert_allclose(r.value, s.value, rtol=1e-11)
+        np.testing.assert_allclose(r.dual_value, s.dual_value, rtol=1e-11)
         np.testing.assert_allclose(r.marginal_error, s.marginal_error, rtol=1e-6, atol=1e-14)
         assert (r.iterations, r.status) == (s.iterations, s.status)
 
@@ -249,3 +251,35 @@ def test_a_right_start_takes_one_pass(solve: Any) -> None:
     again = solve(a, b, C, 0.2, tol=1e-9, potentials=first.potentials)
     assert first.iterations > 1
     assert again.iterations == 1
+    # Empty masses too: their columns send nothing in the first half-step.
+    for which in ("rows", "columns"):
+        a, b = np.array([0.5, 0.0, 0.3, 0.2]), np.array([0.2, 0.3, 0.0, 0.1, 0.4])
+        empty = solve(a, b, C, 0.2, tol=1e-12, first=which)
+        assert solve(a, b, C, 0.2, tol=1e-9, potentials=empty.potentials, first=which).iterations == 1
+        full = solve(rng.dirichlet(np.ones(4)), b, C, 0.2, potentials=empty.potentials, first=which)
+        assert full.success
+
+
+@pytest.mark.parametrize("solve", [sinkhorn, sinkhorn_log])
+@pytest.mark.parametrize("first", ["rows", "columns"])
+def test_values(xp: Any, solve: Any, first: str) -> None:
+    """Value <P, C> + reg sum P log P and dual meet at convergence; before it the dual is lower. Always arrays, of a batch
+    and of one problem; empty masses add nothing.
+    """
+    a, b, C = _problem(9, 6, 5)
+    a[1], b[2] = 0.0, 0.0
+    a, b = 3 * a / a.sum(), 3 * b / b.sum()  # masses of total 3 as well
+    given = [xp.asarray(v) for v in (a, b, C)]
+    r = solve(*given, 0.1, tol=1e-13, first=first)
+    P = to_numpy(r.plan)
+    used = P[P > 0]
+    want = (P * C).sum() + 0.1 * (used * np.log(used)).sum()
+    np.testing.assert_allclose(float(r.value), want, rtol=1e-13)
+    np.testing.assert_allclose(float(r.dual_value), want, rtol=1e-12)
+    early = solve(*given, 0.1, tol=0.0, maxiter=2, first=first)
+    assert float(early.dual_value) < want - 1e-6
+    batch = solve(xp.stack([given[0], given[0]]), given[1], given[2], 0.1, tol=1e-13, first=first)
+    for name in ("value", "dual_value", "cost", "marginal_error"):
+        one, two = getattr(r, name), getattr(batch, name)
+        assert one.dtype == given[2].dtype and (tuple(one.shape), tuple(two.shape)) == ((), (2,))
+        np.testing.assert_allclose(float(two[1]), float(one), rtol=0, atol=1e-12)

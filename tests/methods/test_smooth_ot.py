@@ -99,6 +99,12 @@ def test_quadratic_optimality(form: str) -> None:
     other = quadratic_ot(a, b, C, 0.4, form="dual", tol=1e-8).plan
     np.testing.assert_allclose(r.plan, other, rtol=0, atol=1e-6)
     assert np.mean(r.plan == 0) > 0.2
+    value = (r.plan * C).sum() + 0.2 * (r.plan**2).sum()
+    np.testing.assert_allclose(r.value, value, rtol=1e-13)
+    np.testing.assert_allclose(r.dual_value, value, rtol=1e-7)
+    thrice = quadratic_ot(3 * a, 3 * b, C, 0.4 / 3, form=form, tol=1e-8)
+    np.testing.assert_allclose(thrice.plan, 3 * r.plan, rtol=0, atol=1e-6)
+    assert thrice.marginal_error <= 3e-8 and quadratic_ot(a, b, C, 0.4, form=form).marginal_error <= 1e-5
     rng = np.random.default_rng(1)
     alpha, beta = rng.standard_normal(14), rng.standard_normal(11)
     for k in (None, 3):
@@ -187,3 +193,9 @@ def test_bad_input() -> None:
     with pytest.raises(errors.ArgumentError, match="reg"):
         quadratic_ot(a, b, C, -0.1)
     assert quadratic_ot(a, b, C, 0.01, maxiter=1).status == "iterations"
+    stalled = quadratic_ot(a, b, C, 0.1, tol=0.0)
+    assert (
+        stalled.marginal_error < 1e-12
+        and "more passes do not" in stalled.message
+        and stalled.iterations < 2000
+    )

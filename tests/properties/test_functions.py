@@ -103,8 +103,9 @@ def _plain_call(method: Any, xp: Any, device: Any) -> list[Any]:
     """Call with what an argument's name says that it is; return the arrays of the answer."""
     vector = np.array([0.25, 0.75])
     by_name = {
-        "a": vector, "b": vector, "reg": 0.5, "K": np.ones((2, 2, 3, 3)), "terms": np.stack([MATRIX, np.eye(2)]),
+        "a": vector, "b": vector, "reg": 0.5, "reg_a": 0.5, "K": np.ones((2, 2, 3, 3)), "terms": np.stack([MATRIX, np.eye(2)]),
         "training": np.array([[0.2, 0.2], [1.0, 1.0], [0.5, 0.7]]), "query": vector, "X": MATRIX @ MATRIX.T,
+        "noise": 0.5, "rank": 1, "mask": np.ones((2, 2)), "inputs": np.stack([MATRIX, MATRIX]),
         "C": MATRIX if method.kind == "transport" or "lyapunov" in method.name else np.stack([MATRIX, MATRIX]),
     }  # fmt: skip
     given = [
