@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint parity museum mutants exhaustive record vectors docs clean
+.PHONY: help demo test check lint parity museum mutants exhaustive record vectors census docs clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
+	@echo "make census  every optimizer of the peers, unnamed, through the oracle: docs/census.md (LIBRARIES=\"torch optax\": these)"
 	@echo "make mutants  does the evidence hold the rules? NAME=lion for one"
 	@echo "make exhaustive  what make test samples, on every name"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
@@ -66,6 +67,9 @@ parity: $(PARITY)/.done
 # One environment a release, over the peers'; not part of `make test`, nor of the checks of a push.
 museum: $(PARITY)/.done
 	$(PARITY)/bin/python -W ignore -m tests.museum.releases
+
+census: $(PARITY)/.done
+	$(PARITY)/bin/python -W ignore -m tests.census $(LIBRARIES)
 
 # Every smallest edit of every rule against the method's own evidence: hours. NAME=lion: one.
 mutants: $(VENV)/.done

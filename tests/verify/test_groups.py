@@ -65,8 +65,9 @@ def test_groups_agree() -> None:
     """An optimizer with the groups agrees; the report says what they are."""
     report = refopt.verify.compare(grouped("none"), "adamw", dialect="torch", param_groups=GROUPS, steps=30)
     assert report.agrees, str(report)
-    assert "vector, long, far: weight_decay=0.0, lr=0.02; wide: beta1=0.5; tall, kernel, twin: as the rest" in str(
-        report
+    assert (
+        "vector, long, far: weight_decay=0.0, lr=0.02; wide: beta1=0.5; tall, kernel, twin: as the rest"
+        in str(report)
     )
     assert not refopt.verify.compare(grouped("none"), "adamw", dialect="torch", steps=30).agrees
 

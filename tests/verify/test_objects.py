@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from refopt.core.errors import ArgumentTypeError
 from refopt.verify import compare, fingerprint
 

@@ -44,7 +44,7 @@ class ObjectRun(Run):
     def __init__(self, made: Any, step: str, form: str, x0: Leaves, rate: str) -> None:
         self.made, self.form, self.rate = made, form, rate
         self.call = getattr(made, step)
-        self.backwards = [n for n in positional(self.call) if n != "self"][0].lower() in GRADIENTS
+        self.backwards = next(n for n in positional(self.call) if n != "self").lower() in GRADIENTS
         self.x = {k: v.copy() for k, v in x0.items()}
         self.dtype = next(iter(x0.values())).dtype
         self.schedule: Schedule | None = None
@@ -70,9 +70,7 @@ class ObjectRun(Run):
             named = dict(zip(self.x, (np.asarray(v) for v in values), strict=True))
         for k, v in named.items():
             if v.shape != self.x[k].shape:
-                raise ArgumentTypeError(
-                    f"other: wanted {k!r} of shape {self.x[k].shape} back, got {v.shape}"
-                )
+                raise ArgumentTypeError(f"other: wanted {k!r} of shape {self.x[k].shape} back, got {v.shape}")
         return named
 
     def state(self) -> dict[str, Leaves]:
@@ -81,9 +79,10 @@ class ObjectRun(Run):
         for name, value in vars(self.made).items() if hasattr(self.made, "__dict__") else ():
             if self.form == "array" and isinstance(value, np.ndarray):
                 value = {next(iter(self.x)): value}
-            if isinstance(value, dict) and value.keys() == self.x.keys():
-                if all(getattr(value[k], "shape", None) == self.x[k].shape for k in value):
-                    out[name] = {k: np.array(v) for k, v in value.items()}
+            if not isinstance(value, dict) or value.keys() != self.x.keys():
+                continue
+            if all(getattr(value[k], "shape", None) == self.x[k].shape for k in value):
+                out[name] = {k: np.array(v) for k, v in value.items()}
         return out
 
 

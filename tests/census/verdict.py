@@ -1,0 +1,51 @@
+"""What the oracle says of one optimizer that it knows nothing about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from refopt.core.registry import entry
+from refopt.verify import diagnose
+from refopt.verify.report import Diagnosis
+from refopt.verify.search.recognition import recognise
+
+STEPS = 30
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome, and what it is in words."""
+
+    outcome: str
+    words: str = ""
+
+
+def judge(thing: Any, effort: int) -> Verdict:
+    """Return the verdict on an optimizer."""
+    try:
+        found = recognise(thing)
+        if not found.name:
+            return Verdict("not registered", f"nearest: {', '.join(found.nearest[:3])}")
+        return _read(diagnose(thing, found.name, steps=STEPS, effort=effort), found.name)
+    except Exception as error:
+        # Foreign code that wants a loss, a closure, another shape.
+        return Verdict("not run", f"{type(error).__name__}: {_cell((str(error).splitlines() or [''])[0])}")
+
+
+def _read(answer: Diagnosis, name: str) -> Verdict:
+    parts = list(answer.explained_by)
+    if not parts:
+        measured = answer.sentence.partition("Measured: ")[2]
+        return Verdict("unexplained", f"called {name}, or nearest to it. {_cell(measured[:400])}")
+    dialects = {p for p in parts if p in entry(name).dialects}
+    rest = [p for p in parts if p not in dialects]
+    if not rest:
+        dialect = "" if parts == ["paper"] else f", dialect {parts[0]!r}"
+        return Verdict("agrees", f"{name}{dialect}")
+    about = f"; known from {'; '.join(answer.seen)}" if answer.seen else ""
+    return Verdict("differs", f"{name}: {_cell(', '.join(parts))}{_cell(about)}")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
