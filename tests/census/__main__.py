@@ -54,7 +54,9 @@ def main() -> None:
     for library in LIBRARIES:
         rows = {k[1]: v for k, v in kept.items() if k[0] == library}
         if rows:
-            text += f"\n## {library} {told.get(library, '')}\n\n| class | outcome | what it is |\n|---|---|---|\n"
+            text += (
+                f"\n## {library} {told.get(library, '')}\n\n| class | outcome | what it is |\n|---|---|---|\n"
+            )
             text += "".join(f"| {name} | {v.outcome} | {v.words} |\n" for name, v in sorted(rows.items()))
     PAGE.write_text(text)
 

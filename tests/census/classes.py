@@ -58,7 +58,9 @@ def _timm() -> dict[str, Any]:
             except ImportError:
                 # The factory wants all of timm.
                 continue
-            out |= {k: v for k, v in defined.items() if getattr(v, "__module__", "").endswith(f".{module.name}")}
+            out |= {
+                k: v for k, v in defined.items() if getattr(v, "__module__", "").endswith(f".{module.name}")
+            }
     return out
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import refopt
+from refopt.core.errors import ArgumentError
 
 from tests.parity.test_verify_live import need
 
@@ -65,3 +66,14 @@ def test_optax() -> None:
     )
     own = [("vectors", {"lr": 0.1}), ("matrices-and-kernels", {"lr": 0.01, "beta1": 0.5})]
     assert refopt.verify.compare(two, "adam", dialect="optax", param_groups=own, steps=20).agrees
+
+
+def test_an_instance_whose_groups_differ_is_refused() -> None:
+    """Its second group was once dropped in silence."""
+    torch = need("torch")
+    p = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(3))]
+    two = torch.optim.AdamW([{"params": p[:1], "weight_decay": 0.0}, {"params": p[1:], "weight_decay": 0.1}])
+    with pytest.raises(ArgumentError, match="2 parameter groups, which differ in weight_decay"):
+        refopt.verify.compare(two, "adamw", steps=3)
+    alike = torch.optim.AdamW([{"params": p[:1]}, {"params": p[1:]}])
+    assert refopt.verify.compare(alike, "adamw", dialect="torch", steps=3).agrees

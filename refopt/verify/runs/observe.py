@@ -40,6 +40,9 @@ SHORT = 50
 
 SHORT_KINDS = ("random", "ill", "zeros", "tiny")
 
+# What the first profile shows of these, the others would show again.
+FIRST_ALONE = ("twin", "far")
+
 
 def observe(
     other: Any,
@@ -85,11 +88,12 @@ def observe(
             f"Only with its own hyperparameters: {', '.join(k for k in kept if k not in own_leaves)}; {name} hands them"
             " to another method."
         )
+    fewer = [k for k in own_leaves if k not in FIRST_ALONE] or own_leaves
     runs = []
     for profile in profiles:
         full = profile is profiles[0]
         kinds = tapes(steps if full else min(steps, SHORT), seed=seed, shapes=chosen)
-        own = [t.only(kept if full else own_leaves) for t in kinds if full or t.name in SHORT_KINDS]
+        own = [t.only(kept if full else fewer) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))
     notes += dict.fromkeys(note for r in runs for note in r.notes)

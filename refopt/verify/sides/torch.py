@@ -193,6 +193,7 @@ def torch_side(
         known = {**takes, **kept}
         factory = other
     elif ("torch", "Optimizer") in ancestors(other):
+        _one_group(other, label)
         names = parameters(type(other))
         kept = {k: v for k, v in {**other.defaults, **settings(other)}.items() if k in names}
         known, factory = dict(kept), type(other)
@@ -232,6 +233,24 @@ def torch_side(
         known=read(cls, known),
         schedulable="lr" in known or "lr" in takes,
     )
+
+
+def _one_group(optimizer: Any, label: str) -> None:
+    """Refuse an instance whose groups differ: whose leaves would be whose is not told by it."""
+    first, *others = optimizer.param_groups
+    differing = sorted(
+        {
+            k
+            for group in others
+            for k, v in group.items()
+            if k not in ("params", "param_names") and v != first.get(k)
+        }
+    )
+    if differing:
+        raise ArgumentError(
+            f"other: {label} has {1 + len(others)} parameter groups, which differ in {', '.join(differing)}; hand over the"
+            " class and param_groups=[(leaves, {name: value}), ...], or a function of the parameters that makes it"
+        )
 
 
 def loss_of(tensors: Mapping[str, Any], value: Callable[[Any], Any], grad: Callable[[Any], Any]) -> Any:
