@@ -108,13 +108,11 @@ REFUSED = {
     "normalized-logistic-gd",
     "batch-perceptron",
     "delta-rule",
-    "adadagrad",
-    "adadagrad-norm",
-    "dp-sgd",
-    "dp-mf",
     "balanced-gd",
     "prox-linear",
-    "prox-point-sgd",
+    "kpca-dual",
+    "relu-scp",
+    "tract",
 }
 
 

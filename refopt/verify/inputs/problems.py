@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from refopt.core import params
 from refopt.core.build import problem as build
+from refopt.core.build import problems_with
 from refopt.core.errors import ArgumentError, CapabilityError
 from refopt.core.oracle import Oracle
 from refopt.core.problem import CAPABILITIES, Layer, offers
@@ -29,13 +30,16 @@ from refopt.verify.sides.queries import labels
 from refopt.verify.sides.side import Leaves
 
 # Answers and arguments (beside the point) that are like the point.
-LIKE_X = ("grad", "vjp", "hvp", "prox", "project")
+LIKE_X = (
+    "grad", "vjp", "hvp", "prox", "project", "example_prox", "constraint_vjp", "constraint_hvp", "term_grad", "gram",
+    "sample_grad",
+)  # fmt: skip
 
 # The same, with a first axis more.
 ROWS_LIKE_X = ("example_grads", "jacobian")
 
 
-TAKE_X = ("jvp", "hvp", "directional", "third")
+TAKE_X = ("jvp", "hvp", "directional", "third", "sample_grad")
 
 
 # The examples of a course, and of a batch: any smaller power of two divides it, as VRGD's groups must.
@@ -170,7 +174,14 @@ def _zoo(kind: str, seed: int) -> tuple[tuple[Any, int | None, str], ...]:
     )
 
 
-def courses(needs: tuple[str, ...], steps: int = 50, *, seed: int = 0, flat: bool = False) -> list[Course]:
+def courses(
+    needs: tuple[str, ...],
+    steps: int = 50,
+    *,
+    seed: int = 0,
+    flat: bool = False,
+    own: tuple[str, Mapping[str, Any]] | None = None,
+) -> list[Course]:
     """Return courses for a method with these needs.
 
     Parameters
@@ -181,6 +192,9 @@ def courses(needs: tuple[str, ...], steps: int = 50, *, seed: int = 0, flat: boo
     seed : int
     flat : bool
         As of `course`.
+    own : (str, dict), optional
+        A problem of the zoo and its parameters, which the method names itself. Where no problem made here offers what
+        is needed it is taken, or else the first one that does.
 
     Raises
     ------
@@ -193,6 +207,10 @@ def courses(needs: tuple[str, ...], steps: int = 50, *, seed: int = 0, flat: boo
         for p, size, name in _zoo(kind, seed)
         if all(offers(p, n) for n in needs)
     ]
+    if not found:
+        name, arguments = own or (next(iter(problems_with(needs)), ""), {})
+        if name and all(offers(problem := build(name, **arguments), n) for n in needs):
+            found = [course(problem, steps, flat=flat, seed=seed, name=name)]
     if not found:
         raise CapabilityError(f"no problem of the oracle offers all of {', '.join(needs)}")
     return found
@@ -224,16 +242,20 @@ class Served:
             given = self._course.for_problem(x)
             if name in TAKE_X:
                 rest = (self._course.for_problem(rest[0]), *rest[1:])
+            elif name == "constraint_hvp":
+                rest = (rest[0], self._course.for_problem(rest[1]))
             if name == "layers" and options.get("rng") is not None:
                 options["rng"] = labels(self._course.seed, self._step)
             with np.errstate(all="ignore"):
                 answer = member(given, *rest, **options)
             if name in LIKE_X:
                 answer = self._course.for_method(answer, x)
+            elif name == "bounds":
+                return tuple(self._course.for_method(bound, x) for bound in answer)
             elif name in ROWS_LIKE_X and self._course.flat:
                 n = len(next(iter(params.leaves(answer).values())))
                 answer = np.concatenate([v.reshape(n, -1) for v in params.leaves(answer).values()], axis=1)
-            if name == "jacobian" and isinstance(x, dict) and not isinstance(answer, dict):
+            if name in ROWS_LIKE_X and isinstance(x, dict) and not isinstance(answer, dict):
                 answer = {"x": answer}
             return self._rounded(answer)
 

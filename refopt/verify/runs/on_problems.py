@@ -64,7 +64,9 @@ def observe_asked(
     it = asking_side(other, found.obj, needs)
     given = {k: v for k, v in given.items() if k in hyperparameters or k not in it.known}
     profiles = profiles_for(it, found, base, given)
-    own = courses(needs, min(steps, STEPS), seed=seed, flat=not it.together)
+    own = courses(
+        needs, min(steps, STEPS), seed=seed, flat=not it.together, own=found.extra.get("calm_problem")
+    )
     for tape in (further := list(extra)):
         if not isinstance(tape, Course):
             raise ArgumentError(
