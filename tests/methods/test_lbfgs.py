@@ -167,12 +167,19 @@ def test_backtracking_and_what_is_kept() -> None:
     assert refopt.optimizer("lbfgs").needs == ("value", "grad")
     with pytest.raises(refopt.errors.CapabilityError):
         refopt.optimizer("lbfgs").update(x, x, refopt.optimizer("lbfgs").init(x))
-    for first, length in (("l2", 1.0), ("l1", 5.0 / 7.0), ("one", 5.0)):
+    for first, longest in (("l2", 1.0), ("l1", 5.0 / 7.0), ("one", np.inf)):
         o = refopt.optimizer("lbfgs", line_search="none", first=first)
-        x, _ = o.update(np.zeros(2), np.array([3.0, 4.0]), o.init(np.zeros(2)))
-        np.testing.assert_allclose(np.linalg.norm(x), length, rtol=1e-14)
-        x, _ = o.update(np.zeros(2), np.array([0.3, 0.4]), o.init(np.zeros(2)))
-        np.testing.assert_allclose(np.linalg.norm(x), 0.5, rtol=1e-14)
+        for g in (np.array([3.0, 4.0]), np.array([0.9, 1.2]), np.array([0.3, 0.4])):
+            x, _ = o.update(np.zeros(2), g, o.init(np.zeros(2)))
+            np.testing.assert_allclose(x, -g * min(1.0, longest / np.linalg.norm(g)), rtol=1e-14)
+    # A pair of negative curvature alone makes -H g climb: no search is made along it.
+    climbs = refopt.optimizer("lbfgs", line_search="zoom", keeps_all=True)
+    hill = refopt.from_functions(lambda x: -float(x @ x), lambda x: -2.0 * x, x0=np.ones(1))
+    oracle, s = Oracle(hill), {**climbs.init(np.ones(1)), "t": 1, "x": np.zeros(1), "g": np.zeros(1)}
+    oracle.begin(2)
+    x, _ = climbs.step(np.ones(1), s, oracle)
+    np.testing.assert_array_equal(x, np.ones(1))
+    assert oracle.counts.calls == {"value": 1, "grad": 1}
     still = refopt.from_functions(lambda x: 1.0, np.zeros_like, x0=np.ones(2))
     np.testing.assert_array_equal(refopt.minimize(still, "lbfgs", steps=3).x, np.ones(2))
     bowl = refopt.from_functions(lambda x: float(x @ x), lambda x: 2.0 * x, x0=np.ones(2))

@@ -101,6 +101,16 @@ def test_without_memory_it_is_polyaks_step() -> None:
     )
 
 
+@pytest.mark.claim("momo", "polyak-sgd")
+def test_units_that_no_square_has() -> None:
+    """Loss and gradients of 2^-560, whose squares no float64 holds, and x as it is: the step of the same in units of 1, to 1e-12."""
+    g, tiny = np.array([3.0, -4.0]), 2.0**-560
+    for name in ("momo", "polyak-sgd"):
+        o = refopt.optimizer(name, **({"lr": 1e300} if name == "momo" else {}))
+        ((y, _),) = _run(o, np.zeros(2), [5.0 * tiny], [g * tiny])
+        np.testing.assert_allclose(y, -5.0 / 25.0 * g, rtol=1e-12)
+
+
 @pytest.mark.claim("momo-adam")
 def test_at_the_cap_it_is_adam() -> None:
     """With an f* of -1e9 every τ is the cap: Adam, and AdamW with its decay, on the same gradients to 1e-12."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from refopt.core import params
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
@@ -19,7 +21,7 @@ SCHAIPP = Source("schaipp-2023-momo", "F. Schaipp, R. Ohana, M. Eickenberg, A. D
 class Model(Method):
     """A step to the minimum of ``max(average of linear models, f*) + ‖y - x‖²_D / (2 η)``, with decay beside it.
 
-    A subclass gives d, the averaged gradient, D^{-1} d, and ρ, the sum of the average's weights.
+    A subclass gives d, the averaged gradient, D^{-1} d, the norm of d in D^{-1}, and ρ, the sum of the average's weights.
     """
 
     lower_bound: float = hyper(0.0, "(-inf, inf)", "f*, a lower bound of the loss.")
@@ -28,8 +30,8 @@ class Model(Method):
     )
     weight_decay: float = hyper(0.0, "[0, inf)", "λ.")
 
-    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, State]:
-        """Return d, D^{-1} d, ρ, and what the state keeps of them."""
+    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, float, State]:
+        """Return d, D^{-1} d, the norm, ρ, and what the state keeps of them."""
         raise NotImplementedError
 
     def first(self, t: int) -> float:
@@ -45,17 +47,18 @@ class Model(Method):
         """Ask for value and gradient, and minimise the model."""
         f, g = oracle.value_and_grad(x)
         t, new = s["t"] + 1, self.first(s["t"] + 1)
-        d, direction, rho, kept = self.averaged(g, s, t)
+        d, direction, size, rho, kept = self.averaged(g, s, t)
         f = ema(s["f"], f, 1.0 - new, new)
         gamma = ema(s["gamma"], params.dot(g, x), 1.0 - new, new)
-        product, square, lr, bound = params.dot(d, x), params.dot(d, direction), self.rate(t), s["bound"]
+        product, lr, bound = params.dot(d, x), self.rate(t), s["bound"]
         k = self.shrinks(lr)
         if self.adaptive_bound and k * (f - gamma) + product < k * rho * bound:
             bound = max((k * (f - gamma) + product) / (2.0 * k * rho), self.lower_bound)
         above = max(k * (f - rho * bound - gamma) + product, 0.0)
-        tau = min(lr / rho, above / square) if square > 0.0 else 0.0
+        # In two divisions: the square of a small norm would be zero.
+        tau = min(lr / rho, above / size / size) if size > 0.0 else 0.0
         if self.adaptive_bound:
-            bound = max((f + product - gamma - 0.5 * tau * square) / rho, self.lower_bound)
+            bound = max((f + product - gamma - 0.5 * tau * size * size) / rho, self.lower_bound)
         x = self.moved(x, direction, tau, lr)
         return x, {"t": t, "f": f, "gamma": gamma, "bound": bound, **kept}
 
@@ -99,11 +102,11 @@ class Momo(Model):
         """Return the weight of what is new in the averages: at first 1."""
         return 1.0 if t == 1 and not self.bias_correction else 1.0 - self.beta
 
-    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, State]:
-        """Return d twice, and ρ."""
+    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, float, State]:
+        """Return d twice, its norm, and ρ."""
         new = self.first(t)
         d = map_leaves(lambda a, b: ema(a, b, 1.0 - new, new), s["m"], g)
-        return d, d, correction(self.beta, t) if self.bias_correction else 1.0, {"m": d}
+        return d, d, params.norm(d), correction(self.beta, t) if self.bias_correction else 1.0, {"m": d}
 
 
 @register("momo-adam", source=SCHAIPP, where="MoMo-Adam", needs=("value", "grad"), state_copies=2,
@@ -143,17 +146,19 @@ class MomoAdam(Model):
         """Return the weight of what is new in the averages."""
         return 1.0 - self.beta1
 
-    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, State]:
-        """Return Adam's m, m / D, and its correction."""
+    def averaged(self, g: Params, s: State, t: int) -> tuple[Params, Params, float, float, State]:
+        """Return Adam's m, m / D, the norm of m / sqrt(D), and its correction."""
         m = map_leaves(lambda a, b: ema(a, b, self.beta1, 1.0 - self.beta1), s["m"], g)
         v = map_leaves(lambda a, b: ema(a, b * b, self.beta2, 1.0 - self.beta2), s["v"], g)
         c2 = correction(self.beta2, t)
 
-        def divided(a: Array, b: Array) -> Array:
-            xp = namespace(a)
-            return a / nonzero(xp)(xp.sqrt(b / c2) + self.eps)
+        def below(b: Array) -> Array:
+            xp = namespace(b)
+            return nonzero(xp)(xp.sqrt(b / c2) + self.eps)
 
-        return m, map_leaves(divided, m, v), correction(self.beta1, t), {"m": m, "v": v}
+        D = map_leaves(below, v)
+        size = params.norm(map_leaves(lambda a, b: a / namespace(b).sqrt(b), m, D))
+        return m, map_leaves(operator.truediv, m, D), size, correction(self.beta1, t), {"m": m, "v": v}
 
     def moved(self, x: Params, direction: Params, tau: float, lr: float) -> Params:
         """Return the new point."""

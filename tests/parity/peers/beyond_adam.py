@@ -349,4 +349,7 @@ CASES = [
         kozistr_on_quartic("TRAC", betas=(0.9, 0.99), s_prev=0.3, eps=1e-3),
         rtol=1e-7, why="the wealth multiplies the way and is bet again on it, which carries rounding on tenfold in five steps",
         says="pytorch_optimizer.TRAC with two discounts over torch's SGD with momentum and decay under a schedule, 40 steps on a quartic of three leaves, to 1e-7 (on this stream 2e-13)."),
+    Case("bsam", "official", "team-approx-bayes/bayesian-sam@936eec1", lambda seed: _on_quartic("bsam", dialect="official", lr=0.1, beta1=0.6,
+        beta2=0.7, rho=0.3, delta=0.2, damping=0.4, initial=2.0, examples=50, schedule=schedule)(seed), None,
+        says="The authors' bSAM, handed the normal numbers that refopt draws, under a schedule, 40 steps on a quartic of three leaves, to 1e-12."),
 ]  # fmt: skip
