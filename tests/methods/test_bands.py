@@ -108,7 +108,7 @@ def test_solver() -> None:
     np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("kind", ["float64", "complex128"])
 @pytest.mark.parametrize("offsets", [(), (1,), (1, 37, FAR), (1, FAR), (2, 5), (1, 3, 40), (FAR, FAR + 1)])
 def test_solve(kind: str, offsets: tuple[int, ...]) -> None:
     """A factor's two solves by its bands, by CSR and by SuperLU are one answer; bands near and far, alone and together."""
