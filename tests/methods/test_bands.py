@@ -9,7 +9,9 @@ import scipy.sparse
 from refopt.linear.bands import MOST, bands_of
 from refopt.linear.compiled import BLOCK, kernels
 from refopt.linear.conjugate_gradient import cg, pcg
-from refopt.linear.preconditioners import Factored
+from refopt.linear.operators import Operator
+from refopt.linear.preconditioners import Factored, ic0
+from refopt.linear.vectors import CompiledVectors
 from refopt.problems.linear_systems import poisson_2d
 
 pytest.importorskip("numba")
@@ -139,3 +141,6 @@ def test_pcg_takes_the_bands() -> None:
             for e in ("numba", "array")
         )
         np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-11)
+        vectors = CompiledVectors(Operator(lambda v: A @ v, A), ic0(A))
+        vectors.begin(0 * b, b)
+        assert vectors.solve is vectors.kernels.solve_bands
