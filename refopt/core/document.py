@@ -73,8 +73,10 @@ def references(sources: Iterable[Any], where: str) -> str:
     return "\n".join(lines)
 
 
-def completed(obj: Any, sources: Iterable[Any], where: str) -> str:
+def completed(obj: Any, sources: Iterable[Any], where: str, common: str = "") -> str:
     """Return a docstring with the sections that are not written by hand: a method's Parameters, References.
+
+    `common` is a section that all of a kind have.
 
     A room whose classes take the same arguments says them once, as ``shared_parameters`` of their base.
     """
@@ -88,6 +90,8 @@ def completed(obj: Any, sources: Iterable[Any], where: str) -> str:
             doc = doc.replace(heading, f"{heading}\n{shared}", 1)
         else:
             doc = inserted(doc, f"{heading}\n{shared}", before=_SECTION)
+    if common and common not in doc:
+        doc = inserted(doc, common, before=_SECTION)
     if "References\n----------" not in doc:
         doc = inserted(doc, references(sources, where), before=_EXAMPLES)
     return doc + "\n"

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import all_finite, is_array
+from refopt.core.arrays import CHECKING, all_finite, is_array
 from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest
 from refopt.core.hyper import check_number
 
+UNCHECKED = """Other Parameters
+----------------
+check : bool
+    False looks at no value: neither at the input's (finite, Hermitian, definite) nor at the answer's. Without such looks a call
+    with a fixed number of steps can be mapped by ``torch.func.vmap`` and compiled; wrong input gives NaN or nonsense."""
 SEEDS = "int [0, 18446744073709551615]"
 # What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
 _UNSUPPORTED = re.compile(
@@ -31,7 +36,7 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
     name : str
         As it is registered, for messages.
     finite : bool
-        Whether an array that it returns must be finite: a matrix function's. A result that says that it has
+        Whether an array that it returns must be finite: a matrix function's, which also takes ``check=False``. A result that says that it has
         converged is held to it in any case.
 
     Returns
@@ -47,6 +52,11 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if finite and "check" in kwargs:  # a matrix function's
+            check = kwargs.pop("check")
+            if check is False:
+                return _unchecked(function, args, kwargs)
+            _flag(check, f"{name}: check")
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError as wrong:
@@ -77,6 +87,15 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
         return answer
 
     return call
+
+
+def _unchecked(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call without a look at any value, so that the call can be traced and mapped over a batch."""
+    before, CHECKING.on = CHECKING.on, False
+    try:
+        return function(*args, **kwargs)
+    finally:
+        CHECKING.on = before
 
 
 def _claimed(answer: Any, finite: bool) -> list[Any]:

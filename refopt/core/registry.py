@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
-from refopt.core.guard import guarded
+from refopt.core.guard import UNCHECKED, guarded
 from refopt.core.hyper import check_known
 from refopt.core.index import ROOMS, default_kind, index
 
@@ -216,7 +216,7 @@ def register(
             obj.registered_name = name  # type: ignore[attr-defined]
             if of_kind in STEPPING:
                 obj.own_needs = wanted  # type: ignore[attr-defined]
-        obj.__doc__ = completed(obj, (source, *also), where)
+        obj.__doc__ = completed(obj, (source, *also), where, UNCHECKED if of_kind == "matfun" else "")
         return obj
 
     return add

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from refopt.core.arrays import Array, check_array, lengths, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
@@ -100,7 +102,8 @@ def mmse_cg(
     def covariance(v: Array) -> Array:
         return noise * v + xp.matmul(channels, weights * xp.matmul(H, v))
 
-    found = cg(covariance, channels, rtol=rtol, maxiter=maxiter)
+    with np.errstate(over="ignore", invalid="ignore"):  # channels whose squares overflow end as diverged
+        found = cg(covariance, channels, rtol=rtol, maxiter=maxiter)
     columns = xp.reshape(found.x, channels.shape)
     scale = lengths(xp.abs(columns), axis=0, keepdims=True)
     # No pass, no direction: the column stays zero.

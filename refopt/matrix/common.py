@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import (
+    CHECKING,
     Array,
     all_finite,
     check_array,
@@ -119,7 +121,7 @@ def check_number(value: Any, name: str, *, above: float = -np.inf, least: float 
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ArgumentTypeError(f"{name}: wanted a real number, got {type(value).__qualname__}")
     value = float(value)
-    if not np.isfinite(value) or value <= above or value < least:
+    if not math.isfinite(value) or value <= above or value < least:
         bound = f" > {above:g}" if np.isfinite(above) else f" >= {least:g}" if np.isfinite(least) else ""
         raise ArgumentError(f"{name}: wanted a finite number{bound}, got {value!r}")
     return value
@@ -173,6 +175,8 @@ def check_psd(A: Any, name: str = "A", *, strict: bool = False) -> Array:
         A matrix of the stack has a negative (if `strict`: or zero) eigenvalue.
     """
     A = check_hermitian(A, name)
+    if not CHECKING.on:
+        return A
     scale = largest(A)
     xp = namespace(A)
     # Scaled so that neither tiny nor huge matrices leave the range; a zero matrix stays zero.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refopt.core.arrays import Array, check_array, eye_like, like, namespace
+from refopt.core.arrays import CHECKING, Array, check_array, eye_like, like, namespace
 from refopt.core.errors import ConvergenceError, ShapeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -54,7 +54,8 @@ def _start(A: Array, alpha: Any) -> Array:
     chosen = check_array(alpha, "alpha") if hasattr(alpha, "dtype") else _number(alpha, top)
     if chosen.ndim not in (0,) and tuple(chosen.shape[-2:]) != (1, 1):
         raise ShapeError("alpha: wanted 'norms', 'frobenius', a number or an array of shape (..., 1, 1)")
-    if bool(xp.any(chosen <= 0)) or bool(xp.any(chosen * top**2 >= 2 * (1 - 4 * epsilon(A)))):
+    wrong = (chosen <= 0) | (chosen * top**2 >= 2 * (1 - 4 * epsilon(A)))
+    if CHECKING.on and bool(xp.any(wrong)):
         raise ConvergenceError(
             "alpha: wanted 0 < alpha < 2 / ||A||_2^2; outside the iteration diverges, and at the upper end"
             " the leading direction is lost"
@@ -172,7 +173,7 @@ def inverse_newton(
             f"A: not converged in {MOST_STEPS} steps; wanted full rank and a condition number well below"
             " 1 / eps (full_rank=False gives the pseudo-inverse of a rank-deficient one)"
         )
-    if not bool(xp.all(xp.isfinite(X))):
+    if CHECKING.on and not bool(xp.all(xp.isfinite(X))):
         raise ConvergenceError(f"steps: rounding in the null space of A grew without limit in {steps} steps")
     return X
 

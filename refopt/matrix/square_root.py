@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import CHECKING, Array, namespace
 from refopt.core.errors import ConvergenceError
 from refopt.core.registry import register
 from refopt.matrix.common import (
@@ -31,7 +31,7 @@ def psd_eigh(A: Array, name: str = "A", *, strict: bool = False) -> tuple[Array,
     lowest, highest = values[..., 0], xp.max(xp.abs(values), axis=-1)
     slack = 16 * A.shape[-1] * epsilon(A) * highest
     bad = lowest <= 0 if strict else lowest < -slack
-    if bool(xp.any(bad)):
+    if CHECKING.on and bool(xp.any(bad)):
         kind = "definite (every eigenvalue > 0)" if strict else "semidefinite (every eigenvalue >= 0)"
         raise ConvergenceError(
             f"{name}: wanted positive {kind} matrices, got one with the eigenvalue"

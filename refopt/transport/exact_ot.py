@@ -115,7 +115,10 @@ def exact_ot(a: Any, b: Any, C: Any) -> TransportResult:
         plan = np.zeros_like(hC)
         plan[np.arange(ha.size), columns] = ha[0]
     else:
-        plan, f, g = linear_program(ha, hb, hC)
+        # HiGHS has absolute tolerances: costs and masses of size 1.
+        unit, total = float(np.max(np.abs(hC))) or 1.0, float(ha.sum())
+        plan, f, g = linear_program(ha / total, hb / total, hC / unit)
+        plan, f, g = total * plan, unit * f, unit * g
     found = like(plan, problem.C)
     value = problem.xp.sum(found * problem.C)
     dual = like(ha @ f + hb @ g, problem.C)

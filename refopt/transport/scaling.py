@@ -119,7 +119,8 @@ def scaling_class(engine: str, problem: Transport) -> type[Scaling] | type[Compi
     return CompiledScaling if engine == "auto" and large else Scaling
 
 
-def _exchanged(cloud: PointCloud) -> PointCloud:
+def exchanged(cloud: PointCloud) -> PointCloud:
+    """Return the cloud with its two sets of points exchanged."""
     given = cloud.cost
     cost = (lambda x, y: given(y, x).T) if callable(given) else given
     return PointCloud(cloud.y, cloud.x, cost)
@@ -129,7 +130,7 @@ def transposed(problem: Transport) -> Transport:
     """Return the problem with rows and columns exchanged."""
     C = problem.C
     if isinstance(C, PointCloud):
-        return Transport(problem.xp, problem.b, problem.a, _exchanged(C))
+        return Transport(problem.xp, problem.b, problem.a, exchanged(C))
     return Transport(problem.xp, problem.b, problem.a, problem.xp.matrix_transpose(C))
 
 

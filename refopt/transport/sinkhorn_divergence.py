@@ -11,6 +11,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
 from refopt.transport.problem import (
+    BlockedPlan,
     PointCloud,
     Transport,
     check_regularisation,
@@ -18,7 +19,7 @@ from refopt.transport.problem import (
     report,
     transport_problem,
 )
-from refopt.transport.scaling import gibbs, log_safe, row_potential
+from refopt.transport.scaling import exchanged, gibbs, log_safe, row_potential
 from refopt.transport.sinkhorn_log import sinkhorn_log
 
 FEYDY = Source(
@@ -110,6 +111,86 @@ def pull_back(
     return x * xp.sum(weights, axis=1)[:, None] - xp.matmul(weights, y)
 
 
+def _online_symmetric(
+    cloud: PointCloud, a: Array, reg: float, tol: float, maxiter: int
+) -> tuple[Array, Array, int]:
+    """Do as `symmetric_sinkhorn` over blocks of rows; return f, the plan's row sums and the passes."""
+    xp = namespace(a)
+
+    def pulled(f: Array) -> Array:
+        parts = [row_potential(xp, a[i:j], f, cloud.rows(i, j), reg) for i, j in cloud.blocks()]
+        return xp.concat(parts)
+
+    f = pulled(xp.zeros_like(a))
+    f = xp.where(xp.isfinite(f), f / 2, f)
+    for k in range(maxiter + 1):
+        new = pulled(f)
+        # The potential that follows tells the row sums of this one's plan.
+        gap = xp.where(a > 0, f, xp.zeros_like(f)) - xp.where(a > 0, new, xp.zeros_like(f))
+        rows = a * xp.exp(gap / reg)
+        if 2 * float(xp.sum(xp.abs(rows - a))) <= tol * float(xp.sum(a)) or k == maxiter:
+            break
+        f = xp.where(xp.isfinite(f), (f + new) / 2, f)
+    return f, rows, k
+
+
+def _online_pull(plan: BlockedPlan, cost: str | tuple[Function, Pull]) -> Array:
+    """Return ``sum_j P_ij dC_ij / dx_i``, a block of rows at a time."""
+    cloud, xp = plan.cloud, namespace(plan.f)
+    parts = [
+        pull_back(xp, plan.rows(i, j), cloud.x[i:j, :], cloud.y, cloud.rows(i, j), cost)
+        for i, j in cloud.blocks()
+    ]
+    return xp.concat(parts)
+
+
+def _online(
+    cloud: PointCloud,
+    a: Any,
+    b: Any,
+    reg: float,
+    cost: str | tuple[Function, Pull],
+    tol: float | None,
+    maxiter: int,
+) -> DivergenceResult:
+    """Return the divergence of the KL form without a matrix of costs."""
+    xp = namespace(cloud.x)
+    problem = transport_problem(a, b, cloud, clouds=True)
+    tol = check_regularisation(reg, tol, maxiter, cloud.dtype, xp)
+    solved = sinkhorn_log(problem.a, problem.b, cloud, reg, tol=tol, maxiter=maxiter)
+    f, g = solved.potentials
+    ones = xp.ones_like(problem.b)[:, None]
+    value = _value(problem, f, g, solved.plan.apply(ones), reg, "kl")
+    other = BlockedPlan(exchanged(cloud), g, f, reg)
+    gradients = [_online_pull(solved.plan, cost), _online_pull(other, cost)]
+    iterations, worst = solved.iterations, solved.marginal_error
+    for side, (points, mass) in enumerate(((cloud.x, problem.a), (cloud.y, problem.b))):
+        own = PointCloud(points, points, cloud.cost)
+        f, rows, passes = _online_symmetric(own, mass, reg, tol, maxiter)
+        value = value - _value(Transport(xp, mass, mass, own), f, f, rows, reg, "kl") / 2
+        gradients[side] = gradients[side] - _online_pull(BlockedPlan(own, f, f, reg), cost)
+        iterations = max(iterations, passes)
+        worst = xp.maximum(worst, 2 * xp.sum(xp.abs(rows - mass)))
+    return _result(solved, worst, iterations, tol * problem.mass, value, gradients)
+
+
+def _result(
+    solved: TransportResult,
+    worst: Array,
+    iterations: int,
+    wanted: float,
+    value: Array,
+    gradients: list[Array],
+) -> DivergenceResult:
+    """Put the outcome of the three solves into words."""
+    status = "converged" if float(worst) <= wanted else "iterations"
+    message = f"marginal error of the three solves at most {float(worst):.3g} (wanted {wanted:.3g})"
+    return DivergenceResult(
+        solved.plan, solved.cost, solved.potentials, worst, iterations, status, message,
+        value, gradient_x=gradients[0], gradient_y=gradients[1],
+    )  # fmt: skip
+
+
 @register(
     "sinkhorn-divergence",
     kind="transport",
@@ -131,6 +212,7 @@ def sinkhorn_divergence(
     cost: str | tuple[Function, Pull] = "sqeuclidean",
     tol: float | None = None,
     maxiter: int = 10_000,
+    online: bool = False,
 ) -> DivergenceResult:
     r"""Debiased entropic transport between two weighted clouds of points.
 
@@ -158,6 +240,9 @@ def sinkhorn_divergence(
         As in `refopt.transport.sinkhorn.sinkhorn`, for each of the three solves.
     maxiter : int
         Largest number of passes of each.
+    online : bool
+        No matrix of costs is kept: blocks of rows are formed anew in every pass, for clouds whose matrix does not fit. The "kl"
+        form alone; its plan is a `refopt.transport.problem.BlockedPlan`.
 
     Returns
     -------
@@ -195,6 +280,12 @@ def sinkhorn_divergence(
         raise ArgumentTypeError(f"cost: wanted a name or a pair (c, pull) of functions, got {cost!r}")
     function = cost if isinstance(cost, str) else cost[0]
     cloud = PointCloud(x, y, function)
+    if online:
+        if form != "kl":
+            raise ArgumentError(
+                f"online: wanted the form 'kl', got {form!r}, whose gradient solves dense systems"
+            )
+        return _online(cloud, a, b, reg, cost, tol, maxiter)
     x, y = cloud.x, cloud.y
     xp = namespace(x)
     between = transport_problem(a, b, cloud.rows(0, cloud.shape[0]), batched=False)
@@ -218,11 +309,4 @@ def sinkhorn_divergence(
         gradients[side] = gradients[side] - pull_back(xp, weights, points, points, own.C, cost)
         iterations = max(iterations, passes)
         worst = xp.maximum(worst, report(own, plan, (f, f), passes, tol).marginal_error)
-    status = "converged" if float(worst) <= tol * between.mass else "iterations"
-    message = (
-        f"marginal error of the three solves at most {float(worst):.3g} (wanted {tol * between.mass:.3g})"
-    )
-    return DivergenceResult(
-        solved.plan, solved.cost, solved.potentials, worst, iterations, status, message,
-        value, gradient_x=gradients[0], gradient_y=gradients[1],
-    )  # fmt: skip
+    return _result(solved, worst, iterations, tol * between.mass, value, gradients)

@@ -11,6 +11,7 @@ from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Source, register
 from refopt.core.result import TransportResult
+from refopt.linear.operators import unit_of
 from refopt.transport.lbfgs import minimise
 from refopt.transport.problem import check_regularisation, report, transport_problem
 
@@ -112,6 +113,15 @@ def _solve(
     if form not in ("dual", "semi-dual"):
         raise ArgumentError(f"form: wanted 'dual' or 'semi-dual', got {form!r}")
     xp, a, b, C = problem.xp, problem.a, problem.b, problem.C
+    if (
+        unit := unit_of(C)
+    ) != 1.0:  # squares of such costs leave the dtype's range: the same problem in other units
+        found = _solve(a, b, C / unit, reg / unit, k, form, tol, maxiter)
+        f, g = found.potentials
+        return dataclasses.replace(
+            found, potentials=(f * unit, g * unit), cost=found.cost * unit, value=found.value * unit,
+            dual_value=found.dual_value * unit,
+        )  # fmt: skip
     n = a.shape[0]
 
     def evaluate(z: Array) -> tuple[Array, Array, Array]:

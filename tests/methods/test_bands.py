@@ -9,7 +9,9 @@ import scipy.sparse
 from refopt.linear.bands import MOST, bands_of
 from refopt.linear.compiled import BLOCK, kernels
 from refopt.linear.conjugate_gradient import cg, pcg
-from refopt.linear.preconditioners import Factored
+from refopt.linear.operators import Operator
+from refopt.linear.preconditioners import Factored, ic0
+from refopt.linear.vectors import CompiledVectors
 from refopt.problems.linear_systems import poisson_2d
 
 pytest.importorskip("numba")
@@ -108,7 +110,7 @@ def test_solver() -> None:
     np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("kind", ["float64", "complex128"])
 @pytest.mark.parametrize("offsets", [(), (1,), (1, 37, FAR), (1, FAR), (2, 5), (1, 3, 40), (FAR, FAR + 1)])
 def test_solve(kind: str, offsets: tuple[int, ...]) -> None:
     """A factor's two solves by its bands, by CSR and by SuperLU are one answer; bands near and far, alone and together."""
@@ -139,3 +141,6 @@ def test_pcg_takes_the_bands() -> None:
             for e in ("numba", "array")
         )
         np.testing.assert_allclose(r.residuals, s.residuals, rtol=1e-11)
+        vectors = CompiledVectors(Operator(lambda v: A @ v, A), ic0(A))
+        vectors.begin(0 * b, b)
+        assert vectors.solve is vectors.kernels.solve_bands

@@ -114,6 +114,8 @@ def test_bad_input() -> None:
         with pytest.raises(error, match=word):
             mmse_cg(*arguments, **keywords)
     assert not mmse_cg(H, 1.0, maxiter=0).x.any()
+    huge = mmse_cg(1e200 * H, 1.0)
+    assert not huge.success and np.isfinite(huge.x).all()
 
 
 def _ours(seed: int) -> Arrays:

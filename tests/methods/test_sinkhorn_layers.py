@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from refopt.core import errors
 from refopt.core.arrays import to_numpy
+from refopt.transport import problem as shared
 from refopt.transport.problem import PointCloud
 from refopt.transport.sinkhorn_divergence import sinkhorn_divergence
 from refopt.transport.sinkhorn_log import sinkhorn_log
@@ -172,3 +173,35 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(error):
             call()
+
+
+@pytest.mark.identity("sinkhorn-divergence")
+@pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean", "quartic"])
+def test_online(monkeypatch: pytest.MonkeyPatch, cost: str) -> None:
+    """Without a matrix of costs, in blocks of three rows: value, gradients, passes and status of the dense form, to 1e-10; an
+    empty mass, three costs.
+    """
+    monkeypatch.setattr(shared, "BLOCK_ENTRIES", 24)
+    rng = np.random.default_rng(6)
+    x, y = rng.random((9, 2)), rng.random((8, 2)) + 0.4
+    a, b = rng.random(9) + 0.2, rng.random(8) + 0.2
+    a[3] = 0.0
+    a, b = a / a.sum(), b / b.sum()
+
+    def quartic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return ((x[:, None] - y) ** 2).sum(-1) ** 2
+
+    def pull(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+        gap = x[:, None] - y
+        return 4 * np.sum((w * (gap**2).sum(-1))[..., None] * gap, axis=1)
+
+    given: Any = (quartic, pull) if cost == "quartic" else cost
+    for options in ({"tol": 1e-13}, {"tol": 0.0, "maxiter": 3}):
+        dense = sinkhorn_divergence(x, y, 0.3, a=a, b=b, cost=given, **options)
+        found = sinkhorn_divergence(x, y, 0.3, a=a, b=b, cost=given, online=True, **options)
+        for name in ("value", "gradient_x", "gradient_y", "cost", "marginal_error"):
+            np.testing.assert_allclose(getattr(found, name), getattr(dense, name), rtol=0, atol=1e-10)
+        assert (found.status, found.iterations) == (dense.status, dense.iterations)
+        np.testing.assert_allclose(found.plan.dense(), dense.plan, rtol=0, atol=1e-10)
+    with pytest.raises(errors.ArgumentError, match="online"):
+        sinkhorn_divergence(x, y, 0.3, form="sharp", online=True)

@@ -102,6 +102,13 @@ def test_quadratic_optimality(form: str) -> None:
     value = (r.plan * C).sum() + 0.2 * (r.plan**2).sum()
     np.testing.assert_allclose(r.value, value, rtol=1e-13)
     np.testing.assert_allclose(r.dual_value, value, rtol=1e-7)
+    for unit in (1e-200, 1e200):
+        scaled = quadratic_ot(a, b, unit * C, 0.4 * unit, form=form, tol=1e-8)
+        np.testing.assert_allclose(scaled.plan, r.plan, rtol=0, atol=1e-7)
+        np.testing.assert_allclose([scaled.value / unit, scaled.dual_value / unit], value, rtol=1e-7)
+        np.testing.assert_allclose(
+            scaled.potentials[0] / unit - scaled.potentials[0][0] / unit, f - f[0], rtol=0, atol=1e-6
+        )
     thrice = quadratic_ot(3 * a, 3 * b, C, 0.4 / 3, form=form, tol=1e-8)
     np.testing.assert_allclose(thrice.plan, 3 * r.plan, rtol=0, atol=1e-6)
     assert thrice.marginal_error <= 3e-8 and quadratic_ot(a, b, C, 0.4, form=form).marginal_error <= 1e-5
