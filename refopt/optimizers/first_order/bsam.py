@@ -20,7 +20,7 @@ MOLLENHOFF = Source(
 )
 
 
-@register("bsam", source=MOLLENHOFF, where="bSAM", state_copies=2)
+@register("bsam", kind="wrapper", source=MOLLENHOFF, where="bSAM", state_copies=2)
 class BSAM(Method):
     """bSAM: SAM with the precisions of a posterior in place of the ball, learnt from the gradients at draws from it.
 
