@@ -116,6 +116,34 @@ def test_contraction() -> None:
     assert np.all(np.diff(duals) > 0)
 
 
+@pytest.mark.identity("sinkhorn-unbalanced")
+def test_the_stop() -> None:
+    """It stops at the first pass whose row sums are within tol of the mean total mass of those that the potentials ask for;
+    1e-9 if left out, in float32 1e-5.
+    """
+    a, b, C = _unequal(7)
+    a, b = 10 * a, 0.5 * b
+
+    def gap(r: Any) -> float:
+        return float(np.abs(r.plan.sum(1) - a * np.exp(-r.potentials[0] / 0.5)).sum())
+
+    wanted = 1e-6 * (a.sum() + b.sum()) / 2
+    r = sinkhorn_unbalanced(a, b, C, 0.1, 0.5, tol=1e-6)
+    before = sinkhorn_unbalanced(a, b, C, 0.1, 0.5, tol=0.0, maxiter=r.iterations - 1)
+    assert gap(r) <= wanted < gap(before) and r.success and not before.success
+    np.testing.assert_allclose(r.marginal_error, gap(r), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(r.cost, (r.plan * C).sum(), rtol=1e-13)
+    for dtype, tol in (("float64", 1e-9), ("float32", 1e-5)):
+        given = [v.astype(dtype) for v in (a, b, C)]
+        plain, told = (sinkhorn_unbalanced(*given, 0.1, 0.5, **k) for k in ({}, {"tol": tol}))
+        assert (
+            plain.iterations
+            == told.iterations
+            < sinkhorn_unbalanced(*given, 0.1, 0.5, tol=tol / 30).iterations
+        )
+
+
+@pytest.mark.identity("sinkhorn-unbalanced")
 def test_masses_batches_and_starts() -> None:
     """Empty masses carry nothing; a batch is its members; a right start takes one pass."""
     a, b, C = _unequal(4)
