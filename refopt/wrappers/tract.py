@@ -14,7 +14,9 @@ PETERSEN = Source("petersen-2024-tract", "F. Petersen, C. Borgelt, S. Ermon",
     "TrAct: Making First-layer Pre-Activations Trainable", arxiv="2410.23970")  # fmt: skip
 
 
-@register("tract", source=PETERSEN, where="the closed form for a linear first layer")
+@register(
+    "tract", source=PETERSEN, where="the closed form for a linear first layer", needs=("grad", "layers")
+)
 class TrAct(Wrapper):
     """TrAct: the first layer's weights move so that its pre-activations make gradient steps, by least squares.
 
@@ -36,7 +38,6 @@ class TrAct(Wrapper):
     True
     """
 
-    own_needs = ("grad", "layers")
     damping: float = hyper(0.1, "(0, inf)", "λ.")
     words = {"schedule": "Of the base's rate: handed on to a base that is given by name."}
 

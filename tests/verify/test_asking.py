@@ -103,7 +103,8 @@ TOLD: dict[str, dict[str, Any]] = {
     "nesterov-strongly-convex": BOUNDS,
     "triple-momentum": BOUNDS,
 }
-# The comparison has no problem of two classes with one net, of two factors or of one residual an example, and hands on no gradients of single examples.
+# The comparison has no problem of two classes with one net, of two factors, of one residual an example, of one matrix, or of
+# a ReLU network's two leaves.
 REFUSED = {
     "normalized-logistic-gd",
     "batch-perceptron",
@@ -112,7 +113,6 @@ REFUSED = {
     "prox-linear",
     "kpca-dual",
     "relu-scp",
-    "tract",
 }
 
 
