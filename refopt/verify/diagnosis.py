@@ -109,9 +109,14 @@ def diagnose(
     if (rough := _single_precision(search, base)) is not None:
         return rough
     parts = parted(search, base)
+    whole = search
     if parts is not None:
         search = Search(parts.rest, search.effort)
     explained = _first(search, levels(search, base, found, told))
+    if explained is not None and parts is not None:
+        # What does nothing to the other leaves is not of these alone.
+        everywhere = [(c, f) for c, _ in explained if (f := whole.explains(c)) is not None]
+        explained, parts = (everywhere, None) if everywhere else (explained, parts)
     if explained is not None:
         return _told(observed, search, explained, parts)
     return _close(observed, search) or _unexplained(observed, search, parts)

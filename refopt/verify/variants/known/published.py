@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from refopt.core import params
 from refopt.core.arrays import Namespace, namespace
@@ -56,7 +59,10 @@ def _(method: Any) -> Any:
     stage="text",
 )
 def _(method: Any) -> Any:
-    if not {"root", "step", "eps"} <= method.numbers(1, {}).keys() if isinstance(method, LeafRule) else True:
+    if not isinstance(method, LeafRule):
+        return None
+    wanted = inspect.signature(method.rule(np)).parameters
+    if not {"root", "step", "eps"} <= wanted.keys():
         return None
     eps = fields(method).get("eps", 0.0)
 
