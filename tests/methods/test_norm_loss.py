@@ -130,11 +130,11 @@ def test_bases_that_ask_for_more(base: str) -> None:
     lengths are nearer one than f alone would have them.
     """
     p = refopt.problem("mlp", **SMALL_MLP, l2=0.1)
-    r = refopt.minimize(p, "norm-loss", p.start(1), base=base, penalty=0.3, steps=500, tol=1e-8)
+    r = refopt.minimize(p, "norm-loss", p.start(1), base=base, penalty=0.3, steps=30, tol=1e-8)
     assert r.status == "converged"
     extra = complex_gradient(r.x, 0.3)
     for k, g in p.grad(r.x).items():
         np.testing.assert_allclose(g + extra[k], 0.0, atol=1e-7)
     assert r.fun == pytest.approx(float(p.value(r.x)), rel=1e-14)
-    bare = refopt.minimize(p, base, p.start(1), steps=500, tol=1e-8)
+    bare = refopt.minimize(p, base, p.start(1), steps=30, tol=1e-8)
     assert written_out(r.x, 1.0) < 0.5 * written_out(bare.x, 1.0)
