@@ -63,6 +63,9 @@ def test_derivatives() -> None:
     np.testing.assert_allclose(g["F"], [[-1.4 * 0.6, -1.4 * 0.8]], rtol=1e-14)
     v = {"W": np.eye(2), "F": np.zeros((1, 2))}
     np.testing.assert_allclose(o.product(zero, v)["W"], 1.4 * np.eye(2), rtol=1e-15)
+    assert o.loss(x["W"]) == pytest.approx(written_out({"W": x["W"]}, 0.7), rel=1e-14)
+    with pytest.raises(refopt.errors.ShapeError, match="grad"):
+        o.update(np.ones((2, 3)), np.ones(3), o.init(np.ones((2, 3))))
 
 
 def complex_gradient(x: dict[str, Any], penalty: float) -> dict[str, Any]:
