@@ -63,6 +63,9 @@ def test_derivatives() -> None:
     np.testing.assert_allclose(g["F"], [[-1.4 * 0.6, -1.4 * 0.8]], rtol=1e-14)
     v = {"W": np.eye(2), "F": np.zeros((1, 2))}
     np.testing.assert_allclose(o.product(zero, v)["W"], 1.4 * np.eye(2), rtol=1e-15)
+    assert o.loss(x["W"]) == pytest.approx(written_out({"W": x["W"]}, 0.7), rel=1e-14)
+    with pytest.raises(refopt.errors.ShapeError, match="grad"):
+        o.update(np.ones((2, 3)), np.ones(3), o.init(np.ones((2, 3))))
 
 
 def complex_gradient(x: dict[str, Any], penalty: float) -> dict[str, Any]:
@@ -130,11 +133,11 @@ def test_bases_that_ask_for_more(base: str) -> None:
     lengths are nearer one than f alone would have them.
     """
     p = refopt.problem("mlp", **SMALL_MLP, l2=0.1)
-    r = refopt.minimize(p, "norm-loss", p.start(1), base=base, penalty=0.3, steps=500, tol=1e-8)
+    r = refopt.minimize(p, "norm-loss", p.start(1), base=base, penalty=0.3, steps=30, tol=1e-8)
     assert r.status == "converged"
     extra = complex_gradient(r.x, 0.3)
     for k, g in p.grad(r.x).items():
         np.testing.assert_allclose(g + extra[k], 0.0, atol=1e-7)
     assert r.fun == pytest.approx(float(p.value(r.x)), rel=1e-14)
-    bare = refopt.minimize(p, base, p.start(1), steps=500, tol=1e-8)
+    bare = refopt.minimize(p, base, p.start(1), steps=30, tol=1e-8)
     assert written_out(r.x, 1.0) < 0.5 * written_out(bare.x, 1.0)
