@@ -37,6 +37,10 @@ BOUND = 64.0
 Arrays = dict[str, np.ndarray]
 
 
+# The leaves of the page's tapes.
+SHAPES = {"scalar": (), "vector": (7,), "long": (33,), "wide": (3, 5), "tall": (6, 2), "kernel": (2, 3, 2, 2)}
+
+
 @dataclass(frozen=True)
 class Error:
     """The largest rounding error of a run, in units in the last place (ulps) of the run's dtype.
@@ -183,7 +187,7 @@ def measure(
     scalars = "exact"
     for kind in kinds:
         # A tape for every further array that the rule is fed with.
-        tapes = [make(kind, steps, seed=seed + i) for i in range(len(method.given))]
+        tapes = [make(kind, steps, seed=seed + i, shapes=SHAPES) for i in range(len(method.given))]
         exact, how = _exact(method, tapes, digits)
         scalars = how if how != "exact" else scalars
         for dtype in dtypes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,6 +27,9 @@ from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.elsewhere import hidden
 from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.text_edit import BROKEN
+
+# The first levels, in which every part has a name.
+NAMED = 8
 
 # Between these is what single precision does to a trajectory; what is nearer has another cause.
 SINGLE = (1e-10, 1e-5)
@@ -108,15 +112,18 @@ def diagnose(
         return _told(observed, search, explained)
     if (rough := _single_precision(search, base)) is not None:
         return rough
-    parts = parted(search, base)
-    whole = search
+    # What has a name is tried on all leaves: one may be given another's gradient.
+    whole, tried = search, iter(levels(search, base, found, told))
+    explained = _first(search, itertools.islice(tried, NAMED))
+    parts = parted(search, base) if explained is None else None
     if parts is not None:
         search = Search(parts.rest, search.effort)
-    explained = _first(search, levels(search, base, found, told))
-    if explained is not None and parts is not None:
+        explained = _first(search, levels(search, base, found, told))
         # What does nothing to the other leaves is not of these alone.
-        everywhere = [(c, f) for c, _ in explained if (f := whole.explains(c)) is not None]
+        everywhere = [(c, f) for c, _ in explained or () if (f := whole.explains(c)) is not None]
         explained, parts = (everywhere, None) if everywhere else (explained, parts)
+    elif explained is None:
+        explained = _first(search, tried)
     if explained is not None:
         return _told(observed, search, explained, parts)
     return _close(observed, search) or _unexplained(observed, search, parts)

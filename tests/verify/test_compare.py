@@ -44,7 +44,7 @@ def test_names_the_first_difference() -> None:
     assert (report.step, report.leaf, report.index) == (3, "tall", (1, 1))
     assert report.error < 1e-8
     assert 1e5 < report.ulps < 1e8
-    assert "First at step 3, leaf 'wide'[1, 2]" in str(report)
+    assert "First at step 3, leaf 'tall'[1, 1]" in str(report)
     assert "agrees in scalar, vector, long, wide, kernel, twin, far" in str(report)
 
 

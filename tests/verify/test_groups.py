@@ -108,7 +108,7 @@ def test_a_function_is_given_each_leafs_numbers() -> None:
         return adamw(x, g, s, **{**ADAMW, "lr": lr, "beta1": beta1, "weight_decay": weight_decay})
 
     report = refopt.verify.compare(mine, "adamw", dialect="torch", param_groups=GROUPS, steps=20)
-    assert report.agrees and len({f.profile for f in report.findings}) == 4, str(report)
+    assert report.agrees and len({f.profile for f in report.findings}) == 5, str(report)
     why = refopt.verify.diagnose(mine, "adamw", param_groups=GROUPS, steps=20)
     assert "torch" in why.explained_by or ("torch",) in why.also, str(why)
 

@@ -71,7 +71,7 @@ def test_lists_with_gradients_first() -> None:
 def test_one_array() -> None:
     report = compare(OneArray(0.2), "sgd", steps=5)
     assert report.agrees and report.hyperparameters["lr"] == 0.2
-    assert fingerprint(OneArray).nearest[0] in ("sgd", "qhm", "riemannian-sgd", "clipped-sgd")
+    assert "sgd" in fingerprint(OneArray).nearest
 
 
 def test_what_cannot_be_handed_over_says_why() -> None:

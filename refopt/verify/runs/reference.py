@@ -114,7 +114,8 @@ def follow_one(
         driven.noise = noise
         method = refit(method, driven)
     x: Any = {k: v.copy() for k, v in x0.items()} if single is None else x0[single].copy()
-    s = method.init(x)
+    with np.errstate(all="ignore"):
+        s = method.init(x)
     points: dict[str, list[np.ndarray]] = {k: [] for k in x0}
     shown = []
     with np.errstate(all="ignore"):
