@@ -21,7 +21,7 @@ def test_torch_class(dtype: str) -> None:
     adamw = need("torch").optim.AdamW
     given = {"dialect": "torch", "dtype": dtype, "steps": 25}
     report = refopt.verify.compare(adamw, "adamw", param_groups=GROUPS, **given)
-    assert report.agrees and len({f.profile for f in report.findings}) == 4, str(report)
+    assert report.agrees and len({f.profile for f in report.findings}) == 5, str(report)
     with pytest.raises(refopt.errors.ArgumentError, match="has no full_first"):
         refopt.verify.compare(
             need("torch").optim.SGD, "momentum", param_groups=[("vectors", {"full_first": True})], **given
@@ -43,7 +43,7 @@ def test_torch_function() -> None:
     report = refopt.verify.compare(lambda params: mine(params), "adamw", dialect="torch", **given)
     assert report.agrees, str(report)
     report = refopt.verify.compare(lambda params: mine(params, 0.1), "adamw", dialect="torch", **given)
-    assert {f.leaf for f in report.findings if not f.agrees} == {"scalar", "vector", "long"}
+    assert {f.leaf for f in report.findings if not f.agrees} == {"scalar", "vector", "long", "far"}
     why = refopt.verify.diagnose(lambda params: mine(params, 0.1), "adamw", **given)
     # What the first group has, all have.
     assert set(why.explained_by) == {"torch", "groups-ignored"}, str(why)
@@ -59,7 +59,7 @@ def test_optax() -> None:
     assert refopt.verify.compare(masked, "adamw", param_groups=none, **given).agrees
     wrong = [(["vector"], {"weight_decay": 0.0})]
     report = refopt.verify.compare(masked, "adamw", param_groups=wrong, **given)
-    assert {f.leaf for f in report.findings if not f.agrees} == {"scalar", "long"}, str(report)
+    assert {f.leaf for f in report.findings if not f.agrees} == {"scalar", "long", "far"}, str(report)
     two = optax.multi_transform(
         {"a": optax.adam(0.1), "b": optax.adam(0.01, b1=0.5)},
         lambda x: {k: "a" if v.ndim < 2 else "b" for k, v in x.items()},
