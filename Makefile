@@ -13,7 +13,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make parity  set up $(PARITY) with the peers (torch, optax, ...) and run them live"
 	@echo "make museum  old releases with known bugs, from the package index, against the reference"
-	@echo "make census  every optimizer of the peers, unnamed, through the oracle: docs/census.md (LIBRARIES=\"torch optax\": these)"
+	@echo "make census  every optimizer of the peers, unnamed, through the oracle, an hour: docs/census.md (LIBRARIES=\"torch optax\": these)"
 	@echo "make mutants  does the evidence hold the rules? NAME=lion for one"
 	@echo "make exhaustive  what make test samples, on every name"
 	@echo "make docs    the pages of all methods, in docs/_build/html"
