@@ -16,9 +16,9 @@ SMALL_MLP: dict[str, Any] = {
 }
 
 
-def steps_on(problem: Any, o: Any, steps: int) -> list[tuple[Any, Any]]:
-    """Return point and state after every step from the problem's start with seed 1."""
-    x, oracle = problem.start(1), Oracle(problem, 0)
+def steps_on(problem: Any, o: Any, steps: int, x: Any = None) -> list[tuple[Any, Any]]:
+    """Return point and state after every step from `x`, by default the problem's start with seed 1."""
+    x, oracle = problem.start(1) if x is None else x, Oracle(problem, 0)
     s, points = o.init(x), []
     for t in range(1, steps + 1):
         oracle.begin(t)

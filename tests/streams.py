@@ -69,10 +69,17 @@ def run_refopt(
     name: str, seed: int, kinds: tuple[str, ...] = KINDS, shapes: dict[str, Any] | None = None, **kwargs: Any
 ) -> dict[str, np.ndarray]:
     """Run a registered method on every stream: one array a stream."""
+    return run_method(lambda: refopt.optimizer(name, **kwargs), seed, kinds, shapes)
+
+
+def run_method(
+    make: Callable[[], Any], seed: int, kinds: tuple[str, ...] = KINDS, shapes: dict[str, Any] | None = None
+) -> dict[str, np.ndarray]:
+    """Run what ``make()`` returns, with ``init`` and ``update``, on every stream."""
     out = {}
     for kind in kinds:
         x, gradients = stream(seed, kind, shapes=shapes)
-        method = refopt.optimizer(name, **kwargs)
+        method = make()
         state = method.init(x)
 
         def advance(x: Leaves, g: Leaves, t: int) -> Leaves:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import entry
 from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
@@ -155,8 +156,18 @@ def _first(
 
 
 def recognised_name(other: Any, seed: int, hyperparameters: Mapping[str, Any]) -> str:
-    """Return the registered optimizer that an implementation is, or is nearest to."""
+    """Return the registered optimizer that an implementation is, or is nearest to.
+
+    Raises
+    ------
+    ArgumentError
+        It is none, and is not measured.
+    """
     found = recognise(other, seed, **hyperparameters)
+    if not (found.name or found.nearest):
+        raise ArgumentError(
+            "name: wanted, since other takes no registered method's steps, and a program is not measured"
+        )
     return found.name or found.nearest[0]
 
 

@@ -12,6 +12,7 @@ from refopt.core.oracle import Oracle
 from refopt.optimizers.common.line_search import Line, backtracking, strong_wolfe, zoom
 from scipy.optimize import minimize
 
+from tests.alike import steps_on
 from tests.parity.case import Arrays, Case
 from tests.parity.peers.authors import Quartic
 from tests.streams import schedule
@@ -146,7 +147,9 @@ def test_backtracking_and_what_is_kept() -> None:
     """Backtracking lowers f by its condition and counts values; pairs of negative curvature are left out or kept; the point stays where
     nothing descends or the rate is zero; and dicts, one array and two arrays have one run."""
     problem = Quartic(1)
-    points = steps_on_quartic(problem, refopt.optimizer("lbfgs", line_search="backtracking", c1=0.3), 12)
+    points = steps_on(
+        problem, refopt.optimizer("lbfgs", line_search="backtracking", c1=0.3), 12, problem.start
+    )
     values = [problem.value(x) for x, _ in points]
     assert all(b < a for a, b in itertools.pairwise(values))
     for keeps in (True, False):
@@ -186,17 +189,6 @@ def test_backtracking_and_what_is_kept() -> None:
     np.testing.assert_array_equal(refopt.minimize(bowl, "lbfgs", lr=0.0, steps=3).x, np.ones(2))
 
 
-def steps_on_quartic(problem: Quartic, o: Any, steps: int) -> list[tuple[Any, Any]]:
-    """Return point and state after every step."""
-    x, oracle = problem.start, Oracle(problem)
-    s, points = o.init(x), []
-    for t in range(1, steps + 1):
-        oracle.begin(t)
-        x, s = o.step(x, s, oracle)
-        points.append((x, s))
-    return points
-
-
 def _torch(**options: Any) -> Any:
     """torch's LBFGS on the quartic, one iteration a call."""
 
@@ -208,12 +200,7 @@ def _torch(**options: Any) -> Any:
         o = torch.optim.LBFGS(list(p.values()), max_iter=1, max_eval=25, **options)
         base = o.param_groups[0]["lr"]
 
-        def closure() -> float:
-            x = {k: v.detach().numpy().copy() for k, v in p.items()}
-            for k, g in problem.grad(x).items():
-                p[k].grad = torch.tensor(g)
-            return problem.value(x)
-
+        closure = problem.closure(p)
         rows = []
         for t in range(1, 21):
             o.param_groups[0]["lr"] = base * schedule(t)
@@ -265,7 +252,7 @@ KEPT = (1, 2, 3, 5, 8, 12, 16, 20)
 def _ours(**options: Any) -> Any:
     def side(seed: int) -> Arrays:
         problem = Quartic(seed)
-        points = steps_on_quartic(problem, refopt.optimizer("lbfgs", **options), 20)
+        points = steps_on(problem, refopt.optimizer("lbfgs", **options), 20, problem.start)
         return {"x": np.stack([problem.join(points[t - 1][0]) for t in KEPT])}
 
     return side

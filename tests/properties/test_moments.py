@@ -41,7 +41,11 @@ def test_any_base(method: Entry) -> None:
     first.begin(1), second.begin(1)
     got, _ = o.step(x, o.init(x), first)
     np.testing.assert_allclose(x - got, 0.25 * o.estimate(second, x), rtol=1e-12)
-    if "grad" in o.own_needs:
-        return
+
+
+@pytest.mark.parametrize("method", [m for m in ESTIMATORS if "grad" not in m.needs], ids=lambda m: m.name)
+def test_no_gradient_is_asked_for(method: Entry) -> None:
+    """Nor by a base that would ask at two points, or by a wrapper around."""
+    p = refopt.problem("quadratic", n=3)
     assert "grad" not in refopt.minimize(p, method.name, base="svrg", steps=5).calls
     assert "grad" not in refopt.minimize(p, "sam", base=refopt.optimizer(method.name), steps=5).calls

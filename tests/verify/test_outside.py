@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
+from refopt.core.registry import entry
 from refopt.verify import compare, diagnose
 from refopt.verify.inputs.calls import SOLVER_FAULTS
+from refopt.verify.inputs.profiles import Profile
 from refopt.verify.runs.functions import answer_of, cases_of, compared, kind_of, reference_of
+from refopt.verify.runs.observe import observe
+from refopt.verify.search.effort import Effort
+from refopt.verify.search.filters import filters
+from refopt.verify.search.levels import greedy
+from refopt.verify.search.trajectories import Search
+from refopt.verify.variants.candidate import dialects, faults, switches
 from refopt.verify.variants.edits import Text
 from refopt.verify.variants.text_edit import swapped
 from refopt.verify.variants.turns import EndlessError
@@ -194,3 +202,68 @@ def test_compare_names_the_dialect_that_agrees() -> None:
     report = compare(theirs, "adamw", steps=10)
     assert not report.agrees and report.agrees_in == "keras"
     assert str(report).splitlines()[0].startswith("refopt's adamw agrees with adamw in the dialect 'keras'")
+
+
+def test_a_small_constant_besides_is_told_as_such() -> None:
+    """Clipping with 1e-6 beside the norm is off the named clipping by about as much: more than rounding, and said."""
+
+    def step(x, g, state, lr=0.1):
+        return x - lr * g * min(1.0, 1.0 / (np.linalg.norm(g) + 1e-9)), None
+
+    answer = diagnose(step, "sgd", steps=5, effort=300)
+    assert answer.explained_by == ("gradient-clipped-by-norm",) and "more than rounding explains" in str(
+        answer
+    )
+    assert 1e-11 < answer.error < 1e-8
+
+
+def test_leaves_that_differ_are_searched_by_themselves() -> None:
+    """Two changes on vectors alone, which no named deviation knows as such; matrices are Adam's."""
+
+    def step(x, g, state, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-8):
+        m, v, t = state or (0 * x, 0 * x, 0)
+        t += 1
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        c1, c2 = (1.0, 1.0) if x.ndim == 1 else (1 - beta1**t, 1 - beta2**t)
+        return x - lr * (m / c1) / (np.sqrt(v / c2) + eps), (m, v, t)
+
+    answer = diagnose(step, "adam", steps=10)
+    assert answer.explained_by == ("no-bias-correction", "in:vector,long,far")
+    assert "but on vectors alone (vector, long, far)" in str(answer)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_averaged_steps_are_explained_by_the_measured_weight(before: bool) -> None:
+    """An average of AdaGrad's steps, of weight 0.8: of steps over their rates (jax) or of the steps as they are."""
+
+    def step(x, g, state, lr=0.1):
+        G, m = state or (0 * x, 0 * x)
+        G = G + g * g
+        own = g / np.where(G > 0, np.sqrt(G), 1) * (1.0 if before else lr)
+        m = 0.2 * own + 0.8 * m
+        return x - (lr * m if before else m), (G, m)
+
+    seen = observe(step, "adagrad", steps=10, eps=0.0)
+    found = {c.names[0]: Search(seen, Effort(10)).explains(c) is not None for c in filters(seen, "adagrad")}
+    explained = {name for name, well in found.items() if well}
+    assert explained == {"steps-averaged-0.8-before-the-rate" if before else "steps-averaged-0.8"}
+
+
+def test_parts_are_put_together_one_by_one() -> None:
+    """Three parts, none of them near alone: each is the one that brings the sum of them nearest."""
+    parts = ("eps_corrected=False", "no-first-bias-correction", "gradient-centralised")
+    found = entry("adam")
+    singles = {c.names[0]: c for c in (*switches(found), *faults(found))}
+    root = dialects(found)[0]
+    whole = root
+    for name in parts:
+        whole = whole.with_(singles[name])
+    theirs = whole.build(Profile("", {"lr": 0.01}))
+
+    def step(x, g, state):
+        return theirs.update(x, g, theirs.init(x) if state is None else state)
+
+    search = Search(observe(step, "adam", steps=8, lr=0.01), Effort(10_000))
+    among = [*(singles[name] for name in parts), *list(singles.values())[::10]]
+    *_, last = filter(None, greedy(search, root, among))
+    assert set(last.names) == set(parts) and search.explains(last) is not None

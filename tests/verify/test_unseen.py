@@ -78,7 +78,7 @@ def test_two_switches() -> None:
         return o.update(x, g, o.init(x) if state is None else state)
 
     why = refopt.verify.diagnose(mine, "lars", steps=20)
-    assert set(why.explained_by) == {"rate_without_ratio=True", "ratio_needs=gradient"}, str(why)
+    assert set(why.explained_by) == {"optax", "joint=False", "ratio_needs=gradient"}, str(why)
 
 
 def root_by_svd(method: Any) -> Any:

@@ -69,7 +69,9 @@ def ranked(numbers: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def nearest(numbers: Mapping[str, float], most: int = 5) -> tuple[str, ...]:
-    """Return the registered methods whose numbers are nearest, each once."""
+    """Return the registered methods whose numbers are nearest, each once; none where nothing was measured."""
+    if not numbers:
+        return ()
     return tuple(dict.fromkeys(name for name, _ in ranked(numbers)))[:most]
 
 

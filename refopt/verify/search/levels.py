@@ -24,9 +24,9 @@ from refopt.verify.variants.text_edit import BROKEN, edit_deviations
 # Dialects with a switch set otherwise, on which all edits are tried, as on the dialects.
 MORE_ROOTS = 4
 
-# Parts that are put on a dialect one after another, on how many dialects, and by how much of a power of ten
-# each must bring the first steps nearer on the average.
-PARTS, GREEDY_ROOTS, LOWER = 4, 3, 0.05
+# Parts that are put on a dialect one after another, on how many dialects, by how much of a power of ten
+# each must bring the first steps nearer on the average, and among how many the second is looked for.
+PARTS, GREEDY_ROOTS, LOWER, LIKELY = 3, 2, 0.05, 40
 
 
 def levels(
@@ -54,9 +54,6 @@ def levels(
     yield search.effort.share(
         0.2, fits(roots, [*switches(found), *deviations], run, told, search.build, together)
     )
-    yield search.effort.share(
-        0.2, _in_turn([_greedy(search, root, singles) for root in roots[:GREEDY_ROOTS]])
-    )
     both = itertools.combinations(switches(found), 2)
     yield search.effort.share(0.1, (_together(root, *pair) for pair in both for root in roots))
     yield relatives(found, tuple(r.profile for r in search.seen.runs))
@@ -67,6 +64,7 @@ def levels(
     # Of named parts before those of edits: what has a name is likelier.
     # The nearest dialect need not be the one that both parts stand on.
     yield search.effort.share(0.3, _in_turn([_pairs(search, root, singles) for root in roots[:2]]))
+    yield search.effort.share(0.1, _in_turn([greedy(search, root, singles) for root in roots[:GREEDY_ROOTS]]))
     yield search.effort.share(0.2, (root.with_(c) for size in more for root in roots for c in size))
     yield search.effort.share(
         0.1, (root.with_(c) for size in more for root in further[:MORE_ROOTS] for c in size)
@@ -143,20 +141,24 @@ def _faster(factor: float, *, decay_too: bool) -> Deviation:
     return Deviation(f"{name}-times-{factor:g}", f"with {factor:g} times {what}", "settings", change)
 
 
-def _greedy(search: Search, root: Candidate, singles: list[Candidate]) -> Iterator[Candidate | None]:
-    """Yield a dialect with one part after another, each the one that brings it nearest, as long as one does."""
+def greedy(search: Search, root: Candidate, singles: list[Candidate]) -> Iterator[Candidate | None]:
+    """Yield a dialect with one part after another, each the one that brings it nearest, as long as one does.
+
+    After the first, only those are looked at that came nearest as the first.
+    """
     now, error = root, _nearness(_trace(search, root))
     for _ in range(PARTS):
-        best: tuple[float, Candidate | None] = (error - LOWER, None)
-        for c in filter(None, (now.with_(c) for c in singles)):
-            # While it is scored too, effort is spent.
-            yield None
-            own = _nearness(_trace(search, c))
-            if own < best[0]:
-                best = (own, c)
-        if best[1] is None:
+        scored = []
+        for part in singles:
+            if (c := now.with_(part)) is not None:
+                # While it is scored too, effort is spent.
+                yield None
+                scored.append((_nearness(_trace(search, c)), c, part))
+        scored.sort(key=lambda row: row[0])
+        if not scored or scored[0][0] > error - LOWER:
             return
-        error, now = best[0], best[1]
+        error, now = scored[0][:2]
+        singles = [part for _, _, part in scored[:LIKELY]]
         yield now
 
 

@@ -61,10 +61,11 @@ def parted(search: Search, base: list[Candidate]) -> Parted | None:
     if not isinstance(first.profile.method(seen.entry.name, "paper"), LeafRule):
         return None
     found: list[Parted] = []
+    alone = {k: Search(_only(seen, (k,)), Effort(1)) for k in first.tape.x0}
     for c in base:
-        kept = [k for k in first.tape.x0 if _explains(seen, c, (k,))]
+        kept = [k for k, s in alone.items() if _explains(s, c)]
         if 0 < len(kept) < len(first.tape.x0):
-            findings = Search(_only(seen, kept), search.effort).examine(c)
+            findings = Search(_only(seen, kept), search.effort).explains(c)
             rest = [k for k in first.tape.x0 if k not in kept]
             if findings is not None:
                 axes = tuple(first.tape.x0[k].ndim for k in kept)
@@ -72,8 +73,7 @@ def parted(search: Search, base: list[Candidate]) -> Parted | None:
     return max(found, key=lambda p: len(p.leaves), default=None)
 
 
-def _explains(seen: Observations, c: Candidate, leaves: tuple[str, ...]) -> bool:
-    search = Search(_only(seen, leaves), Effort(1))
+def _explains(search: Search, c: Candidate) -> bool:
     try:
         return search.glance(c) <= search.near
     except BROKEN:
@@ -86,12 +86,6 @@ def _only(seen: Observations, leaves: list[str] | tuple[str, ...]) -> Observatio
     for run in seen.runs:
         own = [k for k in leaves if k in run.tape.x0]
         if own:
-            states = tuple(
-                {s: {k: v[k] for k in own if k in v} for s, v in now.items()} for now in run.states
-            )
-            runs.append(
-                dataclasses.replace(
-                    run, tape=run.tape.only(own), theirs={k: run.theirs[k] for k in own}, states=states
-                )
-            )
+            theirs = {k: run.theirs[k] for k in own}
+            runs.append(dataclasses.replace(run, tape=run.tape.only(own), theirs=theirs, states=()))
     return dataclasses.replace(seen, runs=tuple(runs))

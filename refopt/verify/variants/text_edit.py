@@ -17,7 +17,7 @@ from refopt.core.params import Params
 from refopt.verify.variants.deviation import Deviation, rewritten
 from refopt.verify.variants.edits import Edit, Text, edits
 from refopt.verify.variants.recorder import Recorder
-from refopt.verify.variants.turns import counted
+from refopt.verify.variants.turns import NAME, counted, turn
 
 # What a variant raises that is out of its range, or that its fault breaks altogether.
 BROKEN = (
@@ -36,6 +36,7 @@ def swapped(codes: Sequence[tuple[FunctionType, CodeType]]) -> Iterator[None]:
         before = [function.__code__ for function, _ in codes]
         for function, code in codes:
             function.__code__ = code
+            function.__globals__[NAME] = turn
         try:
             with counted():
                 yield

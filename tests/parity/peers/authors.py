@@ -7,6 +7,7 @@ and it was handed the random masks and signs that refopt draws.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,31 @@ class Quartic:
         v, w = self.join(x), self.join(z)
         return self.split(self.a @ w + 3 * v**2 * w)
 
+    def closure(self, p: Any) -> Callable[[], float]:
+        """Return what a torch optimizer of the parameters `p` is given: gradients are written, the value returned."""
+        import torch
+
+        def closure() -> float:
+            x = {k: v.detach().numpy().copy() for k, v in p.items()}
+            for k, g in self.grad(x).items():
+                p[k].grad = torch.tensor(g)
+            return self.value(x)
+
+        return closure
+
 
 def _on_quartic(name: str, raised: float = 0.0, **kwargs: Any) -> Side:
     """A method that needs more than one gradient a step, under the tests' schedule."""
+    return on_quartic(lambda: refopt.optimizer(name, **kwargs), raised)
+
+
+def on_quartic(make: Callable[[], Any], raised: float = 0.0) -> Side:
+    """What ``make()`` returns, asking at points of its own."""
 
     def side(seed: int) -> Arrays:
         problem = Quartic(seed, raised)
         x, oracle = problem.start, Oracle(problem, seed)
-        method = refopt.optimizer(name, **kwargs)
+        method = make()
         s, rows = method.init(x), []
         for t in range(1, PROBLEM_STEPS + 1):
             oracle.begin(t)

@@ -149,12 +149,7 @@ def kozistr_on_quartic(cls: str, **options: Any) -> Side:
             first = (torch.nn.Module(),) if cls == "WSAM" else ()
             o = make(*first, list(p.values()), torch.optim.SGD, **sgd, **options)
 
-        def closure() -> float:
-            x = {k: v.detach().numpy().copy() for k, v in p.items()}
-            for k, g in problem.grad(x).items():
-                p[k].grad = torch.tensor(g)
-            return problem.value(x)
-
+        closure = problem.closure(p)
         rows = []
         for t in range(1, PROBLEM_STEPS + 1):
             for group in o.param_groups:

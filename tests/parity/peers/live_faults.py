@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import refopt
-from refopt.core.oracle import Oracle
 from refopt.verify.variants.deviation import known
 
-from tests.parity.case import Arrays, Case
+from tests.parity.case import Case
 from tests.parity.makers import Side
-from tests.parity.peers.authors import PROBLEM_KEPT, PROBLEM_STEPS, Quartic
+from tests.parity.peers.authors import on_quartic
 from tests.parity.peers.beyond_adam import DECAY, ONE, SMALL, keras, kozistr, optax, optax_on_quartic
-from tests.streams import Leaves, schedule, stream, trajectory
+from tests.streams import run_method, schedule
 
 
 def changed(name: str, deviation: str, **options: Any) -> Any:
@@ -24,40 +22,13 @@ def changed(name: str, deviation: str, **options: Any) -> Any:
 
 def on_stream(name: str, deviation: str, *, scheduled: bool = True, **options: Any) -> Side:
     """A changed method on a small stream."""
-
-    def side(seed: int) -> Arrays:
-        out = {}
-        for kind in ONE:
-            x, gradients = stream(seed, kind, shapes=SMALL)
-            method = changed(name, deviation, **options, **({"schedule": schedule} if scheduled else {}))
-            state = method.init(x)
-
-            def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
-                nonlocal state
-                x, state = method.update(x, g, state)
-                return x
-
-            out[kind] = trajectory(advance, x, gradients)
-        return out
-
-    return side
+    given = {**options, "schedule": schedule} if scheduled else options
+    return lambda seed: run_method(lambda: changed(name, deviation, **given), seed, ONE, SMALL)
 
 
-def on_quartic(name: str, deviation: str, **options: Any) -> Side:
+def changed_on_quartic(name: str, deviation: str, **options: Any) -> Side:
     """A changed method that asks for values, on the raised quartic."""
-
-    def side(seed: int) -> Arrays:
-        problem = Quartic(seed, 3.0)
-        method, oracle, rows = changed(name, deviation, schedule=schedule, **options), Oracle(problem), []
-        x, s = problem.start, method.init(problem.start)
-        for t in range(1, PROBLEM_STEPS + 1):
-            oracle.begin(t)
-            x, s = method.step(x, s, oracle)
-            if t in PROBLEM_KEPT:
-                rows.append(problem.join(x))
-        return {"x": np.stack(rows)}
-
-    return side
+    return on_quartic(lambda: changed(name, deviation, schedule=schedule, **options), 3.0)
 
 
 def case(
@@ -88,10 +59,10 @@ CASES = [
         beta1=0.9, beta2=0.7, alpha=2.0, **RATE, **DECAY), kozistr("SimplifiedAdEMAMix", betas=(0.9, 0.7), alpha=2.0, foreach=False, **RATE, **DECAY),
         "pytorch_optimizer.SimplifiedAdEMAMix, which averages where the paper sums, and divides by a correction that multiplies: faults, put"
         " into the reference, 200 steps on a small stream"),
-    case("momo", "optax-fault", "optax", on_quartic("momo", "decay-divides-the-point-alone", lr=0.4, beta=0.8, **DECAY),
+    case("momo", "optax-fault", "optax", changed_on_quartic("momo", "decay-divides-the-point-alone", lr=0.4, beta=0.8, **DECAY),
         optax_on_quartic(lambda o: o.contrib.momo(lambda n: 0.4 * schedule(n + 1), 0.8, 0.0, 0.1)),
         "optax.contrib.momo, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),
-    case("momo-adam", "optax-fault", "optax", on_quartic("momo-adam", "decay-divides-the-point-alone", lr=0.4, beta1=0.8, beta2=0.7, eps=1e-2, **DECAY),
+    case("momo-adam", "optax-fault", "optax", changed_on_quartic("momo-adam", "decay-divides-the-point-alone", lr=0.4, beta1=0.8, beta2=0.7, eps=1e-2, **DECAY),
         optax_on_quartic(lambda o: o.contrib.momo_adam(lambda n: 0.4 * schedule(n + 1), 0.8, 0.7, 1e-2, 0.0, 0.1)),
         "optax.contrib.momo_adam, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),
     case("schedule-free-sgd", "optax-fault", "optax", on_stream("schedule-free-sgd", "warm-up-of-the-last-step", scheduled=False, lr=0.03,
