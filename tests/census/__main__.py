@@ -26,6 +26,9 @@ method that it is called after or nearest to, because of what then reproduces it
 on gradients alone. What is a fault and what a choice is not for a table to say: docs/museum.md and the pages of the
 methods have that.
 
+Rows are the oracle's own words, and nobody has yet confirmed each by a plain transcription. A class that agrees with
+another method than its name says does so under its defaults on these leaves (a Muon that hands every leaf to Adam, say).
+
 """
 EFFORT = 1000
 
@@ -33,7 +36,8 @@ EFFORT = 1000
 def main() -> None:
     """Judge all, keep the verdicts, write the page."""
     warnings.simplefilter("ignore")
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    # In double precision a difference cannot hide in rounding, nor rounding look like one.
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     kept = {tuple(k.split("|")): Verdict(**v) for k, v in _kept().items()}
     for library in sys.argv[1:] or LIBRARIES:
         kept = {k: v for k, v in kept.items() if k[0] != library}

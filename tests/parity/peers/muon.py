@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from refopt.optimizers.first_order.adamw import AdamW
 
 from tests.parity.case import Case
-from tests.parity.libraries import run_optax, run_torch
+from tests.parity.libraries import run_keras, run_optax, run_torch
 from tests.streams import run_refopt, schedule
 
 MATRICES = {"tall": (5, 3), "wide": (2, 6)}
@@ -42,6 +43,14 @@ def _optax(seed: int) -> dict[str, np.ndarray]:
     return run_optax(make, seed, shapes=ALL)
 
 
+def _keras(seed: int) -> dict[str, np.ndarray]:
+    # On torch, Keras 3.15 decays all leaves by weight_decay and never looks at adam_weight_decay: one value for both.
+    def make(optimizers: Any) -> Any:
+        return optimizers.Muon(0.03, momentum=0.9, weight_decay=0.1, epsilon=1e-2, adam_weight_decay=0.1)
+
+    return run_keras(make, seed, schedule, ("random",), ALL)
+
+
 CASES = [
     Case(
         "muon", "torch", "torch",
@@ -56,5 +65,12 @@ CASES = [
         ),
         _optax, rtol=1e-11, why=WHY,
         says="optax.contrib.muon, matrices, bias and kernel, with decay and a schedule, 200 steps on four streams, to 1e-11.",
+    ),
+    Case(
+        "muon", "keras", "keras",
+        lambda seed: run_refopt("muon", seed, ("random",), shapes=ALL, dialect="keras", lr=0.03, momentum=0.9, weight_decay=0.1, schedule=schedule,
+            others=AdamW(lr=0.03, eps=1e-2, eps_corrected=False, weight_decay=0.1, decay="decoupled", schedule=schedule)),
+        _keras, rtol=1e-7, why="its κ is a root of an integer, which Keras takes in single precision",
+        says="keras.optimizers.Muon, matrices, bias and kernel, with decay and a schedule, 200 steps on a random stream, to 1e-7.",
     ),
 ]  # fmt: skip

@@ -151,6 +151,34 @@ def _(method: Any) -> Any:
 
 
 @deviation(
+    "decay-of-the-iterate-alone", "with the iterate decayed before the step and the average rebuilt from it, so that z has no decay", stage="text",
+    seen=("keras 3.15.1 ScheduleFreeAdamW",), only=("schedule-free-adamw",),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    eps, beta, decay = (fields(inner)[k] for k in ("eps", "beta", "weight_decay"))
+    if beta == 0.0 or decay == 0.0:
+        return None
+
+    def rule(self: Any, xp: Any) -> Any:
+        divisor = nonzero(xp, eps)
+
+        def schedule_free_adamw(x, g, z, average, v, gamma, c, beta, beta2, k2, root, eps, moved):  # type: ignore[no-untyped-def]
+            v = ema(v, g * g, beta2, k2)
+            z = z - gamma * (g / divisor(xp.sqrt(v) * root + eps))
+            average = average - moved * x
+            average = average + c * (z - average)
+            return z + beta * (average - z), z, average, v
+
+        return schedule_free_adamw
+
+    def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
+        return {**inner.scalars(t, carried), "moved": inner.rate(t) * decay / beta}
+
+    return rewritten(method, rule=rule, scalars=scalars)
+
+
+@deviation(
     "clipped-from-below", "with steps divided by min(1, RMS / d) in place of max", stage="text",
     seen=("pytorch-optimizer 3.11.0 AdaFactor, one tensor at a time (fixed in 4.0.0)",), only=("adafactor", "came"),
 )  # fmt: skip
