@@ -21,7 +21,7 @@ Every optimizer class of {libraries} as installed was handed to the oracle by it
 `refopt.verify.diagnose(thing)`, 30 steps, effort {effort}. Made by `make census` on {date}.
 
 A row says that it *agrees* with a method in a dialect over all tapes and profiles to rounding; that it *differs* from the
-method that it is called after or nearest to, because of what then reproduces it to rounding; that the difference is
+method that it is called after or nearest to, because of what then reproduces it to rounding, or as near as is said; that the difference is
 *unexplained* (what was measured follows); that no method of its name is *registered* here; or that it *could not be run*
 on gradients alone. What is a fault and what a choice is not for a table to say: docs/museum.md and the pages of the
 methods have that.

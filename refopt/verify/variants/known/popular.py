@@ -16,6 +16,7 @@ from refopt.verify.variants.deviation import (
     deviation,
     fields,
     innermost,
+    refit,
     rewritten,
     with_numbers,
     with_shared,
@@ -151,31 +152,23 @@ def _(method: Any) -> Any:
 
 
 @deviation(
-    "decay-of-the-iterate-alone", "with the iterate decayed before the step and the average rebuilt from it, so that z has no decay", stage="text",
-    seen=("keras 3.15.1 ScheduleFreeAdamW",), only=("schedule-free-adamw",),
+    "decay-of-the-iterate-alone", "with the iterate decayed before the step and the average rebuilt from it, so that z has no decay", stage="step",
+    seen=("keras 3.15.1 ScheduleFreeAdamW",), only=("schedule-free-sgd", "schedule-free-adamw"),
 )  # fmt: skip
 def _(method: Any) -> Any:
     inner = innermost(method)
-    eps, beta, decay = (fields(inner)[k] for k in ("eps", "beta", "weight_decay"))
+    beta, decay = fields(inner)["beta"], fields(inner)["weight_decay"]
     if beta == 0.0 or decay == 0.0:
         return None
 
-    def rule(self: Any, xp: Any) -> Any:
-        divisor = nonzero(xp, eps)
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            rate = inner.rate(s["t"] + 1)
+            # y is (1 - β) z + β average: what it loses, the average loses over β.
+            mean = map_leaves(lambda a, y: a - rate * decay / beta * y, s["average"], x)
+            return self.method.update(x, grad, {**s, "average": mean})
 
-        def schedule_free_adamw(x, g, z, average, v, gamma, c, beta, beta2, k2, root, eps, moved):  # type: ignore[no-untyped-def]
-            v = ema(v, g * g, beta2, k2)
-            z = z - gamma * (g / divisor(xp.sqrt(v) * root + eps))
-            average = average - moved * x
-            average = average + c * (z - average)
-            return z + beta * (average - z), z, average, v
-
-        return schedule_free_adamw
-
-    def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
-        return {**inner.scalars(t, carried), "moved": inner.rate(t) * decay / beta}
-
-    return rewritten(method, rule=rule, scalars=scalars)
+    return Changed(refit(method, altered(inner, weight_decay=0.0)))
 
 
 @deviation(
