@@ -30,7 +30,7 @@ from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.text_edit import BROKEN
 
 # The first levels, in which every part has a name.
-NAMED = 8
+NAMED = 9
 
 # Between these is what single precision does to a trajectory; what is nearer has another cause.
 SINGLE = (1e-10, 1e-5)
@@ -127,7 +127,13 @@ def diagnose(
         explained = _first(search, tried)
     if explained is not None:
         return _told(observed, search, explained, parts)
-    return _close(observed, search) or _unexplained(observed, search, parts)
+    # The nearest of what has a name; a number or an edit could be fitted to rounding.
+    near = [
+        c for c in (search.best[1],) if c and not c.settings and all(d.stage != "rule" for d in c.changes)
+    ]
+    return (
+        _single_precision(search, near) or _close(observed, search) or _unexplained(observed, search, parts)
+    )
 
 
 def _first(
@@ -186,14 +192,12 @@ def _told(
         findings = [*parts.findings, *findings]
     error = _largest(findings)
     also = tuple(other.names for other, _ in explained[1:])
-    releases = tuple(s for d in c.changes for s in d.seen)
     what = c.words[0] if c.words[0].startswith("not ") else f"{c.method} {' and '.join(c.words)}"
     if parts is not None:
         first = parts.variant
         what = f"{first.method} {' and '.join(first.words)}, but on {parts.others()}: there {what}"
     sentence = f"{seen.side.name} is {what}: all {len(findings)} trajectories agree to rounding (largest relative difference {error:.1g})"
-    if releases:
-        sentence += f"; known from {'; '.join(releases)}"
+    sentence += c.known_from()
     if also:
         sentence += f"; not to be told apart here: {', '.join(' with '.join(names) for names in also)}"
     names = c.names
@@ -214,7 +218,7 @@ def _told(
         seen.entry.name,
         sentence + "." + hint,
         also,
-        releases,
+        c.releases,
         names,
         error,
         search.tried,
@@ -226,19 +230,21 @@ def _single_precision(search: Search, base: list[Candidate]) -> Diagnosis | None
     seen = search.seen
     if seen.dtype != "float64":
         return None
+    # A factorisation is off by a few units of the largest entry.
+    most = SINGLE[1] * (10.0 if search.factorised else 1.0)
     for c in base:
         try:
-            findings = search.examine(c, machine_epsilon("float32"))
+            findings = search.examine(c, machine_epsilon("float32") * (4.0 if search.factorised else 1.0))
         except BROKEN:
             continue
-        if findings is not None and SINGLE[0] < (error := _largest(findings)) < SINGLE[1]:
+        if findings is not None and SINGLE[0] < (error := _largest(findings)) < most:
             names = (*(n for n in c.names if n != "paper"), "single-precision")
             sentence = (
                 f"{seen.side.name} is {c.method} {' and '.join(c.words)}, with something in it kept in single"
-                f" precision: float64 in, but it agrees to {error:.1g} only."
+                f" precision: float64 in, but it agrees to {error:.1g} only{c.known_from()}."
             )
             return Diagnosis(
-                names, seen.side.name, seen.entry.name, sentence, (), (), names, error, search.tried
+                names, seen.side.name, seen.entry.name, sentence, (), c.releases, names, error, search.tried
             )
     return None
 

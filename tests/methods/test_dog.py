@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.errors import ArgumentError
 
 from tests.alike import assert_same_run
 from tests.parity.case import Case
@@ -103,6 +104,12 @@ def test_a_minimum_a_million_times_as_far_as_the_guess_is_found() -> None:
             last = s["r"]
         assert best < 0.05
         assert s["r"] < 2 * 3.0
+
+
+def test_a_first_distance_of_zero_is_refused() -> None:
+    """DoWG from the root of an ε of zero would never move."""
+    with pytest.raises(ArgumentError, match="dowg: eps: wanted more than 0"):
+        refopt.optimizer("dowg", distance_from_eps=True)
 
 
 CASES = [

@@ -16,6 +16,7 @@ from refopt.verify.search.filters import filters
 from refopt.verify.search.levels import greedy
 from refopt.verify.search.trajectories import Search
 from refopt.verify.variants.candidate import dialects, faults, switches
+from refopt.verify.variants.deviation import patched
 from refopt.verify.variants.edits import Text
 from refopt.verify.variants.text_edit import swapped
 from refopt.verify.variants.turns import EndlessError
@@ -267,3 +268,32 @@ def test_parts_are_put_together_one_by_one() -> None:
     among = [*(singles[name] for name in parts), *list(singles.values())[::10]]
     *_, last = filter(None, greedy(search, root, among))
     assert set(last.names) == set(parts) and search.explains(last) is not None
+
+
+def test_what_a_running_sum_leaves_is_rounding() -> None:
+    """AdaShift whose window is a running sum, from which old gradients are taken again, is right: what stays of them is not a fault."""
+
+    def windowed(x, g, state, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-10, keep=10):
+        kept, m, v, t = ([], 0 * x, 0 * x, 0) if state is None else state
+        total = sum(beta1**i for i in range(keep))
+        t, old = t + 1, kept[0] if len(kept) == keep else None
+        m = beta1 * (m - (beta1 ** (keep - 1) / total * old if old is not None else 0.0)) + g / total
+        if old is not None:
+            v = beta2 * v + (1 - beta2) * np.max(old * old)
+            x = x - lr * m / (np.sqrt(v / (1 - beta2 ** (t - keep))) + eps)
+        return x, (([*kept, g])[-keep:], m, v, t)
+
+    report = compare(windowed, "adashift", steps=12, shapes={"long": (3000,)})
+    assert report.agrees, str(report)
+
+
+def test_two_bases_of_one_null_space_are_rounding() -> None:
+    """SOAP whose bases come from a singular value decomposition agrees in `diagnose` as in `compare`."""
+    o = refopt.optimizer("soap", dialect="official")
+
+    def mine(x, g, state):
+        with patched(type(o), "eigenbasis", lambda H: np.linalg.svd(H)[0]):
+            return o.update(x, g, o.init(x) if state is None else state)
+
+    answer = diagnose(mine, "soap", steps=3, effort=10)
+    assert "official" in (*answer.explained_by, *answer.also), str(answer)

@@ -87,6 +87,70 @@ def test_the_average_rebuilt_from_a_decayed_iterate() -> None:
         np.testing.assert_allclose(x["w"], y, rtol=1e-13, atol=1e-14)
 
 
+def test_leaves_whose_gradient_is_zero_are_held() -> None:
+    """Stable-SPAM's fault: where a leaf's gradient is zero nothing of it moves but by decay; the right one goes on; the largest entry's average falls."""
+    options = {"lr": 0.1, "weight_decay": 0.5}
+    right = refopt.optimizer("stable-spam", **options)
+    wrong = _with("held-at-a-zero-gradient", "stable-spam", **options)
+    x = {"w": np.array([1.0, -2.0]), "b": np.array([3.0])}
+    g = {"w": np.array([0.5, 0.1]), "b": np.array([1.0])}
+    (x, s), (z, r) = right.update(x, g, right.init(x)), wrong.update(x, g, wrong.init(x))
+    for k in x:
+        np.testing.assert_array_equal(x[k], z[k])
+    g = {"w": np.zeros(2), "b": np.array([1.0])}
+    (y, _), (z, r2) = right.update(x, g, s), wrong.update(x, g, r)
+    np.testing.assert_array_equal(z["w"], (1.0 - 0.1 * 0.5) * x["w"])
+    for slot in ("m", "v", "norm", "square"):
+        np.testing.assert_array_equal(r2[slot]["w"], r[slot]["w"])
+    np.testing.assert_allclose(r2["top"]["w"], 0.999 * r["top"]["w"], rtol=1e-14)
+    assert np.all(np.abs(y["w"] - z["w"]) > 1e-3)
+    np.testing.assert_array_equal(y["b"], z["b"])
+
+
+def test_a_first_gradient_of_zero_loses_everything_in_the_second_step() -> None:
+    """D-Adapt Adam's fault: decay by d0's rate in the first step, and not a number after it; any other first gradient is right."""
+    options = {"lr": 0.5, "d0": 0.25, "beta1": 0.8, "beta2": 0.91, "weight_decay": 0.1, "dialect": "optax"}
+    right = refopt.optimizer("d-adapt-adam", **options)
+    wrong = _with("nan-after-a-zero-gradient", "d-adapt-adam", **options)
+    start = np.array([2.0])
+    x, s = wrong.update(start, np.zeros(1), wrong.init(start))
+    # d0 γ sqrt(1 - β2) / (1 - β1) λ = 0.25 · 0.5 · 0.3 / 0.2 · 0.1
+    np.testing.assert_allclose(x, 2.0 * (1.0 - 0.01875), rtol=1e-14)
+    x, s = wrong.update(x, np.ones(1), s)
+    assert np.isnan(x).all()
+    assert np.isnan(wrong.update(x, np.ones(1), s)[0]).all()
+    assert_same_run(wrong, right, stream(4, "random", steps=5), rtol=0.0, atol=0.0)
+    x, s = right.update(start, np.zeros(1), right.init(start))
+    assert np.isfinite(right.update(x, np.ones(1), s)[0]).all()
+
+
+def test_a_floor_stands_under_the_corrected_root() -> None:
+    """With gradients of 3e-8 the second step of Schedule-Free AdamW is divided by sqrt(v̂ + 1e-15), written out."""
+    options = {"dialect": "official", "lr": 1.0, "beta": 0.0, "beta2": 0.5, "eps": 1e-9}
+    made = _with("floor-under-the-root", "schedule-free-adamw", **options)
+    x, s = np.array([0.0]), made.init(np.array([0.0]))
+    z, v = 0.0, 0.0
+    for t, g in enumerate((3e-8, -1e-8), 1):
+        x, s = made.update(x, np.array([g]), s)
+        v = 0.5 * v + 0.5 * g * g
+        z -= g / (np.sqrt(v / (1 - 0.5**t) + 1e-15) + 1e-9)
+        np.testing.assert_allclose(s["z"], z, rtol=1e-13)
+
+
+def test_the_faults_of_one_release_are_tried_together() -> None:
+    """SGD-SaI as pytorch_optimizer has it, two faults on the official dialect, is explained within 60 variants."""
+    made = _with("norm-as-the-gain-of-vectors", "sgd-sai", dialect="official")
+    (zero,) = (d for d in known("sgd-sai") if d.name == "average-from-zero")
+    made = zero.change(made)
+
+    def mine(x: Any, g: Any, state: Any) -> Any:
+        return made.update(x, g, made.init(x) if state is None else state)
+
+    why = refopt.verify.diagnose(mine, "sgd-sai", steps=4, effort=150)
+    assert why.explained_by == ("official", "norm-as-the-gain-of-vectors", "average-from-zero"), str(why)
+    assert why.seen == ("pytorch-optimizer 4.1.0 SGDSaI",)
+
+
 def test_a_fault_that_needs_a_setting_is_none_without_it() -> None:
     """Warm-up and decay that are not there cannot be late or misplaced."""
     assert _with("warm-up-of-the-last-step", "schedule-free-sgd") is None

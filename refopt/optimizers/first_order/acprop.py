@@ -46,6 +46,8 @@ class ACProp(ElementwiseDecay):
     beta1: float = hyper(0.9, "[0, 1)", "β1.")
     beta2: float = hyper(0.999, "[0, 1)", "β2.")
     eps: float = hyper(1e-16, "[0, inf)", "ε.")
+    eps_added: float | None = hyper(None, "[0, inf)", "What is added to s in place of ε.")
+    unit_first: bool = hyper(False, words="True: the first step divides by 1 + ε, as if s were 1.")
     momentum: bool = hyper(False, words="True: ``m_t / (1 - β1^t)`` in the gradient's place.")
     rectified: bool = hyper(False,
         words="True: RAdam's factor, with s_{t-1} uncorrected, and steps of α m̂ while its ρ is below 5 (the authors' default).")  # fmt: skip
@@ -66,11 +68,12 @@ class ACProp(ElementwiseDecay):
 
     def scalars(self, t, carried):
         rate, c1 = self.rate(t), correction(self.beta1, t)
+        added = self.eps if self.eps_added is None else self.eps_added
         out = {"k1": 1.0 - self.beta1, "k2": 1.0 - self.beta2, "own": 0.0, "average": 0.0, "plain": 0.0}
-        out |= {"root": 1.0, "added": 0.0 if t == 1 else self.eps}
+        out |= {"root": 1.0, "added": added if t > 1 else 0.0}
         adaptive, plain = rectification(self.beta2, t, least=5.0) if self.rectified else (1.0, 0.0)
         if t == 1 or plain:
-            return {**out, "plain": rate / c1}
+            return {**out, "plain": rate / c1 / (1.0 + self.eps if t == 1 and self.unit_first else 1.0)}
         if self.rectified:
             rate *= adaptive * correction(self.beta2, t) ** 0.5
         else:
@@ -79,3 +82,5 @@ class ACProp(ElementwiseDecay):
 
 
 dialect(ACProp, "official", "juntang-zhuang/ACProp-Optimizer optimizers/ACProp.py", rectified=True)
+dialect(ACProp, "optax", "optax 0.2.8 contrib.acprop", "its residual is about the average of the step before, which is a fault"
+    " (the deviation residual-of-the-old-average)", eps_added=1e-16, unit_first=True)  # fmt: skip

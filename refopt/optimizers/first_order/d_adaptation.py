@@ -172,5 +172,5 @@ dialect(
     "official",
     "facebookresearch/dadaptation dadapt_adam.py; pytorch_optimizer 4.1 DAdaptAdam alike",
 )
-dialect(DAdaptAdam, "optax", "optax 0.2.8 contrib.dadapt_adamw", "NaN for ever after a first gradient of zero, which is not followed",
+dialect(DAdaptAdam, "optax", "optax 0.2.8 contrib.dadapt_adamw", "NaN for ever after a first gradient of zero, which is a fault (the deviation nan-after-a-zero-gradient)",
     bias_correction=True, decay="decoupled")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
+from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import GradientMethod, State
 from refopt.core.params import Params, check_start, leaves, rebuild
@@ -163,10 +164,16 @@ class DoWG(Travelled):
         1e-2, "(0, inf)", "r_ε, in the units of x, well below the distance to be travelled."
     )
     eps: float = hyper(0.0, "[0, inf)", "Added to the root of v; the paper has none.")
+    distance_from_eps: bool = hyper(False, words="True: r_ε is the root of eps (the authors' code).")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distance_from_eps and self.eps == 0.0:
+            raise ArgumentError("dowg: eps: wanted more than 0 where distance_from_eps=True, got 0.0")
 
     def first_distance(self, x: Params) -> float:
         """Return r_ε."""
-        return self.distance
+        return self.eps**0.5 if self.distance_from_eps else self.distance
 
     def eta(self, r: float, total: float, length: float) -> tuple[float, float]:
         """Return the rate, and the root of v."""
@@ -181,4 +188,5 @@ dialect(
     "formll/dog src/dog/dog.py",
     "init_eta is first_rate; optax 0.2.8 contrib.dog alike, whose first_rate is multiplied by lr",
 )
-dialect(DoWG, "official", "rka97/dowg dowg/dowg.py; optax 0.2.8 contrib.dowg alike", eps=1e-4)
+dialect(DoWG, "official", "rka97/dowg dowg/dowg.py; optax 0.2.8 contrib.dowg alike",
+    distance_from_eps=True, eps=1e-4)  # fmt: skip

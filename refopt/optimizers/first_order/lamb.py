@@ -49,8 +49,11 @@ class LAMB(LeafRule):
         True, words="True as above; False: ``x ← (1 - η λ) x`` first, then the step with r alone."
     )
     eps_in_ratio: bool = hyper(False, words="Add ε to the ratio's denominator too.")
+    always_adapt: bool = hyper(True, words="False: without decay the ratio is 1.")
 
     def rule(self, xp):
+        adapts = self.always_adapt or self.weight_decay > 0.0
+
         def lamb(x, g, m, v, lr, step, c1, c2):
             m = ema(m, g, self.beta1, 1.0 - self.beta1)
             v = ema(v, g * g, self.beta2, 1.0 - self.beta2)
@@ -65,7 +68,7 @@ class LAMB(LeafRule):
             extra = self.eps if self.eps_in_ratio else 0.0
             # eps beside the norm must not give a direction of length zero a ratio.
             ratio = trust_ratio(size, xp.where(length > 0.0, length + extra, length))
-            return x - step * ratio * r, m, v
+            return x - step * (ratio if adapts else 1.0) * r, m, v
 
         return lamb
 
@@ -94,3 +97,5 @@ dialect(LAMB, "optax", "optax 0.2.8 lamb", weight_decay=0.0)
 dialect(LAMB, "keras", "Keras 3 Lamb", "decay first, outside the ratio", decay_in_ratio=False)
 dialect(LAMB, "kozistr", "pytorch_optimizer 4.1 Lamb", weight_decay=0.0, bias_correction="rate",
     largest_size=10.0, decay_in_ratio=False, eps_in_ratio=True)  # fmt: skip
+dialect(LAMB, "timm", "timm 1.0 Lamb with max_grad_norm=None", "as it comes, it clips the gradients of all leaves together to"
+    " norm 1 first (clip_norm=1.0 of minimize)", always_adapt=False)  # fmt: skip

@@ -26,6 +26,7 @@ from refopt.core.rng import generator
 from refopt.matrix.common import eigh
 from refopt.matrix.polar import polar_newton_schulz
 from refopt.optimizers.common.lmo import polar_and_nuclear
+from refopt.optimizers.low_memory.subspace import leading
 from refopt.optimizers.second_order.soap import power_step
 from refopt.verify.inputs.tapes import Tape
 from refopt.verify.runs.reference import Trajectory, follow
@@ -50,7 +51,7 @@ MATRIX_OPERATIONS = 128
 
 # What factorises a matrix; the first argument is the matrix.
 FACTORISATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {f.__name__: f for f in (eigh, power_step, polar_and_nuclear, polar_newton_schulz)}
+    {f.__name__: f for f in (eigh, power_step, polar_and_nuclear, polar_newton_schulz, leading)}
 )
 
 
@@ -258,8 +259,19 @@ def bound(
         # A sum is rounded in units of the largest of its terms: the entry before or after the step.
         points = np.concatenate([tape.x0[k][None], reference.points[k]])
         size = np.maximum.accumulate(np.abs(points), axis=0)[1:]
-        allowed[k] = count * values[k] + numbers_[k] + 8 * eps * size
+        allowed[k] = count * values[k] + numbers_[k] + 8 * eps * size + _residue(points, size, eps)
     return Bound(allowed, eps, count)
+
+
+def _residue(points: np.ndarray, size: np.ndarray, eps: float) -> np.ndarray:
+    """Return what may be left of terms that cancel, where an entry has been exactly zero so far.
+
+    A running sum from which old terms are taken keeps their rounding; a sum made anew has none. It is
+    far below a unit of what the leaf has moved.
+    """
+    gone = np.maximum.accumulate(np.abs(points - points[0]), axis=0)[1:]
+    moved = gone.reshape(len(gone), -1).max(axis=1, initial=0.0).reshape(-1, *[1] * (gone.ndim - 1))
+    return np.where(size == 0.0, eps * moved, 0.0)
 
 
 def machine_epsilon(dtype: str) -> float:

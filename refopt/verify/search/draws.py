@@ -217,7 +217,6 @@ def _told(search: Search, found: Entry, fits: list[Fit], variants: int) -> Any:
         best, others = plain[0], [f for f in fits if f is not plain[0]]
     c = best.candidate
     also = tuple(f.candidate.names for f in others)
-    releases = tuple(s for d in c.changes for s in d.seen)
     sentence = (
         f"{search.side.name} is {c.method} {' and '.join(c.words)}, as far as location and spread tell (at most"
         f" {best.worst:.2g} standard errors apart; limit {search.limit:.2g})"
@@ -225,7 +224,7 @@ def _told(search: Search, found: Entry, fits: list[Fit], variants: int) -> Any:
     if also:
         sentence += f"; not to be told apart here: {', '.join(' with '.join(names) for names in also)}"
     return Diagnosis(
-        c.names, search.side.name, found.name, f"{sentence}. {_how(search, variants)}.", also, releases,
+        c.names, search.side.name, found.name, f"{sentence}. {_how(search, variants)}.", also, c.releases,
         c.names, best.worst, search.tried,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from refopt.verify.search.filters import filters
 from refopt.verify.search.fitting import fits, rate_factor
 from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.trajectories import Search
-from refopt.verify.variants.candidate import Candidate, faults, numbers, relatives, switches
+from refopt.verify.variants.candidate import Candidate, faults, numbers, of_one_release, relatives, switches
 from refopt.verify.variants.deviation import Deviation, altered, fields, innermost, refit
 from refopt.verify.variants.text_edit import BROKEN, edit_deviations
 
@@ -41,6 +41,7 @@ def levels(
     rest = [c for c in values if told & c.settings.keys()]
     deviations = faults(found)
     yield deviations
+    yield _combined(base, of_one_release(deviations))
     yield free
     yield rest
     yield _rates(search, base)

@@ -59,10 +59,11 @@ class Search:
         self.best: tuple[float, Candidate | None] = (math.inf, None)
         self.close: list[Candidate] = []
         first = seen.runs[0].profile
-        slack = FACTORISED if factorises(first.method(seen.entry.name, "paper")) else 1.0
-        self.near = slack * NEAR[seen.dtype]
+        self.factorised = factorises(first.method(seen.entry.name, "paper"))
+        self.near = (FACTORISED if self.factorised else 1.0) * NEAR[seen.dtype]
         self._glances = glances(seen.runs)
         self._sample = glances(sample(seen))
+        self._order = list(range(len(seen.runs)))
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def build(self, c: Candidate, profile: Profile) -> Any:
@@ -101,21 +102,28 @@ class Search:
 
     def examine(self, c: Candidate, eps: float | None = None) -> list[Finding] | None:
         """Return the findings of the whole comparison, or None as soon as one differs."""
-        out: list[Finding] = []
-        for run in self.seen.runs:
+        out: dict[int, list[Finding]] = {}
+        for place in list(self._order):
+            run = self.seen.runs[place]
             made = self.build(c, run.profile)
             ours = follow(run.drive(made), run.tape, together=self.seen.together)
             if far(run, ours, self.seen.dtype if eps is None else "float32"):
-                return None
+                return self._refuted(place)
             limit = bound(
                 made, run.tape, ours, eps or machine_epsilon(self.seen.dtype), together=self.seen.together,
                 drive=run.drive,
             )  # fmt: skip
             found = hold(run, ours, limit, self.seen.dtype)
-            if not all(f.agrees for f in found):
-                return None
-            out += found
-        return out
+            # Where nothing is known of an entry, nothing is explained either.
+            if not all(f.agrees and math.isfinite(f.error) for f in found):
+                return self._refuted(place)
+            out[place] = found
+        return [f for place in sorted(out) for f in out[place]]
+
+    def _refuted(self, place: int) -> None:
+        """Have the run that told a candidate from the other side tell the next one first."""
+        self._order.remove(place)
+        self._order.insert(0, place)
 
     def close_throughout(self, c: Candidate) -> list[Finding] | None:
         """Return the findings if the candidate stays within `STILL_CLOSE` everywhere, though not to rounding."""
@@ -132,7 +140,9 @@ class Search:
             gap = self.glance(c)
             if gap < self.best[0]:
                 self.best = (gap, c)
-            found = self.examine(c) if gap <= self.near else None
+            # Of a singular matrix's basis the first steps tell nothing; the whole comparison knows by how much.
+            whole = gap <= self.near or (self.factorised and not c.changes and not c.settings)
+            found = self.examine(c) if whole else None
             if found is None and gap <= CLOSE and len(self.close) < MOST_CLOSE:
                 self.close.append(c)
             return found

@@ -69,6 +69,15 @@ class Candidate:
             made = made if changed is None else changed
         return made
 
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases known to have what is changed here."""
+        return tuple(dict.fromkeys(s for d in self.changes for s in d.seen))
+
+    def known_from(self) -> str:
+        """Return the end of a sentence that names the releases; empty where there are none."""
+        return f"; known from {'; '.join(self.releases)}" if self.releases else ""
+
     def without(self, root: Candidate) -> Candidate:
         """Return what this has beside a dialect that it was put on."""
         return replace(
@@ -165,6 +174,27 @@ def numbers(found: Entry) -> list[Candidate]:
 def faults(found: Entry) -> list[Candidate]:
     """Return one candidate for every deviation that may concern the method."""
     return [Candidate((d.name,), (d.what,), found.name, changes=(d,)) for d in known(found.name)]
+
+
+def of_one_release(deviations: list[Candidate]) -> list[Candidate]:
+    """Return, for every release seen with several of the deviations, one candidate with all of them.
+
+    Those that are for every method come in several forms of one fault, and are left out.
+    """
+    by_release: dict[str, list[Candidate]] = {}
+    for c in deviations:
+        if not all(d.only for d in c.changes):
+            continue
+        for release in c.releases:
+            by_release.setdefault(release, []).append(c)
+    out = []
+    for one, *more in by_release.values():
+        whole: Candidate | None = one
+        for c in more:
+            whole = whole and whole.with_(c)
+        if more and whole is not None:
+            out.append(whole)
+    return out
 
 
 def relatives(found: Entry, profiles: tuple[Profile, ...]) -> Iterator[Candidate]:

@@ -250,7 +250,9 @@ CASES = [
     case("dog", "optax-rate", optax(lambda o, rate: o.contrib.dog(1.0, ("learning_rate", 1e-3), eps=0.5)),
         "optax.contrib.dog from a first rate", dialect="official", scheduled=False, first_rate=1e-3, eps=0.5),
     case("dowg", "optax", optax(lambda o, rate: o.contrib.dowg(rate, 0.04, eps=0.5, weight_decay=0.1), 0.9),
-        "optax.contrib.dowg with a large ε and decay", dialect="official", lr=0.9, distance=0.2, eps=0.5, **DECAY),
+        "optax.contrib.dowg with a large ε and decay", dialect="paper", lr=0.9, distance=0.2, eps=0.5, **DECAY),
+    case("dowg", "optax-defaults", optax(lambda o, rate: o.contrib.dowg(rate, eps=0.04), 0.9), "optax.contrib.dowg, whose first distance is the root"
+        " of ε", dialect="official", lr=0.9, eps=0.04),
     case("d-adapt-sgd", "kozistr", kozistr("DAdaptSGD", lr=0.9, momentum=0.8, d0=0.01, growth_rate=1.05),
         "pytorch_optimizer.DAdaptSGD with momentum and slow growth", lr=0.9, momentum=0.8, d0=0.01, growth_rate=1.05, rtol=2e-8,
         why="some of its scalars are in single precision, whose rounding is 6e-8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.parity.case import Case
 from tests.parity.makers import optax_side, ours, torch_side
+from tests.parity.peers.beyond_adam import case, timm
 
 CASES = [
     Case(
@@ -47,4 +48,8 @@ CASES = [
         torch_side("Lamb", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1),
         says="pytorch_optimizer.Lamb (clamped sizes, eps in the ratio, decay outside), 200 steps on two streams, to 1e-12.",
     ),
+    case("lamb", "timm", timm("lamb", "Lamb", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.1, max_grad_norm=None),
+        "timm's Lamb without its clipping, with decay", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.1),
+    case("lamb", "timm-plain", timm("lamb", "Lamb", lr=0.03, betas=(0.8, 0.6), eps=1e-2, weight_decay=0.0, max_grad_norm=None),
+        "timm's Lamb without its clipping and without decay, which does not adapt", lr=0.03, beta1=0.8, beta2=0.6, eps=1e-2, weight_decay=0.0),
 ]  # fmt: skip

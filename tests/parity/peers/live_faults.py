@@ -14,16 +14,19 @@ from tests.parity.peers.beyond_adam import DECAY, ONE, SMALL, keras, kozistr, op
 from tests.streams import run_method, schedule
 
 
-def changed(name: str, deviation: str, **options: Any) -> Any:
-    """Return a method with a named deviation."""
-    (found,) = (d for d in known(name) if d.name == deviation)
-    return found.change(refopt.optimizer(name, **options))
+def changed(name: str, *deviations: str, **options: Any) -> Any:
+    """Return a method with named deviations."""
+    made = refopt.optimizer(name, **options)
+    for wanted in deviations:
+        (found,) = (d for d in known(name) if d.name == wanted)
+        made = found.change(made)
+    return made
 
 
-def on_stream(name: str, deviation: str, *, scheduled: bool = True, **options: Any) -> Side:
+def on_stream(name: str, *deviations: str, scheduled: bool = True, **options: Any) -> Side:
     """A changed method on a small stream."""
     given = {**options, "schedule": schedule} if scheduled else options
-    return lambda seed: run_method(lambda: changed(name, deviation, **given), seed, ONE, SMALL)
+    return lambda seed: run_method(lambda: changed(name, *deviations, **given), seed, ONE, SMALL)
 
 
 def changed_on_quartic(name: str, deviation: str, **options: Any) -> Side:
@@ -52,13 +55,17 @@ CASES = [
     case("rprop", "optax-fault", "optax", on_stream("rprop", "step-of-the-last-call", scheduled=False, initial=0.02, shrink=0.6, grow=1.3,
         least=1e-2, most=0.5), optax(lambda o, rate: o.rprop(0.02, 0.6, 1.3, 1e-2, 0.5)),
         "optax.rprop with near bounds, whose steps are those of the call before: a fault, put into the reference, 200 steps on a small stream"),
-    case("acprop", "optax-fault", "optax", on_stream("acprop", "residual-of-the-old-average", lr=0.03, beta1=0.6, beta2=0.7),
-        optax(lambda o, rate: o.contrib.acprop(rate, 0.6, 0.7)),
-        "optax.contrib.acprop, whose residual is about the average of the step before: a fault, put into the reference, 200 steps on a small stream"),
+    case("acprop", "optax-fault", "optax", on_stream("acprop", "residual-of-the-old-average", dialect="optax", lr=0.03,
+        beta1=0.6, beta2=0.7, eps=0.1, **DECAY), optax(lambda o, rate: o.contrib.acprop(rate, 0.6, 0.7, 0.1, weight_decay=0.1)),
+        "optax.contrib.acprop with a large ε and decay, whose residual is about the average of the step before: a fault, put into the reference, 200 steps on a small stream"),
     case("simplified-ademamix", "kozistr-fault", "pytorch-optimizer", on_stream("simplified-ademamix", "average-in-place-of-the-sum",
         beta1=0.9, beta2=0.7, alpha=2.0, **RATE, **DECAY), kozistr("SimplifiedAdEMAMix", betas=(0.9, 0.7), alpha=2.0, foreach=False, **RATE, **DECAY),
         "pytorch_optimizer.SimplifiedAdEMAMix, which averages where the paper sums, and divides by a correction that multiplies: faults, put"
         " into the reference, 200 steps on a small stream"),
+    case("sgd-sai", "kozistr-fault", "pytorch-optimizer", on_stream("sgd-sai", "norm-as-the-gain-of-vectors", "average-from-zero",
+        dialect="official", lr=0.003, momentum=0.8, eps=1e-2, **DECAY), kozistr("SGDSaI", lr=0.003, momentum=0.8, eps=1e-2, **DECAY),
+        "pytorch_optimizer.SGDSaI with decay, whose vectors gain by their norm and whose momentum begins at zero: faults, put into the reference,"
+        " 200 steps on a small stream"),
     case("momo", "optax-fault", "optax", changed_on_quartic("momo", "decay-divides-the-point-alone", lr=0.4, beta=0.8, **DECAY),
         optax_on_quartic(lambda o: o.contrib.momo(lambda n: 0.4 * schedule(n + 1), 0.8, 0.0, 0.1)),
         "optax.contrib.momo, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),

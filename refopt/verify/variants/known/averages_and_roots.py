@@ -332,6 +332,12 @@ deviation(
 )(_rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + eps), drop_eps=False))  # fmt: skip
 
 
+deviation(
+    "floor-under-the-root", "with 1e-15 inside the root beside eps outside, beside the corrected average", stage="text",
+    seen=("pytorch-optimizer 4.1.0, wherever apply_ams_bound makes the divisor",),
+)(_rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v + 1e-15 / root**2), drop_eps=False))  # fmt: skip
+
+
 deviation("eps-beside-uncorrected-root", "with eps beside the uncorrected root", stage="text")(
     _rooted(lambda m, xp, eps, root: lambda v: xp.sqrt(v) + eps, drop_eps=True)
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from refopt.core import params
 from refopt.core.arrays import namespace
-from refopt.core.params import Params, map_leaves
+from refopt.core.params import Params, leaves, map_leaves
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.factored import rms
@@ -207,5 +207,76 @@ def _(method: Any) -> Any:
         def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
             x, after = self.method.update(x, grad, s)
             return x, {**after, "e": params.zeros_like(after["e"])}
+
+    return Changed(method)
+
+
+@deviation(
+    "norm-as-the-gain-of-vectors", "with the gradient's norm, not divided by the deviation, as the gain of scalars, vectors and single rows",
+    stage="text", seen=("pytorch-optimizer 4.1.0 SGDSaI",), only=("sgd-sai",),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    plain = type(method).gains
+
+    def gains(self: Any, grad: Params) -> dict[str, Any]:
+        told = plain(self, grad)
+        return {
+            k: told[k] if g.ndim > 1 and g.shape[0] != 1 else params.norm(g) for k, g in leaves(grad).items()
+        }
+
+    return rewritten(method, gains=gains)
+
+
+@deviation(
+    "average-from-zero", "with a momentum that begins at zero, not at the first gradient", stage="text",
+    seen=("pytorch-optimizer 4.1.0 SGDSaI",), only=("sgd-sai",),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    def scalars(self: Any, t: int, carried: Any) -> dict[str, float]:
+        return {"old": self.momentum, "new": 1.0 - self.momentum}
+
+    return rewritten(method, scalars=scalars)
+
+
+@deviation(
+    "held-at-a-zero-gradient", "with leaves whose gradient is zero left as they are, moments and all", stage="text",
+    seen=("pytorch-optimizer 4.1.0 StableSPAM",), only=("stable-spam",),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    plain = type(method).rule
+
+    def rule(self: Any, xp: Any) -> Any:
+        step = plain(self, xp)
+
+        def stable(x, g, m, v, top, norm, square, alive, beta1, c1, c2, gamma1, cp, cq, ct, lr, l2, keep):  # type: ignore[no-untyped-def]
+            new = step(x, g, m, v, top, norm, square, alive, beta1, c1, c2, gamma1, cp, cq, ct, lr, l2, keep)
+            moved = xp.any(g + l2 * x != 0.0)
+            held = (keep * x, alive * m, alive * v, new[3], norm, square)
+            return tuple(xp.where(moved, a, b) for a, b in zip(new, held))
+
+        return stable
+
+    return rewritten(method, rule=rule)
+
+
+@deviation(
+    "nan-after-a-zero-gradient", "with a distance of 0/0 after a first gradient of zero, and not a number from the second step on", stage="step",
+    seen=("optax 0.2.8 contrib.dadapt_adamw",), only=("d-adapt-adam",),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    inner = innermost(method)
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            # No step is counted while all gradients are zero.
+            if s["t"] > 0 and s["k"] == 0:
+                return map_leaves(lambda a: a * float("nan"), x), {**s, "t": s["t"] + 1}
+            new, after = self.method.update(x, grad, s)
+            if after["k"] == 0 and inner.decay == "decoupled":
+                weight = inner.d0 * inner.rate(1)
+                if inner.bias_correction:
+                    weight *= correction(inner.beta2, 1) ** 0.5 / correction(inner.beta1, 1)
+                new = map_leaves(lambda a: (1.0 - weight * inner.weight_decay) * a, x)
+            return new, after
 
     return Changed(method)
