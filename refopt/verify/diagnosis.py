@@ -132,7 +132,7 @@ def diagnose(
         c for c in (search.best[1],) if c and not c.settings and all(d.stage != "rule" for d in c.changes)
     ]
     return (
-        _single_precision(search, near) or _close(observed, search) or _unexplained(observed, search, parts)
+        _close(observed, search) or _single_precision(search, near) or _unexplained(observed, search, parts)
     )
 
 

@@ -108,7 +108,8 @@ class Search:
             made = self.build(c, run.profile)
             ours = follow(run.drive(made), run.tape, together=self.seen.together)
             if far(run, ours, self.seen.dtype if eps is None else "float32"):
-                return self._refuted(place)
+                self._refuted(place)
+                return None
             limit = bound(
                 made, run.tape, ours, eps or machine_epsilon(self.seen.dtype), together=self.seen.together,
                 drive=run.drive,
@@ -116,7 +117,8 @@ class Search:
             found = hold(run, ours, limit, self.seen.dtype)
             # Where nothing is known of an entry, nothing is explained either.
             if not all(f.agrees and math.isfinite(f.error) for f in found):
-                return self._refuted(place)
+                self._refuted(place)
+                return None
             out[place] = found
         return [f for place in sorted(out) for f in out[place]]
 
