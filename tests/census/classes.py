@@ -17,6 +17,37 @@ LIBRARIES = ("torch", "optax", "keras", "timm", "pytorch_optimizer")
 OPTAX = ("optax", "optax.contrib")
 
 
+# What a class must be made with, to run in double precision; and the method that it is then told to be.
+MADE_WITH = {
+    ("timm", "AdafactorBigVision"): ("adafactor", {"momentum_dtype": "float64"}),
+    ("pytorch_optimizer", "AdaFactor"): ("adafactor", {"momentum_dtype": "float64"}),
+    ("pytorch_optimizer", "FAdam"): ("fadam", {"momentum_dtype": "float64"}),
+}
+
+# Classes that share no more than a name with what is registered under it.
+NAMESAKES = {
+    (
+        "pytorch_optimizer",
+        "ASGD",
+    ): "SGD whose rate follows an estimate of the local smoothness, not averaged SGD",
+}
+
+
+def ready(library: str, name: str, thing: Any) -> tuple[Any, str | None]:
+    """Return an optimizer as it is handed to the oracle, and the method that the oracle is told, if any."""
+    told, options = MADE_WITH.get((library, name), (None, {}))
+    if not options:
+        return thing, told
+
+    def made(parameters: list[Any]) -> Any:
+        import torch
+
+        return thing(parameters, **{k: getattr(torch, v) for k, v in options.items()})
+
+    made.__name__ = name
+    return made, told
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what is installed."""
     out = {}

@@ -21,9 +21,11 @@ class Verdict:
     words: str = ""
 
 
-def judge(thing: Any, effort: int) -> Verdict:
-    """Return the verdict on an optimizer."""
+def judge(thing: Any, effort: int, told: str | None = None) -> Verdict:
+    """Return the verdict on an optimizer, which may be told to be a method."""
     try:
+        if told is not None:
+            return _read(diagnose(thing, told, steps=STEPS, effort=effort), told)
         found = recognise(thing)
         if not found.name:
             return Verdict("not registered", f"nearest: {', '.join(found.nearest[:3])}")

@@ -20,7 +20,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rho": ("decay", "decay_rate", "gamma"),
         "weight_decay": ("wd", "weight_decay_rate", "l2", "lmbda", "lam"),
         "momentum": ("mu", "beta", "mass", "gamma"),
-        "initial": ("initial_accumulator_value", "initial_scale"),
+        "initial": ("initial_accumulator_value", "initial_scale", "learning_rate", "lr"),
         "rate_decay": ("lr_decay",),
         "trust": ("trust_coefficient", "trust_coeff", "eta"),
         "shampoo_beta": ("shampoo_beta",),

@@ -130,8 +130,17 @@ def optax_side(
         begin=begin,
         takes=frozenset(places(cls, takes)),
         known=read(cls, {**takes, **kept}),
-        schedulable=bool(rate),
+        schedulable=bool(rate) and _takes_schedule(other, kept, rate),
     )
+
+
+def _takes_schedule(other: Callable[..., Any], kept: Mapping[str, Any], rate: str) -> bool:
+    """Tell whether the rate may be a function of the count: of a function that only negates it, no."""
+    try:
+        other(**{**kept, rate: lambda n: 0.1})
+    except TypeError as error:
+        return "argument" in str(error)
+    return True
 
 
 def _keywords(update: Any) -> set[str]:
