@@ -21,10 +21,13 @@ Every optimizer class of {libraries} as installed was handed to the oracle by it
 `refopt.verify.diagnose(thing)`, 30 steps, effort {effort}. Made by `make census` on {date}.
 
 A row says that it *agrees* with a method in a dialect over all tapes and profiles to rounding; that it *differs* from the
-method that it is called after or nearest to, because of what then reproduces it to rounding; that the difference is
+method that it is called after or nearest to, because of what then reproduces it to rounding, or as near as is said; that the difference is
 *unexplained* (what was measured follows); that no method of its name is *registered* here; or that it *could not be run*
 on gradients alone. What is a fault and what a choice is not for a table to say: docs/museum.md and the pages of the
 methods have that.
+
+Rows are the oracle's own words, and nobody has yet confirmed each by a plain transcription. A class that agrees with
+another method than its name says does so under its defaults on these leaves (a Muon that hands every leaf to Adam, say).
 
 """
 EFFORT = 1000
@@ -33,7 +36,8 @@ EFFORT = 1000
 def main() -> None:
     """Judge all, keep the verdicts, write the page."""
     warnings.simplefilter("ignore")
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    # In double precision a difference cannot hide in rounding, nor rounding look like one.
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     kept = {tuple(k.split("|")): Verdict(**v) for k, v in _kept().items()}
     for library in sys.argv[1:] or LIBRARIES:
         kept = {k: v for k, v in kept.items() if k[0] != library}

@@ -37,14 +37,21 @@ def _read(answer: Diagnosis, name: str) -> Verdict:
     parts = list(answer.explained_by)
     if not parts:
         measured = answer.sentence.partition("Measured: ")[2]
-        return Verdict("unexplained", f"called {name}, or nearest to it. {_cell(measured[:400])}")
+        return Verdict("unexplained", f"called {name}, or nearest to it. {_cell(whole(measured))}".strip())
     dialects = {p for p in parts if p in entry(name).dialects}
     rest = [p for p in parts if p not in dialects]
     if not rest:
         dialect = "" if parts == ["paper"] else f", dialect {parts[0]!r}"
         return Verdict("agrees", f"{name}{dialect}")
+    if "more than rounding explains" in answer.sentence:
+        rest.append(f"up to {answer.error:.1g}, which is more than rounding explains")
     about = f"; known from {'; '.join(answer.seen)}" if answer.seen else ""
     return Verdict("differs", f"{name}: {_cell(', '.join(parts))}{_cell(about)}")
+
+
+def whole(text: str, most: int = 400) -> str:
+    """Return the sentences that end within `most` characters."""
+    return text if len(text) <= most else text[: text.rfind(". ", 0, most) + 1]
 
 
 def _cell(text: str) -> str:

@@ -205,7 +205,7 @@ def test_compare_names_the_dialect_that_agrees() -> None:
 
 
 def test_a_small_constant_besides_is_told_as_such() -> None:
-    """Clipping with 1e-6 beside the norm is off the named clipping by about as much: more than rounding, and said."""
+    """Clipping with 1e-9 beside the norm is off the named clipping by about as much: more than rounding, and said."""
 
     def step(x, g, state, lr=0.1):
         return x - lr * g * min(1.0, 1.0 / (np.linalg.norm(g) + 1e-9)), None

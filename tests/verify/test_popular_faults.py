@@ -10,7 +10,7 @@ import refopt
 from refopt.verify.variants.deviation import known
 
 from tests.alike import assert_same_run
-from tests.streams import stream
+from tests.streams import schedule, stream
 
 
 def _with(fault: str, name: str, **options: Any) -> Any:
@@ -66,8 +66,31 @@ def test_a_vectors_average_is_kept_times_the_rate() -> None:
     np.testing.assert_array_equal(r["m"]["w"], s["m"]["w"])
 
 
+def test_the_average_rebuilt_from_a_decayed_iterate() -> None:
+    """Keras 3.15.1's ScheduleFreeAdamW written out from its source, 20 steps with decay and a schedule: the named fault, to 1e-13."""
+    lr, beta, beta2, eps, decay = 0.03, 0.8, 0.7, 2.0**-7, 0.1
+    start, gradients = stream(3, "random", steps=20, shapes={"w": (3, 2)})
+    made = _with(
+        "decay-of-the-iterate-alone", "schedule-free-adamw", dialect="keras", lr=lr, beta=beta, beta2=beta2, eps=eps,
+        weight_decay=decay, schedule=schedule,
+    )  # fmt: skip
+    x, s = start, made.init(start)
+    y, z, v = start["w"], start["w"], 0.0
+    for t, g in enumerate(gradients, 1):
+        x, s = made.update(x, g, s)
+        rate = lr * schedule(t)
+        y = y - y * decay * rate
+        before = (y - (1 - beta) * z) / beta
+        v = v + (g["w"] ** 2 - v) * (1 - beta2)
+        z = z - rate * g["w"] / (np.sqrt(v / (1 - beta2**t)) + eps)
+        y = (1 - beta) * z + beta * ((1 - 1 / t) * before + z / t)
+        np.testing.assert_allclose(x["w"], y, rtol=1e-13, atol=1e-14)
+
+
 def test_a_fault_that_needs_a_setting_is_none_without_it() -> None:
     """Warm-up and decay that are not there cannot be late or misplaced."""
     assert _with("warm-up-of-the-last-step", "schedule-free-sgd") is None
     assert _with("decay-divides-the-point-alone", "momo") is None
     assert _with("average-from-the-new-iterate", "schedule-free-sgd", beta=0.0) is None
+    assert _with("decay-of-the-iterate-alone", "schedule-free-adamw") is None
+    assert _with("decay-of-the-iterate-alone", "schedule-free-adamw", beta=0.0, weight_decay=0.1) is None

@@ -65,5 +65,5 @@ class AdaBelief(AdamFamily):
 dialect(AdaBelief, "official", "juntang-zhuang/Adabelief-Optimizer, adabelief_pytorch 0.2.0",
     "rectified by default; ε beside the uncorrected root then", rectified=True, eps_corrected=False)  # fmt: skip
 dialect(AdaBelief, "timm", "timm 1.0 AdaBelief", "rectified by default", rectified=True, eps_corrected=False)
-dialect(AdaBelief, "optax", "optax 0.2.8 adabelief", "two ε, eps_root for what is added")
+dialect(AdaBelief, "optax", "optax 0.2.8 adabelief", "two ε, eps_root for what is added", eps_added=1e-16)
 dialect(AdaBelief, "kozistr", "pytorch_optimizer 4.1 AdaBelief")

@@ -146,3 +146,8 @@ dialect(Muon, "moonlight", "MoonshotAI/Moonlight examples/toy_train.py",
     "runs Newton-Schulz in bfloat16 (ns_dtype); takes matrices alone, AdamW at the same rate has the rest",
     momentum_form="sum", lr=1e-3, scale="match-rms", weight_decay=0.1, group="matrices",
     others=AdamW(lr=1e-3, beta2=0.95, eps_corrected=False, weight_decay=0.1, decay="decoupled"))  # fmt: skip
+dialect(Muon, "keras", "Keras 3.15 Muon",
+    "takes matrices alone, but no embedding; AdamW at the same rate has the rest; on torch its norm and κ are in single "
+    "precision, and its adam_weight_decay is not read",
+    lr=1e-3, scale="match-rms", weight_decay=0.004, group="matrices",
+    others=AdamW(lr=1e-3, eps=1e-7, eps_corrected=False, weight_decay=0.004, decay="decoupled"))  # fmt: skip

@@ -16,6 +16,7 @@ from refopt.verify.variants.deviation import (
     deviation,
     fields,
     innermost,
+    refit,
     rewritten,
     with_numbers,
     with_shared,
@@ -148,6 +149,26 @@ def _(method: Any) -> Any:
             return map_leaves(lambda a, z: z + beta * (a - z), mean, after["z"]), {**after, "average": mean}
 
     return Changed(method)
+
+
+@deviation(
+    "decay-of-the-iterate-alone", "with the iterate decayed before the step and the average rebuilt from it, so that z has no decay", stage="step",
+    seen=("keras 3.15.1 ScheduleFreeAdamW",), only=("schedule-free-sgd", "schedule-free-adamw"),
+)  # fmt: skip
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    beta, decay = fields(inner)["beta"], fields(inner)["weight_decay"]
+    if beta == 0.0 or decay == 0.0:
+        return None
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            rate = inner.rate(s["t"] + 1)
+            # y is (1 - β) z + β average: what it loses, the average loses over β.
+            mean = map_leaves(lambda a, y: a - rate * decay / beta * y, s["average"], x)
+            return self.method.update(x, grad, {**s, "average": mean})
+
+    return Changed(refit(method, altered(inner, weight_decay=0.0)))
 
 
 @deviation(
