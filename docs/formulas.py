@@ -11,100 +11,30 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩℓ",
-        [
-            r"\alpha",
-            r"\beta",
-            r"\gamma",
-            r"\delta",
-            r"\varepsilon",
-            r"\zeta",
-            r"\eta",
-            r"\theta",
-            r"\iota",
-            r"\kappa",
-            r"\lambda",
-            r"\mu",
-            r"\nu",
-            r"\xi",
-            r"\pi",
-            r"\rho",
-            r"\sigma",
-            r"\tau",
-            r"\upsilon",
-            r"\varphi",
-            r"\chi",
-            r"\psi",
-            r"\omega",
-            r"\Gamma",
-            r"\Delta",
-            r"\Theta",
-            r"\Lambda",
-            r"\Xi",
-            r"\Pi",
-            r"\Sigma",
-            r"\Upsilon",
-            r"\Phi",
-            r"\Psi",
-            r"\Omega",
-            r"\ell",
-        ],
-    )
-)
-SPELT = {g[1:]: g for g in GREEK.values()} | {
-    "eps": r"\varepsilon",
-    "epsilon": r"\varepsilon",
-    "phi": r"\varphi",
-}
-LETTERS = GREEK | {
-    "∇": r"\nabla", "∂": r"\partial", "∞": r"\infty", "½": r"\tfrac{1}{2}", "…": r"\dots", "⊥": r"\bot",
-}  # fmt: skip
-ACCENTS = {"̂": r"\hat", "̃": r"\tilde", "̄": r"\bar", "̇": r"\dot"}
-RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")) | {"ᵀ": r"\top", "†": r"\dagger", "ᴴ": "H"}
-LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789"))
-RELATIONS = {
-    "=": "=", "<=": r"\le", ">=": r"\ge", "≤": r"\le", "≥": r"\ge", "<": "<", ">": ">", "~": r"\sim", "≈": r"\approx",
-    "->": r"\to", "→": r"\to", "←": r"\leftarrow", "<-": r"\leftarrow", "∈": r"\in", "∝": r"\propto", "⪰": r"\succeq", ":=": ":=",
-}  # fmt: skip
-SUMS = {"+": "+", "-": "-", "±": r"\pm"}
-PRODUCTS = {"*": r"\cdot", "·": r"\cdot", "⊙": r"\odot", "×": r"\times", "⊗": r"\otimes"}
-CLOSING = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "<": ">", "‖": "‖", "||": "||", "|": "|"}
-DRAWN = {
-    "(": ("(", ")"), "[": ("[", "]"), "{": (r"\{", r"\}"), "⟨": (r"\langle", r"\rangle"), "<": (r"\langle", r"\rangle"),
-    "‖": (r"\lVert", r"\rVert"), "||": (r"\lVert", r"\rVert"), "|": (r"\lvert", r"\rvert"),
-}  # fmt: skip
-NAMED = ("log", "ln", "exp", "max", "min", "sin", "cos", "tan", "tanh", "det", "dim", "sup", "inf", "lim")
-BIG = {"sum": r"\sum", "prod": r"\prod", "Σ": r"\sum"}
-# Such a word acts on what stands behind it, without brackets: no bar is drawn through `tr A / dim A`.
-PREFIX = {*NAMED, *BIG, "tr", "mean", "sign", "diag", "E", "Var", "grad", "argmin", "argmax", "median"}
-PROSE = {
-    "True", "False", "None", "if", "else", "and", "or", "not", "in", "is", "of", "the", "with", "where", "for", "then",
-    "otherwise", "from", "to", "by", "def", "import", "return",
-}  # fmt: skip
+from signs import (
+    ACCENTS,
+    BIG,
+    CLOSING,
+    DRAWN,
+    LETTER,
+    LETTERS,
+    LOWERED,
+    MARK,
+    PREFIX,
+    PRODUCTS,
+    PROSE,
+    RAISED,
+    RELATIONS,
+    SPELT,
+    SUMS,
+    NotAFormula,
+    Token,
+    letters,
+    number,
+    tokens,
+)  # fmt: skip
 
-_LETTER = "".join(LETTERS)
-_MARK = "".join(ACCENTS)
-_TOKEN = re.compile(
-    rf"(?P<num>\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<name>(?:[A-Za-z]+|[{_LETTER}√])[{_MARK}]*\d*'*|\.\.\.)"
-    rf"|(?P<up>[{''.join(RAISED)}]+)|(?P<low>[{''.join(LOWERED)}]+)"
-    r"|(?P<op><=|>=|->|<-|:=|\|\||[-=≤≥<>~≈→←∈∝⪰+±*·⊙×⊗/()\[\]{}⟨⟩‖|^_,'])"
-)
 _KEYWORD = re.compile(r"\w+=\S")
-
-
-class NotAFormula(ValueError):
-    """The text is not read with certainty as one formula."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """A piece of the text, and whether a space stands before it."""
-
-    kind: str
-    text: str
-    spaced: bool
 
 
 @dataclass(frozen=True)
@@ -114,43 +44,6 @@ class Factor:
     tex: str
     spaced: bool = True
     prefix: bool = False
-
-
-def tokens(text: str) -> list[Token]:
-    """Return the tokens of a formula, accents apart from their letters."""
-    text = unicodedata.normalize("NFD", text.strip())
-    found, at = [], 0
-    while at < len(text):
-        space = re.compile(r"\s*").match(text, at)
-        start = space.end() if space else at
-        match = _TOKEN.match(text, start)
-        if match is None:
-            raise NotAFormula(text[start:])
-        found.append(Token(str(match.lastgroup), match.group(), start > at))
-        at = match.end()
-    return found
-
-
-def letters(word: str) -> str:
-    """Return the LaTeX of a name without its digits and primes: a letter, a Greek name, or upright."""
-    if word in LETTERS:
-        return LETTERS[word]
-    if word in SPELT:
-        return SPELT[word]
-    if len(word) == 1:
-        return word
-    if word == "...":
-        return r"\dots"
-    return ("\\" + word) if word in NAMED else rf"\operatorname{{{word}}}"
-
-
-def number(text: str) -> str:
-    """Return a number, its exponent as a power of ten."""
-    if "e" not in text:
-        return text
-    mantissa, exponent = text.split("e")
-    power = rf"10^{{{int(exponent)}}}"
-    return power if mantissa in ("1", "1.0") else rf"{mantissa}\cdot {power}"
 
 
 class Parser:
@@ -203,11 +96,18 @@ class Parser:
 
     def sum(self) -> str:
         """Read terms with signs between them."""
-        out = SUMS[self.take().text] if self.peek().text in SUMS else ""
+        out = self.sign().lstrip() if self.peek().text in SUMS else ""
         out += self.term()
         while self.peek().text in SUMS:
-            out += f" {SUMS[self.take().text]} {self.term()}"
+            out += f"{self.sign()}{self.term()}"
         return out
+
+    def sign(self) -> str:
+        """Read a sign between terms or before one; ``η-`` with a space behind it is a name, not a difference."""
+        token, after = self.take(), self.peek()
+        if self.at > 1 and not token.spaced and (after.spaced or after.text in (")", "]", ",")):
+            raise NotAFormula(token.text)
+        return f" {SUMS[token.text]} "
 
     def starts(self) -> bool:
         """Tell whether a factor begins here."""
@@ -269,7 +169,9 @@ class Parser:
                 prefix, name, marks = False, False, []
             else:
                 break
-        return Factor(tex, first.spaced, prefix)
+        # The bar of (1 / n) holds it together: without an exponent it needs no brackets.
+        alone = first.text == "(" and not marks and fraction(bare(tex))
+        return Factor(bare(tex) if alone else tex, first.spaced, prefix)
 
     def starred(self) -> bool:
         """Tell whether an optimum's star stands here: ``f*`` before a space, a bracket or the end."""
@@ -294,7 +196,7 @@ class Parser:
     def name(self) -> tuple[str, bool, bool]:
         """Read a name: a letter with accent, digits and primes, a function, a root or a sum."""
         text = self.take().text
-        match = re.fullmatch(rf"(\.\.\.|[A-Za-z]+|.)([{_MARK}]*)(\d*)('*)", text)
+        match = re.fullmatch(rf"(\.\.\.|[A-Za-z]+|.)([{MARK}]*)(\d*)('*)", text)
         if match is None:
             raise NotAFormula(text)
         word, marks, digits, primes = match.groups()
@@ -310,11 +212,16 @@ class Parser:
             tex = f"{ACCENTS[mark]}{{{tex}}}"
         tex += primes
         if digits:
-            # β1_t has one index of two parts.
-            more = self.lower() if self.peek().text == "_" else ""
+            # β1_t, and β1t without a space, have one index of two parts.
+            more = self.lower() if self.peek().text == "_" else self.attached()
             tex += f"_{{{digits}{',' + more if more else ''}}}"
         # Bare Σ may be a sum over everything, or a covariance: no bar is drawn through either.
         return tex, big or word in PREFIX or word == "Σ", True
+
+    def attached(self) -> str:
+        """Take a letter that stands right behind a name's digits, as in ``β1t``."""
+        token = self.peek()
+        return self.take().text if re.fullmatch("[a-z]", token.text) and not token.spaced else ""
 
     def summed(self) -> bool:
         """Tell whether a capital sigma has the index of a sum."""
@@ -326,7 +233,11 @@ class Parser:
         if self.peek().text in ("(", "‖", "|", "||"):
             return rf"\sqrt{{{bare(self.group())}}}"
         if self.peek().kind in ("name", "num") and not self.peek().spaced:
-            return rf"\sqrt{{{self.factor().tex}}}"
+            # All of √Δt is under the root.
+            under = [self.factor()]
+            while self.peek().kind == "name" and not self.peek().spaced:
+                under.append(self.factor())
+            return rf"\sqrt{{{joined(under)}}}"
         raise NotAFormula("a root of what?")
 
     def group(self) -> str:
@@ -399,7 +310,11 @@ class Parser:
             return "^{" + sign + (r"\top" if self.take().text == "T" else "H") + "}"
         if token.kind == "num":
             return f"^{{{sign}{self.take().text}}}"
-        return f"^{{{sign}{self.name()[0] if token.kind == 'name' else self.braced()}}}"
+        if token.kind == "name":
+            return f"^{{{sign}{self.name()[0]}}}"
+        inner = self.braced()
+        # The brackets of 2^-(N + 1) are more than the exponent's.
+        return f"^{{{sign}({inner})}}" if sign else f"^{{{inner}}}"
 
 
 def bare(tex: str) -> str:
@@ -413,6 +328,18 @@ def bare(tex: str) -> str:
         if depth < 0:
             return tex
     return match.group(1).strip()
+
+
+def fraction(tex: str) -> bool:
+    """Tell whether a formula is one fraction and nothing else."""
+    if not tex.startswith(r"\frac{"):
+        return False
+    depth, ends = 0, []
+    for at, sign in enumerate(tex):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign == "}" and not depth:
+            ends.append(at)
+    return len(ends) == 2 and ends[1] == len(tex) - 1
 
 
 def joined(factors: list[Factor]) -> str:
@@ -452,7 +379,7 @@ def mathematical(text: str) -> bool:
     decomposed = unicodedata.normalize("NFD", text)
     return bool(
         re.search(
-            rf"[{_LETTER}{_MARK}{''.join(RAISED)}‖←⊙]|\^|_\{{| (?:=|<=|>=|<|>|->|<-|~) |\w_\w ", decomposed
+            rf"[{LETTER}{MARK}{''.join(RAISED)}‖←⊙]|\^|_\{{| (?:=|<=|>=|<|>|->|<-|~) |\w_\w ", decomposed
         )
         or re.fullmatch(r"[A-Za-z](?: [A-Za-z])+", text)
     )

@@ -166,10 +166,10 @@ def paragraph_of(summary: str) -> str:
 def only_arguments(lines: list[str]) -> None:
     """Leave of a docstring, in place, what its page does not say elsewhere."""
     doc = sections("\n".join(lines))
-    kept = [doc[""].partition("\n\n")[0], ""]
+    kept = [inline(doc[""].partition("\n\n")[0]), ""]
     for name, text in doc.items():
         if name not in ("", "Notes", "Warnings", "Examples", "References"):
-            kept += [name, "-" * len(name), text.rstrip(), ""]
+            kept += [name, "-" * len(name), inline(text.rstrip()), ""]
     lines[:] = "\n".join(kept).splitlines()
 
 

@@ -7,6 +7,8 @@ import re
 from formulas import NotAFormula, latex, mathematical, sides
 
 _CODE = re.compile(r"``([^`]+)``")
+# Code, a role's text, or a bar, which would open a substitution.
+_SPAN = re.compile(r"``([^`]+)``|`[^`]+`|\|")
 _SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
 # Between the formulas of one run.
 _BETWEEN = re.compile(r"\s*(?:[,;]|,? and|, then|; then)?\s*")
@@ -32,13 +34,15 @@ def typeset(code: str) -> str | None:
 
 
 def inline(text: str) -> str:
-    """Return a text with each formula typeset in its line."""
+    """Return a text with each formula typeset in its line, and its bars no markup."""
 
     def one(match: re.Match[str]) -> str:
-        tex = typeset(match.group(1))
+        if match.group() == "|":
+            return r"\|"
+        tex = typeset(match.group(1)) if match.group(1) else None
         return match.group() if tex is None else f":math:`{tex}`"
 
-    return _CODE.sub(one, text)
+    return _SPAN.sub(one, text)
 
 
 def stands_alone(code: str) -> bool:
@@ -63,7 +67,10 @@ def display(codes: list[str], end: str) -> list[str]:
 
 def paragraph(text: str) -> str:
     """Return a paragraph: runs of equations displayed, all else in its line."""
-    if re.match(r"\s|\.\. |[-*] |\d+\. |>>>", text):
+    if re.match(r"\s|\.\. |>>>", text):
+        # A directive and what is indented stay as they are.
+        return text
+    if re.match(r"[-*] |\d+\. ", text):
         return inline(text)
     found = list(_CODE.finditer(text))
     out: list[str] = []
