@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+
+def authors(names: str) -> str:
+    """Return names as BibTeX has them; it calls the rest of a list `others`."""
+    found = re.sub(r",? et al\.$", ", others", names)
+    return " and ".join(re.split(r", (?!Jr)", found))
 
 
 def bibtex(source: Any) -> str:
     """Return one entry, an article where the registry knows the place in print."""
     fields = {
-        "author": " and ".join(source.authors.split(", ")),
+        "author": authors(source.authors),
         "title": f"{{{source.title}}}",
         "year": str(source.year),
         "journal": source.venue,

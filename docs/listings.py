@@ -49,7 +49,8 @@ def kind_page(kind: str, methods: Sequence[Entry]) -> str:
     """Return the page of one kind; the optimizers by the part of the library."""
     own = [m for m in methods if m.kind == kind]
     lines = [*heading(PLURAL[kind], "="), f"{len(own)} registered names.", ""]
-    rooms = sorted({room_of(m) for m in own})
+    # What stands in no part comes last.
+    rooms = sorted({room_of(m) for m in own}, key=lambda room: (not room, room))
     for room in rooms:
         if len(rooms) > 1:
             lines += heading(room.capitalize() or "Others")
@@ -85,10 +86,10 @@ def papers(methods: Sequence[Entry]) -> str:
                 else ""
             )
             lines += [f"{escaped(source.authors)}{venue}{url}", ""]
-            if main[key]:
-                lines += [f"Methods: {', '.join(map(link, main[key]))}", ""]
+            lines += [f"- {link(m)}: {inline(m.summary)} *{escaped(m.where)}*" for m in main[key]]
+            lines += [""] if main[key] else []
             if more[key]:
-                lines += [f"Named by: {', '.join(map(link, more[key]))}", ""]
+                lines += [f"Used besides by {', '.join(map(link, more[key]))}.", ""]
             lines += folded("BibTeX", code_block(bibtex(source), "bibtex"))
     return "\n".join(lines)
 

@@ -10,23 +10,29 @@ from typing import Any
 
 import refopt
 from bibtex import bibtex, place
+from faults import section
 from listings import finder, kind_page, kinds, papers, room_of
+from measured import cost
 from prose import inline, prose, sections, typeset
-from refopt.cli.catalogue import code, describe
+from refopt.cli.catalogue import describe
 from refopt.core.document import default_of, kind_of
 from refopt.core.registry import KINDS, Entry
 from rst import code_block, escaped, folded, heading, literal, table
+from source import helpers, shown
 
-# `η, in the units of x`: a symbol of the formula, then what it is.
-_SYMBOL = re.compile(r"([^\s.,:;()`\"]{1,6})(?=[.,:](?:\s|$))")
+# `η, in the units of x`, or `λ before the first step`: a symbol of the formula, then what it is.
+_SYMBOL = re.compile(r"([^\s.,:;()`\"]{1,6})(?=[.,:](?:\s|$)| (?!and\b|=))")
 
 
 def symbol(words: str) -> str:
     """Return the formula's symbol that the words of a hyperparameter begin with, typeset."""
     match = _SYMBOL.match(words)
-    if match is None or (match.group(1).isascii() and len(match.group(1)) > 2 and "_" not in match.group(1)):
+    greek = match is not None and not match.group(1).isascii()
+    if match is None or (not greek and words[match.end() :].startswith(" ")):
         return ""
-    tex = typeset(match.group(1) if not match.group(1).isascii() else f"{match.group(1)} = 0")
+    if match.group(1).isascii() and len(match.group(1)) > 2 and "_" not in match.group(1):
+        return ""
+    tex = typeset(match.group(1) if greek else f"{match.group(1)} = 0")
     if tex is None:
         return ""
     return f":math:`{tex.removesuffix(' = 0')}`"
@@ -57,17 +63,25 @@ def hyperparameters(method: Entry) -> list[str]:
         if f.init
     ]
     header = ("argument", "symbol", "what it is", "type and range", "default")
-    return [*heading("Hyperparameters"), *table(header, rows), ""] if rows else []
+    return [*heading("Hyperparameters"), *table(header, rows, style="arguments"), ""] if rows else []
 
 
-def dialects(facts: dict[str, Any]) -> list[str]:
+def dialects(method: Entry, facts: dict[str, Any]) -> list[str]:
     """Return the table of the libraries' choices, where there are any besides the paper's."""
+    words = told(method.obj) if dataclasses.is_dataclass(method.obj) else {}
+
+    def differs(d: dict[str, Any]) -> str:
+        # Without a note of its own, a dialect is what its settings mean.
+        return inline(
+            d["note"] or " ".join(f"``{k}``: {words[k]}" for k in d["settings"] if " " in words.get(k, ""))
+        )
+
     rows = [
         (
             literal(name),
             ", ".join(literal(f"{k}={v}") for k, v in d["settings"].items()) or "as the paper",
             escaped(d["library"]),
-            inline(d["note"]),
+            differs(d),
         )
         for name, d in facts["dialects"].items()
     ]
@@ -91,7 +105,8 @@ def state(method: Entry, facts: dict[str, Any]) -> list[str]:
         lines.append("- Draws random numbers from its own seed.")
     if facts["needs"]:
         lines.append(f"- Asks of a problem: {', '.join(map(literal, facts['needs']))}.")
-    return [*heading("State and needs"), *lines, ""] if lines else []
+    lines += cost(method.name)
+    return [*heading("Cost, state and needs"), *lines, ""] if lines else []
 
 
 def call(method: Entry) -> list[str]:
@@ -105,7 +120,7 @@ def call(method: Entry) -> list[str]:
 def evidence(facts: dict[str, Any]) -> list[str]:
     """Return the table of what shows that it is right."""
     rows = [(e["kind"], escaped(e["what"]), literal(e["test"])) for e in facts["evidence"]]
-    return [*heading("Evidence"), *table(("kind", "what", "test"), rows, "10 60 30")] if rows else []
+    return [*heading("Evidence"), *table(("kind", "what", "test"), rows, "10 60 30", "paths")] if rows else []
 
 
 def references(method: Entry) -> list[str]:
@@ -140,9 +155,11 @@ def page(method: Entry) -> str:
         "",
         *([*heading("Formula"), prose(rest), ""] if rest.strip() else []),
         *heading("The text that runs"),
-        *code_block(code(method.obj)),
+        *code_block(shown(method.obj)),
+        *(folded("What it calls", code_block(helpers(method.obj))) if helpers(method.obj) else []),
         *hyperparameters(method),
-        *dialects(facts),
+        *dialects(method, facts),
+        *section(method.name),
         *state(method, facts),
         *call(method),
         *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -21,15 +22,19 @@ def escaped(text: str) -> str:
     out = text
     for sign in "\\`*|_":
         out = out.replace(sign, "\\" + sign)
-    return out
+    # `D. P. Kingma` would begin a list.
+    return "\\" + out if re.match(r"[A-Za-z0-9]+[.)] ", out) else out
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str = "auto") -> list[str]:
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], widths: str = "auto", style: str = ""
+) -> list[str]:
     """Return a list-table; cells are reStructuredText of one line. Nothing without rows."""
     found = [list(row) for row in rows]
     if not found:
         return []
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}"]
+    lines += [f"   :class: {style}", ""] if style else [""]
     for row in [list(header), *found]:
         lines += [f"   {'*' if i == 0 else ' '} - {' '.join(cell.split())}" for i, cell in enumerate(row)]
     return [*lines, ""]
