@@ -60,7 +60,7 @@ def section(name: str) -> list[str]:
             "What the oracle says of the installed classes, none of them named to it (:doc:`census </census>`).",
             "",
         ]
-        lines += table(("library", "class", "outcome", "what it is"), rows, "16 24 14 46")
+        lines += table(("library", "class", "outcome", "what it is"), rows, "16 24 14 46", "worded")
     if bugs:
         lines += ["Published bugs, rebuilt and caught (:doc:`museum </museum>`).", ""]
         lines += table(("exhibit", "what is wrong", "release"), bugs, "24 46 30")

@@ -10,6 +10,7 @@ from typing import Any
 
 import refopt
 from bibtex import bibtex, place
+from curves import section as convergence
 from faults import section
 from listings import finder, kind_page, kinds, papers, room_of
 from measured import cost
@@ -86,7 +87,7 @@ def dialects(method: Entry, facts: dict[str, Any]) -> list[str]:
         for name, d in facts["dialects"].items()
     ]
     header = ("dialect", "settings", "whose", "what differs")
-    return [*heading("Dialects"), *table(header, rows)] if len(rows) > 1 else []
+    return [*heading("Dialects"), *table(header, rows, style="worded")] if len(rows) > 1 else []
 
 
 def state(method: Entry, facts: dict[str, Any]) -> list[str]:
@@ -161,6 +162,7 @@ def page(method: Entry) -> str:
         *dialects(method, facts),
         *section(method.name),
         *state(method, facts),
+        *convergence(method),
         *call(method),
         *(
             line
