@@ -176,6 +176,8 @@ class Parser:
     def starred(self) -> bool:
         """Tell whether an optimum's star stands here: ``f*`` before a space, a bracket or the end."""
         star, after = self.peek(), self.peek(1)
+        if star.text == "*" and after.text == "(" and not star.spaced and not after.spaced:
+            raise NotAFormula("y*(x): a product, or an optimum's value?")
         return (
             star.text == "*"
             and not star.spaced
@@ -304,7 +306,8 @@ class Parser:
         self.take("^")
         sign = self.take().text if self.peek().text in ("-", "+", "*") else ""
         token = self.peek()
-        if sign == "*" or (sign == "+" and token.kind not in ("num", "name")):
+        # The pseudo-inverse of (J J^T)^+ r ends at the space.
+        if sign == "*" or (sign and (token.spaced or (sign == "+" and token.kind not in ("num", "name")))):
             return f"^{{{sign}}}"
         if token.text in ("T", "H"):
             return "^{" + sign + (r"\top" if self.take().text == "T" else "H") + "}"

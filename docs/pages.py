@@ -22,7 +22,7 @@ from rst import code_block, escaped, folded, heading, literal, table
 from source import helpers, shown
 
 # `η, in the units of x`, or `λ before the first step`: a symbol of the formula, then what it is.
-_SYMBOL = re.compile(r"([^\s.,:;()`\"]{1,6})(?=[.,:](?:\s|$)| (?!and\b|=))")
+_SYMBOL = re.compile(r"(?!\d|\S*'s)([^\s.,:;()`\"]{1,6})(?=[.,:](?:\s|$)| (?:of(?! every)|before|at|\() ?\b)")
 
 
 def symbol(words: str) -> str:

@@ -36,6 +36,9 @@ def tight(tex):
         ("-a / b", r"-\frac{a}{b}"),
         ("A^{-1/2} B", "A^{-1/2}B"),
         ("2^-(N+1)", "2^{-(N+1)}"),
+        ("(J J^T)^+ r", r"(J J^{\top})^{+}r"),
+        ("f* - x* y", r"f^{*}-x^{*}y"),
+        ("2 * (a + b)", r"2\cdot(a+b)"),
         ("clip(g, ±c)", r"\operatorname{clip}(g,\pm c)"),
         ("sqrt(v_t) + ε", r"\sqrt{v_{t}}+\varepsilon"),
         ("σ √Δt B", r"\sigma\sqrt{\Delta t}B"),
@@ -61,7 +64,9 @@ def test_a_doubtful_quotient_keeps_its_slash(code):
     assert "/" in latex(code)
 
 
-@pytest.mark.parametrize("code", ["η- Δ", "a +", "(a", "x^2^3", "a_i_j^", "λ if x", "a ? b", "a * * b", ""])
+@pytest.mark.parametrize(
+    "code", ["η- Δ", "a +", "(a", "x^2^3", "a_i_j^", "λ if x", "a ? b", "a * * b", "y*(x)", ""]
+)
 def test_what_is_not_read_with_certainty_is_refused(code):
     with pytest.raises(NotAFormula):
         latex(code)

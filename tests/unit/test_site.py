@@ -39,4 +39,6 @@ def test_small_pieces():
     assert escaped("a_b |c|") == r"a\_b \|c\|"
     assert symbol("λ before the first step.") == r":math:`\lambda`"
     assert symbol("τ1 and τ2: the shares.") == ""
+    assert symbol("v̂ is multiplied by β2.") == ""
+    assert symbol("φ's first value.") == ""
     assert symbol("Include the last step.") == ""
