@@ -1,4 +1,4 @@
-"""How a method falls on two small problems: runs made while the site is built, drawn as SVG.
+"""How a method falls on small problems: runs made while the site is built, drawn as SVG.
 
 All pages have the same axes, so that two of them can be laid side by side. The pictures take their colours from the
 page, which is light or dark.
@@ -132,7 +132,7 @@ def section(method: Entry) -> list[str]:
     above = "above 0" if "network" in figures[0] else "above the optimum"
     lead = (
         f"The objective {above}, as a part of what it was at the start, over {BUDGET} gradient equivalents or steps, all"
-        f" other hyperparameters at their defaults. {rates(figures)}Two small problems say how a method moves, not which is"
+        f" other hyperparameters at their defaults. {rates(figures)}Small problems say how a method moves, not which is"
         " the better; for that see the :doc:`benchmarks </benchmarks>`."
     )
     return [*heading("Convergence"), lead, "", *raw(figures)]

@@ -89,7 +89,7 @@ def paragraph(text: str) -> str:
             continue
         before = inline(text[at : run[0].start()]).strip()
         rest = text[run[-1].end() :]
-        end = re.match(r"[.,;]?", rest)
+        end = re.match(r"[.,;:]?", rest)
         sign = end.group() if end else ""
         out += [*([before] if before else []), *display([r.group(1) for r in run], sign)]
         at = run[-1].end() + len(sign)

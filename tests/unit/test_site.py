@@ -5,7 +5,9 @@ import measured
 import refopt
 import source
 from bibtex import authors
+from curves import HEIGHT, LEFT, WIDTH, picture
 from pages import symbol
+from prose import paragraph
 from refopt.core.registry import entry
 from rst import escaped
 
@@ -42,3 +44,17 @@ def test_small_pieces():
     assert symbol("v̂ is multiplied by β2.") == ""
     assert symbol("φ's first value.") == ""
     assert symbol("Include the last step.") == ""
+
+
+def test_a_run_of_equations_is_displayed_with_what_ends_it():
+    text = paragraph("where ``d = ||A||_F`` and ``p(x) = a x + b x^3``: five steps.")
+    assert text.startswith("where")
+    assert "p(x) &= a\\,x + b\\,x^{3}:" in text
+    assert text.endswith("five steps.")
+
+
+def test_a_curve_stays_in_its_picture():
+    text = picture(([0.0, 50.0, 100.0, 300.0], [1.0, 1e-3, 0.0, 1e9]), "falls")
+    points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
+    assert len(points) == 3
+    assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
