@@ -4,7 +4,7 @@ VENV := .venv
 PARITY := .venv-parity
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint parity museum mutants exhaustive record vectors census docs clean
+.PHONY: help demo test check lint parity museum mutants exhaustive record vectors census docs docs-check clean
 
 help:
 	@echo "make demo    set up $(VENV); AdaHessian against Adam on the digits MLP: table and demo.png"
@@ -16,7 +16,8 @@ help:
 	@echo "make census  every optimizer of the peers, unnamed, through the oracle, an hour: docs/census.md (LIBRARIES=\"torch optax\": these)"
 	@echo "make mutants  does the evidence hold the rules? NAME=lion for one"
 	@echo "make exhaustive  what make test samples, on every name"
-	@echo "make docs    the pages of all methods, in docs/_build/html"
+	@echo "make docs    the site with a page for every method, in docs/_build/html"
+	@echo "make docs-check  the built site in Chromium, light, dark and narrow; every link"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (4 minutes)"
 	@echo "make bench-full  all sizes, solvers and transport, time to target (hours)"
@@ -104,9 +105,16 @@ bench-full: $(PARITY)/.done
 bench-gpu:
 	$(PYTHON) -m asv_bench.gpu
 
-docs: $(VENV)/.done
+$(VENV)/.docs: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
-	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+# In a browser, which is not installed here; not part of `make test`.
+docs-check: docs
+	$(BIN)/pytest docs/check
 
 clean:
 	rm -rf $(VENV) $(PARITY) .venv-museum .pytest_cache .mypy_cache .ruff_cache

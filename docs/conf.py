@@ -13,17 +13,41 @@ import refopt
 project = "refopt"
 author = "The refopt maintainers"
 release = refopt.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    # MathJax from the disk: neither the build nor the reader's browser asks the network for anything.
+    "sphinx-mathjax-offline",
+    "sphinx_copybutton",
+    "numpydoc",
+]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 numpydoc_show_class_members = False
-exclude_patterns = ["_build", "tables"]
-html_theme = "alabaster"
-html_theme_options = {"page_width": "1100px", "sidebar_width": "260px"}
-suppress_warnings = ["ref.python", "ref.any", "docutils"]
+exclude_patterns = ["_build", "tables", "check"]
+html_theme = "furo"
+html_title = "refopt"
+html_favicon = "_static/icon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = ["finder.js"]
+html_show_sourcelink = False
+html_show_copyright = False
+html_copy_source = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+suppress_warnings = ["ref.python", "ref.any"]
 
 
 def setup(app: Any) -> None:
-    """Write the methods' pages when a build begins."""
-    from pages import write
+    """Write the methods' pages when a build begins; autodoc then leaves out what they have said."""
+    from pages import only_arguments, write
 
-    app.connect("builder-inited", lambda app: write(pathlib.Path(app.srcdir) / "methods"))
+    app.connect("builder-inited", lambda app: write(pathlib.Path(app.srcdir)))
+    # Before numpydoc, which reads the sections that are left.
+    app.connect(
+        "autodoc-process-docstring",
+        lambda app, what, name, obj, options, lines: only_arguments(lines),
+        priority=1,
+    )

@@ -94,7 +94,7 @@ def _allowed(allowed: Any) -> str:
 def code(obj: Any) -> str:
     """Return the text of a method's rule and of its step's numbers, or of a function."""
     parts = [getattr(obj, part, None) for part in ("rule", "scalars")] if isinstance(obj, type) else [obj]
-    own = [p for p in parts if p is not None and not p.__module__.startswith("refopt.core.")]
+    own = [p for p in parts if callable(p) and not p.__module__.startswith("refopt.core.")]
     return "\n".join(textwrap.dedent(inspect.getsource(p)) for p in own or [obj])
 
 

@@ -1,0 +1,60 @@
+"""What the site's pages are put together from."""
+
+import faults
+import measured
+import refopt
+import source
+from bibtex import authors
+from curves import HEIGHT, LEFT, WIDTH, picture
+from pages import symbol
+from prose import paragraph
+from refopt.core.registry import entry
+from rst import escaped
+
+
+def test_census_and_museum_speak_of_registered_names():
+    names = {m.name for m in refopt.methods()}
+    assert {"adam", "lion"} <= faults.census().keys() <= names
+    assert {"adam", "lion"} <= faults.museum().keys() <= names
+    assert any(cls == "optax.adam" and out == "agrees" for _, cls, out, _ in faults.census()["adam"])
+
+
+def test_the_benchmarks_table_is_read():
+    assert {"adam", "shampoo"} <= measured.targets().keys() <= {m.name for m in refopt.methods()}
+
+
+def test_a_class_is_shown_without_what_the_page_says_elsewhere():
+    text = source.bare('@register("a")\nclass A:\n    """Words.\n\n    More.\n    """\n\n    x = 1\n')
+    assert text == "class A:\n    x = 1"
+    assert source.bare('def f():\n    """Words."""\n') == 'def f():\n    """Words."""'
+
+
+def test_a_function_is_shown_with_what_it_calls():
+    assert "def _iterate(" in source.helpers(entry("cg").obj)
+    assert source.helpers(entry("adam").obj) == ""
+
+
+def test_small_pieces():
+    assert authors("A. B, C. D et al.") == "A. B and C. D and others"
+    assert authors("T. Huang et al.") == "T. Huang and others"
+    assert escaped("D. P. Kingma") == r"\D. P. Kingma"
+    assert escaped("a_b |c|") == r"a\_b \|c\|"
+    assert symbol("λ before the first step.") == r":math:`\lambda`"
+    assert symbol("τ1 and τ2: the shares.") == ""
+    assert symbol("v̂ is multiplied by β2.") == ""
+    assert symbol("φ's first value.") == ""
+    assert symbol("Include the last step.") == ""
+
+
+def test_a_run_of_equations_is_displayed_with_what_ends_it():
+    text = paragraph("where ``d = ||A||_F`` and ``p(x) = a x + b x^3``: five steps.")
+    assert text.startswith("where")
+    assert "p(x) &= a\\,x + b\\,x^{3}:" in text
+    assert text.endswith("five steps.")
+
+
+def test_a_curve_stays_in_its_picture():
+    text = picture(([0.0, 50.0, 100.0, 300.0], [1.0, 1e-3, 0.0, 1e9]), "falls")
+    points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
+    assert len(points) == 3
+    assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
