@@ -102,6 +102,8 @@ def state(method: Entry, facts: dict[str, Any]) -> list[str]:
         lines.append(f"- Memory: {copies} {'copy' if copies == 1 else 'copies'} of the parameters.")
     if known["elementwise"]:
         lines.append("- Elementwise: no element of x looks at another.")
+    if known["rate_from"]:
+        lines.append(f'- With ``lr="auto"``: {escaped(known["rate_from"])}.')
     if known["seed"]:
         lines.append("- Draws random numbers from its own seed.")
     if facts["needs"]:

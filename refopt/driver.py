@@ -15,6 +15,7 @@ from refopt.core.errors import (
     ArgumentTypeError,
     missing_extra,
 )
+from refopt.core.known_rate import with_known_rate
 from refopt.core.method import Method
 from refopt.core.result import Result
 from refopt.loop import Run
@@ -90,7 +91,8 @@ def minimize(
         Go on from `checkpoint` if it exists. Without `resume`, an existing file is an error.
     dialect, hyperparameters
         For `refopt.optimizer`, where `method` is a name: among them ``lr``, ``engine``, ``groups`` and
-        ``schedule``, a multiplier of the rate as a function of the step.
+        ``schedule``, a multiplier of the rate as a function of the step. ``lr="auto"`` is the rate, and the momentum
+        that belongs to it, that follow from the problem's L and mu, for methods that have one (`refopt show`).
 
     Returns
     -------
@@ -116,7 +118,7 @@ def minimize(
         problem = build_problem(problem)
     run = Run(
         problem,
-        _method(method, dialect, hyperparameters),
+        _method(method, dialect, hyperparameters, problem, batch_size),
         x0,
         steps=whole(steps, "steps", 0),
         tol=non_negative(tol, "tol"),
@@ -144,8 +146,12 @@ def minimize(
             return run.go(lambda step: bar.update(task, completed=step))
 
 
-def _method(method: Any, dialect: str, hyperparameters: dict[str, Any]) -> Method:
+def _method(
+    method: Any, dialect: str, hyperparameters: dict[str, Any], problem: Any, batch_size: int | None
+) -> Method:
     if isinstance(method, str):
+        if isinstance(hyperparameters.get("lr"), str) and hyperparameters["lr"] == "auto":
+            hyperparameters = with_known_rate(method, problem, batch_size, hyperparameters)
         return optimizer(method, dialect=dialect, **hyperparameters)
     if not isinstance(method, Method):
         raise ArgumentTypeError(f"method: wanted a name or a Method, got {type(method).__qualname__}")

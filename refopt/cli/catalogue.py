@@ -66,6 +66,7 @@ def _told(known: dict[str, Any]) -> str:
         if copies is None
         else f"{copies} {'copy' if copies == 1 else 'copies'} of the parameters in its state",
         "draws random numbers from its own seed" if known["seed"] else "",
+        f'lr="auto": {known["rate_from"]}' if known["rate_from"] else "",
     ]
     return "; ".join(filter(None, parts))
 

@@ -25,6 +25,7 @@ def facts(method: Entry) -> dict[str, object]:
         "elementwise": isinstance(method.obj, type) and issubclass(method.obj, Elementwise),
         "state_copies": method.extra.get("state_copies"),
         "rate": "lr" in fields,
+        "rate_from": getattr(method.extra.get("known_rate"), "words", None),
         "seed": "seed" in fields,
         "needs": list(method.needs),
     }

@@ -86,6 +86,11 @@ def hyperparameters(rest: list[str], name: str) -> dict[str, Any]:
     return own[name]
 
 
+def _check(name: str, hyperparameters: dict[str, Any]) -> None:
+    """Tell bad hyperparameters before any work; a rate that is still to follow from the problem is left out."""
+    optimizer(name, **{k: v for k, v in hyperparameters.items() if (k, v) != ("lr", "auto")})
+
+
 def _start(problem: Any, options: Any) -> Any:
     return map_leaves(lambda a: np.asarray(a, dtype=options.dtype), problem.start(options.seed))
 
@@ -143,7 +148,7 @@ def run(options: Any, rest: list[str]) -> int:
     if options.plot:
         check_path(options.plot, "--plot", ArgumentError)
     problem = build_problem(options.problem, **parameters)
-    optimizer(options.method, **own[options.method])  # bad hyperparameters are told before any work
+    _check(options.method, own[options.method])
     further = {}
     if options.checkpoint:
         if os.path.exists(options.checkpoint) and not options.resume:
@@ -176,7 +181,7 @@ def compare(options: Any, rest: list[str]) -> int:
     if options.validation is not None:
         problem.split(options.validation, options.seed)  # what is wrong with it is told before any work
     for name in options.methods:
-        optimizer(name, **own[name])
+        _check(name, own[name])
     asked = [(name, options.seed + k) for name in options.methods for k in range(options.seeds)]
     work = functools.partial(_one, options, parameters, own)
     if options.jobs == 1:

@@ -6,6 +6,7 @@ import math
 
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
+from refopt.core.known_rate import KnownRate
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
@@ -18,7 +19,7 @@ YANG = Source("yang-2024-accelerated", "K. Yang, M. Asgharian, S. Bhatnagar",
 
 
 @register("nonconvex-ag", source=YANG, where="the accelerated gradient algorithm with its optimal damping sequence",
-    needs=("grad", "prox"))  # fmt: skip
+    needs=("grad", "prox"), known_rate=KnownRate("0.99 / L", lambda L, mu: {"lr": None}))  # fmt: skip
 class NonconvexAG(Method):
     """Accelerated gradient for Ψ + g, Ψ smooth and perhaps not convex, g with a prox, by the paper's damping.
 

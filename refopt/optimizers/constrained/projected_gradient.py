@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
+from refopt.core.known_rate import KnownRate
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
@@ -16,6 +17,7 @@ from refopt.optimizers.constrained.proximal import GARRIGOS
     source=GARRIGOS,
     where="proximal gradient with the indicator of a set, and its projected subgradient method",
     needs=("grad", "project"),
+    known_rate=KnownRate("1 / L", lambda L, mu: {"lr": 1.0 / L}),
 )
 class ProjectedGradient(Method):
     """The projected gradient method: a gradient step, then the nearest feasible point.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
+from refopt.core.known_rate import KnownRate
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
@@ -19,6 +20,7 @@ GARRIGOS = Source("garrigos-2023-handbook", "G. Garrigos, R. M. Gower",
     source=GARRIGOS,
     where="chapter on the proximal gradient method, its algorithm",
     needs=("grad", "prox"),
+    known_rate=KnownRate("1 / L", lambda L, mu: {"lr": None}),
 )
 class ProximalGradient(Method):
     """The proximal gradient method for F = f + g: a gradient step on f, then g's proximal step.

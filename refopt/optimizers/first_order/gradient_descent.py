@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from refopt.core import params
 from refopt.core.hyper import Rate, hyper
+from refopt.core.known_rate import KnownRate
 from refopt.core.method import State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params
@@ -17,7 +18,14 @@ from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.first_order.overview import RUDER, SUTSKEVER
 
 
-@register("sgd", source=RUDER, where="section 2, equations (1) to (3)")
+def _root_ratio(lipschitz: float, mu: float) -> float:
+    """Return ``(sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu))``."""
+    return (lipschitz**0.5 - mu**0.5) / (lipschitz**0.5 + mu**0.5)
+
+
+@register("sgd", source=RUDER, where="section 2, equations (1) to (3)",
+    known_rate=KnownRate("2 / (L + mu), or 1 / L without mu (Nesterov 2004)",
+        lambda L, mu: {"lr": 2.0 / (L + mu) if mu > 0.0 else 1.0 / L}))  # fmt: skip
 class SGD(ElementwiseDecay):
     """Gradient descent: a step against the gradient, stochastic where the gradient is.
 
@@ -69,7 +77,9 @@ class Velocity(ElementwiseDecay):
         return {"gamma": self.momentum, "gain": inside * weight, "out": outside}
 
 
-@register("momentum", source=RUDER, where="section 4.1, equation (4)", also=(SUTSKEVER,))
+@register("momentum", source=RUDER, where="section 4.1, equation (4)", also=(SUTSKEVER,),
+    known_rate=KnownRate("4 / (sqrt(L) + sqrt(mu))², momentum ((sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu)))², best on quadratics (Polyak 1964)",
+        lambda L, mu: {"lr": 4.0 / (L**0.5 + mu**0.5) ** 2, "momentum": _root_ratio(L, mu) ** 2}, convex=True))  # fmt: skip
 class Momentum(Velocity):
     """Heavy-ball momentum: the step is a decaying sum of past gradients.
 
@@ -109,7 +119,9 @@ dialect(Momentum, "optax", "optax 0.2.8 sgd(momentum=...)", rate_inside=False)
 dialect(Momentum, "keras", "Keras 3 SGD(momentum=...)", decay="decoupled")
 
 
-@register("nesterov", source=RUDER, where="section 4.2, equation (5)", also=(SUTSKEVER,))
+@register("nesterov", source=RUDER, where="section 4.2, equation (5)", also=(SUTSKEVER,),
+    known_rate=KnownRate("1 / L, momentum (sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu)) (Nesterov 2004)",
+        lambda L, mu: {"lr": 1.0 / L, "momentum": _root_ratio(L, mu)}, convex=True))  # fmt: skip
 class Nesterov(Velocity):
     """Nesterov's accelerated gradient: momentum whose gradient is taken where the velocity leads.
 
