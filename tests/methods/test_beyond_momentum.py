@@ -118,7 +118,7 @@ def test_avagrad_by_hand(decay: str) -> None:
 @pytest.mark.claim("avagrad")
 def test_avagrad_s_rates_have_mean_square_one() -> None:
     """A large ε is SGD with averaged gradients and the rate lr, to 1e-8 at ε = 1e9; with a small one rates have the mean square lr², to
-    1e-12, over 12 orders of gradients."""
+    1e-12, over 12 orders of gradients and with an ε of 1e-200."""
     run = stream(2, "random", steps=20)
     averaged = refopt.optimizer("qhm", lr=0.1, beta=0.9, nu=1.0)
     assert_same_run(refopt.optimizer("avagrad", eps=1e9), averaged, run, rtol=1e-8, atol=1e-8)
@@ -129,6 +129,11 @@ def test_avagrad_s_rates_have_mean_square_one() -> None:
         new, s = o.update(x, g, s)
         np.testing.assert_allclose(np.mean(((new - x) / g) ** 2), 0.01, rtol=1e-9)
         x = new
+    # A rate whose square leaves the range.
+    o = refopt.optimizer("avagrad", eps=1e-200)
+    x, s = o.update(np.zeros(2), np.array([1.0, 0.0]), o.init(np.zeros(2)))
+    _, s = o.update(x, np.array([1.0, 0.0]), s)
+    np.testing.assert_allclose(s["gamma"], np.sqrt(2.0) * 1e-200, rtol=1e-12)
 
 
 @pytest.mark.identity("focus")
@@ -170,6 +175,9 @@ def test_focus_is_drawn_to_its_average() -> None:
         assert y["b"][0] == 0.1
         seen |= sizes
         x = y
+    np.testing.assert_allclose(
+        s["m"]["b"], sum(0.1 * 0.9 ** (24 - t) * g["b"] for t, g in enumerate(run[1])), rtol=1e-12
+    )
     assert seen == {0.75, 1.0, 1.25}
 
 

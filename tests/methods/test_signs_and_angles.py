@@ -194,6 +194,8 @@ def test_ano_holds_its_course_in_noise() -> None:
                 np.testing.assert_array_equal(np.sign(y - x), -np.sign(g))
             x = y
         ways.append(np.mean(down))
+        # The average has weights of sum 1: about the mean, and without momentum the gradient itself.
+        assert abs(np.mean(s["m"]) - (1.0 if beta1 else np.mean(g))) < 0.1
     assert ways[0] > 0.99
     assert ways[1] < 0.75
 
@@ -228,7 +230,7 @@ def test_bcos_by_hand(mode: str, beta2: float | None) -> None:
 
 @pytest.mark.claim("bcos")
 def test_bcos_steps_by_the_rate_where_gradients_agree() -> None:
-    """ε = 0: in every mode a constant gradient moves each coordinate by the rate, to 1e-13; and v is the mean of (m_{t-1}, g) in a form
+    """ε = 0: in every mode a constant gradient moves each coordinate by the rate, to 1e-13, and none without gradients; and v is the mean of (m_{t-1}, g) in a form
     that is positive: never below (1 - β)² of either square."""
     for mode in ("conditional", "simple", "momentum", "gradient"):
         o = refopt.optimizer("bcos", lr=1.0, beta=0.7, eps=0.0, mode=mode)
@@ -236,6 +238,8 @@ def test_bcos_steps_by_the_rate_where_gradients_agree() -> None:
         for t in range(1, 8):
             x, s = o.update(x, np.array([3.0, -1e-3]), s)
             np.testing.assert_allclose(x, [-t, t], rtol=1e-13)
+        x, s = o.update(np.ones(1), np.zeros(1), o.init(np.ones(1)))
+        assert o.update(x, np.zeros(1), s)[0] == 1.0
     o = refopt.optimizer("bcos", lr=1.0, beta=0.7, eps=0.0)
     rng = np.random.default_rng(2)
     g, old = rng.standard_normal(200), rng.standard_normal(200)

@@ -11,7 +11,6 @@ from refopt.core.params import Params, leaves, size
 from refopt.core.registry import Source, register
 from refopt.optimizers.common.averages import ema
 from refopt.optimizers.common.decay import Decay
-from refopt.optimizers.common.division import nonzero
 
 SAVARESE = Source("savarese-2019-domain", "P. Savarese, D. McAllester, S. Babu, M. Maire",
     "Domain-independent Dominance of Adaptive Methods", arxiv="1912.01823")  # fmt: skip
@@ -65,12 +64,10 @@ class AvaGrad(Decay):
         return least * math.sqrt(size(v) / total)
 
     def rule(self, xp):
-        divisor = nonzero(xp)
-
         def avagrad(x, g, m, v, beta1, k1, beta2, k2, step, eps, l2, keep):
             g = g + l2 * x
             m = ema(m, g, beta1, k1)
-            return keep * x - step * m / divisor(xp.sqrt(v) + eps), m, ema(v, g * g, beta2, k2)
+            return keep * x - step * m / (xp.sqrt(v) + eps), m, ema(v, g * g, beta2, k2)
 
         return avagrad
 

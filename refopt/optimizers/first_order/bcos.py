@@ -55,29 +55,30 @@ class BCOS(ElementwiseDecay):
     def rule(self, xp):
         divisor = nonzero(xp, self.eps)
 
-        def conditional(x, g, m, past, first, beta, k, of_m, of_g, of_both, lr, eps, l2, keep):
+        def conditional(x, g, m, first, beta, k, of_m, of_g, of_both, lr, eps, l2, keep):
             g = g + l2 * x
-            m = past * m + first * g
+            m = m + first * g
             v = of_m * (m * m) + of_g * (g * g) + of_both * (m * g)
             m = ema(m, g, beta, k)
             return keep * x - lr * m / divisor(xp.sqrt(v) + eps), m
 
-        def momentum(x, g, m, v, past, first, beta, k, beta2, k2, lr, eps, l2, keep):
+        def momentum(x, g, m, v, first, beta, k, beta2, k2, lr, eps, l2, keep):
             g = g + l2 * x
-            m = ema(past * m + first * g, g, beta, k)
-            v = ema(past * v + first * (g * g), m * m, beta2, k2)
+            m = ema(m + first * g, g, beta, k)
+            v = ema(v + first * (g * g), m * m, beta2, k2)
             return keep * x - lr * m / divisor(xp.sqrt(v) + eps), m, v
 
-        def gradient(x, g, v, past, first, beta2, k2, lr, eps, l2, keep):
+        def gradient(x, g, v, first, beta2, k2, lr, eps, l2, keep):
             g = g + l2 * x
-            v = ema(past * v + first * (g * g), g * g, beta2, k2)
+            v = ema(v + first * (g * g), g * g, beta2, k2)
             return keep * x - lr * g / divisor(xp.sqrt(v) + eps), v
 
         return {"momentum": momentum, "gradient": gradient}.get(self.mode, conditional)
 
     def scalars(self, t, carried):
         b, k = self.beta, 1.0 - self.beta
-        out = {"past": 0.0 if t == 1 else 1.0, "first": 1.0 if t == 1 else 0.0}
+        # Averages are zero before the first step, which takes its own gradient for the last.
+        out = {"first": 1.0 if t == 1 else 0.0}
         if self.mode == "conditional":
             return {**out, "k": k, "of_m": (3.0 - 2.0 * b) * b * b, "of_g": k * k, "of_both": 2.0 * b * k * k}
         if self.mode == "simple":
