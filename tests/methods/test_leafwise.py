@@ -53,6 +53,7 @@ def test_tam_takes_gradients_by_their_agreement() -> None:
             x, s = o.update(x, sign**t * np.array([3.0, -1.0, 2.0]), s)
         share = ((s["m"] - 0.9 * before) / (sign**59 * np.array([3.0, -1.0, 2.0])))[0]
         assert least <= share <= most + 1e-12
+    assert o.init(np.zeros(3))["s"].shape == ()
     x, gradients = stream(3, "random", steps=10, shapes={"w": (5,)})
     ends = []
     for c in (1.0, 2.0**40, 1e200):
@@ -157,6 +158,11 @@ def test_amos_takes_its_decay_from_the_scale() -> None:
         moves.append(abs(new - w)[0])
         w = new
     assert moves[0] == pytest.approx(0.2 * 0.5)
+    shapes = [
+        {k: v.shape for k, v in refopt.optimizer("amos", momentum=0.5, reduced=r).init(w).items() if k != "t"}
+        for r in ("leaf", "none")
+    ]
+    assert shapes == [{"v": (), "b": (), "m": (2,)}, {"v": (2,), "b": (2,), "m": (2,)}]
     assert moves[-1] < 0.5 * moves[0]
 
 

@@ -78,7 +78,7 @@ class Amos(LeafRule):
             eta = self.scale_of(tuple(x.shape))
             square = g * g if self.reduced == "none" else xp.mean(g * g)
             v = ema(v, square, beta, k)
-            r = c1 / divisor(v + eps if self.eps_added else xp.maximum(v, eps + xp.zeros_like(v)))
+            r = c1 / divisor(v + eps if self.eps_added else xp.clip(v, min=eps))
             gamma = rate * rate * r * square / xp.sqrt(1.0 + self.c * rate**0.5 * b)
             slow = 1.0 + self.d * (rate * eta) ** 0.5 * b
             return (
