@@ -37,7 +37,9 @@ def test_a2grad_by_hand(average: str, whole: bool) -> None:
         y = (1 - alpha) * y + alpha * z - (1 - alpha) * before * c * g
         before = alpha
         np.testing.assert_allclose(x["w"], y, rtol=1e-11, atol=1e-13)
-    assert s["v"]["w"].shape == (() if whole else (3, 2))
+    shapes = {name: v["w"].shape for name, v in o.init(x).items() if name != "t"}
+    numbers = {"v", "largest"} if average == "exp" else {"v"}
+    assert shapes == {"mean": (3, 2), "apart": (3, 2)} | dict.fromkeys(numbers, () if whole else (3, 2))
 
 
 @pytest.mark.claim("a2grad")

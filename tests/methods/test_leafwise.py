@@ -214,6 +214,16 @@ def test_adam_s_decays_at_the_rate_of_its_steps() -> None:
     x, s = o.update(start, np.full(2, 1e18, dtype=np.float32), o.init(start))
     np.testing.assert_allclose(x, 0.9, rtol=1e-6)
     np.testing.assert_array_equal(o.update(start, 0.0 * start, o.init(start))[0], start)
+    # Of leaves whose squares are far apart, and with a maximum that is zero.
+    both = {"a": start, "b": start}
+    x, _ = o.update(
+        both,
+        {"a": np.full(2, 1e18, dtype=np.float32), "b": np.full(2, 1e-18, dtype=np.float32)},
+        o.init(both),
+    )
+    np.testing.assert_allclose(x["a"], 0.9, rtol=1e-6)
+    o = refopt.optimizer("adam-s", eps=0.0, amsgrad=True)
+    np.testing.assert_array_equal(o.update(start, 0.0 * start, o.init(start))[0], start)
 
 
 class Rows:
@@ -314,8 +324,11 @@ def test_accsgd_is_quasi_hyperbolic_momentum() -> None:
         refopt.optimizer("qhm", lr=rate, beta=beta, nu=nu),
     )
     assert_same_run(a, q, stream(3, "random", steps=30), rtol=1e-12, atol=1e-13)
-    with pytest.raises(refopt.errors.ArgumentError, match="xi: wanted"):
-        refopt.optimizer("accsgd", kappa=2.0, xi=3.0, c=1.0)
+    with pytest.raises(
+        refopt.errors.ArgumentError, match=r"xi: wanted c² ξ ≤ κ, at most 8\.0 here, got 9\.0"
+    ):
+        refopt.optimizer("accsgd", kappa=2.0, xi=9.0, c=0.5)
+    refopt.optimizer("accsgd", kappa=2.0, xi=8.0, c=0.5)
 
 
 @pytest.mark.identity("c-lion")

@@ -43,7 +43,8 @@ def test_adamc_by_hand(hat: bool) -> None:
 @pytest.mark.claim("adamc")
 def test_adamc_holds_lengths_when_rates_fall() -> None:
     """Random signs, β1 = 0: steps of η in 400 coordinates against the decay λ hold ‖x‖² at 400 η_max / (2 λ) at the largest rate and at a quarter
-    of it, to 10 per cent, where AdamW's falls to a quarter; at a constant rate it is AdamW, to the bit; a rate that is a function asks for η_max."""
+    of it, to 10 per cent, where AdamW's falls to a quarter; at a constant rate it is
+    AdamW and without decay Adam, to 1e-14; a rate of zero moves nothing, and one that is a function asks for η_max."""
     lengths = {}
     for name, more in (("adamc", {}), ("adamw", {"decay": "decoupled"})):
         o = refopt.optimizer(
@@ -67,6 +68,12 @@ def test_adamc_holds_lengths_when_rates_fall() -> None:
     constant = refopt.optimizer("adamc", lr=0.1, weight_decay=0.3)
     adamw = refopt.optimizer("adamw", lr=0.1, weight_decay=0.3, decay="decoupled")
     assert_same_run(constant, adamw, stream(2, "random", steps=10), rtol=1e-14, atol=1e-14)
+    none = refopt.optimizer("adamc", lr=0.1)
+    assert_same_run(
+        none, refopt.optimizer("adam", lr=0.1), stream(2, "random", steps=10), rtol=1e-14, atol=1e-14
+    )
+    still, x = refopt.optimizer("adamc", lr=0.0, weight_decay=0.3), np.ones(2)
+    np.testing.assert_array_equal(still.update(x, x, still.init(x))[0], x)
     with pytest.raises(refopt.errors.ArgumentError, match="peak: wanted the largest rate"):
         refopt.optimizer("adamc", lr=lambda t: 0.1 / t, weight_decay=0.1)
 
@@ -189,7 +196,7 @@ def test_ranger_by_hand(shape: tuple[int, ...], centred: bool) -> None:
 
 @pytest.mark.claim("ranger")
 def test_ranger_is_lookahead_around_radam() -> None:
-    """Without centring it is lookahead around RAdam, to 1e-13; with it the rows of a
+    """Without centring it is lookahead around RAdam, to 1e-13; a step whose ρ is the threshold is rectified or not as is said; with it the rows of a
     matrix keep their sums while steps are plain, to 1e-14."""
     run = stream(2, "random", steps=25)
     for at in (True, False):
@@ -197,6 +204,18 @@ def test_ranger_is_lookahead_around_radam() -> None:
         other = refopt.optimizer("lookahead", base="radam", lr=0.1, beta1=0.95, beta2=0.9, eps=1e-5, eps_corrected=False, threshold=5.0,
             at_threshold=at, period=6, alpha=0.5)  # fmt: skip
         assert_same_run(o, other, run, rtol=1e-13, atol=1e-13)
+    # A step whose ρ is the threshold: at_threshold decides, and the steps before are the same.
+    at = 2 / (1 - 0.9) - 1 - 2 * 8 * 0.9**8 / (1 - 0.9**8)
+    ends = []
+    for inclusive in (True, False):
+        o = refopt.optimizer("ranger", lr=0.1, beta2=0.9, threshold=at, at_threshold=inclusive)
+        x, s = run[0], o.init(run[0])
+        for g in run[1][:8]:
+            before, (x, s) = x, o.update(x, g, s)
+        ends.append((before["b"], x["b"] - before["b"], s["m"]["b"]))
+    np.testing.assert_array_equal(ends[0][0], ends[1][0])
+    np.testing.assert_allclose(ends[1][1], -0.1 * ends[1][2] / (1 - 0.95**8), rtol=1e-10)
+    assert np.max(np.abs(ends[0][1] - ends[1][1])) > 1e-3
     o = refopt.optimizer("ranger", lr=0.1, threshold=1e6)
     x, s = run[0], o.init(run[0])
     for g in run[1]:
