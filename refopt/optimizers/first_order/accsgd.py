@@ -28,7 +28,7 @@ class AccSGD(Elementwise):
 
     Notes
     -----
-    The state has w - x. It is `qhm` with other names for its numbers (`tests/methods/test_beyond_momentum.py` has them).
+    The state has w - x. At a constant rate it is `qhm` with β = z α and other names for the rest of its numbers.
 
     Examples
     --------

@@ -123,7 +123,7 @@ class CautiousLion(Decay):
     beta1: float = hyper(0.95, "[0, 1)", "Weight of the momentum in the direction.")
     beta2: float = hyper(0.98, "[0, 1)", "Weight of the momentum in its own average.")
     normalizer: str = hyper("count", ("mean", "floor", "count"),
-        "What φ is divided by: ``(Σ φ + 1) / d``, ``max(mean(φ), 1e-3)``, or ``mean(φ) + ε``.")  # fmt: skip
+        "What φ is divided by: ``mean(φ) + ε``, ``max(mean(φ), 1e-3)``, or ``(Σ φ + 1) / d`` as above.")  # fmt: skip
     eps: float = hyper(1e-6, "[0, inf)", "ε, of the normalizer ``mean`` alone.")
 
     def rule(self, xp):
