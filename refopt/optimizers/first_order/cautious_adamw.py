@@ -1,4 +1,4 @@
-"""Cautious AdamW: AdamW that moves only where step and gradient agree (Liang et al. 2024)."""
+"""Cautious AdamW and C-Lion: methods that move only where step and gradient agree (Liang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -100,3 +100,42 @@ dialect(CautiousAdamW, "first", "kyleliang919/C-Optim c_adamw.py of November 202
     decay_after=True)  # fmt: skip
 dialect(CautiousAdamW, "levanter", "levanter optim/cautious.py", "without its clipping of the global norm",
     beta1=0.95, beta2=0.95, eps=1e-8)  # fmt: skip
+
+
+@register("c-lion", source=LIANG, where="the algorithm C-Lion", state_copies=1)
+class CautiousLion(Decay):
+    """C-Lion: Lion's step masked where its sign and the gradient's differ.
+
+    ``u_t = sign(β1 m_{t-1} + (1 - β1) g_t)``, for every leaf of d entries ``φ_t = 1[u_t g_t > 0]``,
+    ``x_t = (1 - η λ) x_{t-1} - η u_t φ_t d / (Σ φ_t + 1)``, ``m_t = β2 m_{t-1} + (1 - β2) g_t``.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("c-lion", lr=0.5)
+    >>> x, s = o.update(np.zeros(2), np.array([2.0, -1.0]), o.init(np.zeros(2)))
+    >>> print(x.round(4))  # two of two, over two and one
+    [-0.3333  0.3333]
+    """
+
+    slots = ("m",)
+    lr: Rate = hyper(1e-4, "[0, inf)", "η, in the units of x.")
+    beta1: float = hyper(0.95, "[0, 1)", "Weight of the momentum in the direction.")
+    beta2: float = hyper(0.98, "[0, 1)", "Weight of the momentum in its own average.")
+    normalizer: str = hyper("count", ("mean", "floor", "count"),
+        "What φ is divided by: ``mean(φ) + ε``, ``max(mean(φ), 1e-3)``, or ``(Σ φ + 1) / d`` as above.")  # fmt: skip
+    eps: float = hyper(1e-6, "[0, inf)", "ε, of the normalizer ``mean`` alone.")
+
+    def rule(self, xp):
+        def cautious_lion(x, g, m, beta1, k1, beta2, k2, lr, eps, l2, keep):
+            g = g + l2 * x
+            u = xp.sign(ema(m, g, beta1, k1))
+            return keep * x - lr * u * cautious_mask(u, g, self.normalizer, eps), ema(m, g, beta2, k2)
+
+        return cautious_lion
+
+    def scalars(self, t, carried):
+        return {"k1": 1.0 - self.beta1, "k2": 1.0 - self.beta2}
+
+
+dialect(CautiousLion, "official", "kyleliang919/C-Optim c_lion.py")
