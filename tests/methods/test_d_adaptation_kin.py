@@ -35,7 +35,7 @@ def _follows(o: Any, seed: int, reference: Any) -> None:
 AT: dict[str, Any] = {
     "lr": 0.8,
     "d0": 0.1,
-    "growth_rate": 1.2,
+    "growth_rate": 1.02,
     "weight_decay": 0.3,
     "schedule": lambda t: 1 / t**0.25,
 }
@@ -56,7 +56,7 @@ def test_adagrad_by_hand() -> None:
             big += w * w * np.sum(g * g / (np.sqrt(a) + 0.1))
             s = s + w * g
             r += np.sum(s * s / (np.sqrt(a) + 0.1)) - old
-            d = max(d, min((r - big) / np.abs(s).sum(), 1.2 * d))
+            d = max(d, min((r - big) / np.abs(s).sum(), 1.02 * d))
             x = 0.6 * x + 0.4 * (start - s / (np.sqrt(a) + 0.1))
             return x, d
 
@@ -82,7 +82,7 @@ def test_adan_by_hand(decay: str) -> None:
             n, s = 0.8 * n + 0.2 * (g + 0.7 * change) ** 2, 0.8 * s + 0.2 * rate * g
             below = np.sqrt(n) + 0.1
             big = 0.8 * big + 0.2 * rate**2 * np.sum(g * g / below)
-            d = max(d, min((np.sum(s * s / below) / 0.2 - big) / np.abs(s).sum(), 1.2 * d))
+            d = max(d, min((np.sum(s * s / below) / 0.2 - big) / np.abs(s).sum(), 1.02 * d))
             u = (m + 0.7 * w) / below
             x = (x - u) / (1 + 0.3 * rate) if decay == "proximal" else (1 - 0.3 * rate) * x - u
             return x, d
@@ -110,7 +110,7 @@ def test_lion_by_hand(decay: str) -> None:
             m = 0.7 * m + 0.3 * w * g
             r = b * r + (1 - b) * w * (u @ s)
             s = b * s + (1 - b) * w * u
-            d = max(d, min(r / ((1 - b) * np.abs(s).sum()), 1.2 * d))
+            d = max(d, min(r / ((1 - b) * np.abs(s).sum()), 1.02 * d))
             return x, d
 
         return step

@@ -82,7 +82,7 @@ def test_the_fixed_point_is_the_leading_pair() -> None:
     """q and s of 60 steps are the leading singular vectors of G², and their product its best approximation of rank one, to 1e-10; one step is
     not. A leaf whose first gradient is zero is not limited by that."""
     rng = np.random.default_rng(3)
-    g = rng.standard_normal((3, 4))
+    g = -np.abs(rng.standard_normal((3, 4)))
     left, values, right = np.linalg.svd(g**2)
     for steps, near in ((60, True), (1, False)):
         o = refopt.optimizer("racs", beta=0.0, iterations=steps)
@@ -93,7 +93,7 @@ def test_the_fixed_point_is_the_leading_pair() -> None:
     x, s = o.update(np.zeros((3, 4)), 0.0 * g, o.init(np.zeros((3, 4))))
     np.testing.assert_array_equal(x, np.zeros((3, 4)))
     x, s = o.update(x, g, s)
-    assert np.linalg.norm(x) > 1.0
+    assert np.linalg.norm(x) > 2.0
 
 
 AT: dict[str, Any] = {"lr": 0.3, "beta": 0.7, "alpha": 0.2, "gamma": 1.05, "eps": 1e-2, "weight_decay": 0.1}

@@ -24,12 +24,11 @@ def two_sided(xp: Namespace, G: Array, steps: int) -> tuple[Array, Array]:
     """Return q (a column) and s (a row) with ``q s`` near G², by `steps` steps of power iteration from q = 1 (equation 16)."""
     largest = xp.max(xp.abs(G))
     # Of the order of one, so that squares of squares neither vanish nor overflow; q has no unit, and s that of G².
-    part = divided(G, largest + xp.zeros_like(G))
-    P, q = part * part, xp.ones_like(G[:, :1])
-    s = xp.zeros_like(G[:1, :])
+    part = divided(G, largest)
+    P, q, s = part * part, xp.ones_like(G[:, :1]), G[:1, :]
     for _ in range(steps):
-        s = divided(xp.matrix_transpose(q) @ P, xp.sum(q * q) + xp.zeros_like(s))
-        q = divided(P @ xp.matrix_transpose(s), xp.sum(s * s) + xp.zeros_like(q))
+        s = divided(xp.matrix_transpose(q) @ P, xp.sum(q * q))
+        q = divided(P @ xp.matrix_transpose(s), xp.sum(s * s))
     return q, s * largest * largest
 
 
@@ -90,7 +89,7 @@ class RACS(Grouped, Decay):
             size, least = lengths(G, keepdims=True), phi + eps
             growth = size / divisor(least)
             # gamma / max(growth, gamma), but for an infinite gamma.
-            eta = xp.where((growth > gamma) & (least > 0.0) & (phi >= 0.0), gamma / divisor(growth), 1.0)
+            eta = xp.where((growth > gamma) & (least > 0.0), gamma / divisor(growth), 1.0)
             return keep * x - lr * alpha * xp.reshape(eta * G, x.shape), q, s, eta * size
 
         return racs
