@@ -62,6 +62,14 @@ def test_the_weak_secant_equation() -> None:
     assert np.all(np.isfinite(s["B"])) and np.any(s["B"] != 0.0)
 
 
+def test_no_gradient_without_eps() -> None:
+    """The bound of belief is zero then, and no division: x stays."""
+    o = refopt.optimizer("apollo-dqn", rebound="belief", eps=0.0, warmup=0)
+    x, s = o.update(np.ones(2), np.zeros(2), o.init(np.ones(2)))
+    x, s = o.update(x, np.zeros(2), s)
+    np.testing.assert_array_equal(x, np.ones(2))
+
+
 MINE: dict[str, Any] = {"lr": 0.05, "beta": 0.8, "eps": 1e-2, "weight_decay": 0.1}
 KIND = ("random",)
 SMALL = {"w": (2, 3), "b": (3,)}

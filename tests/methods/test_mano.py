@@ -55,6 +55,14 @@ def test_tangent_steps() -> None:
         x = y
 
 
+def test_lines_of_zeros() -> None:
+    """Without ε a column of X that is zero, and a momentum along X, make no NaN: no tangent, no step of that line."""
+    o = refopt.optimizer("mano", lr=1.0, eps=0.0, weight_decay=0.0)
+    x = np.array([[0.0, 3.0], [0.0, 4.0]])
+    y, _ = o.update(x, np.array([[0.0, 0.0], [2.0, 0.0]]), o.init(x))
+    np.testing.assert_allclose(y, [[0.0, 3.0], [-0.2 * np.sqrt(2), 4.0]], rtol=1e-14)
+
+
 SHAPES = {"tall": (4, 2), "wide": (2, 3)}
 AT: dict[str, Any] = {"lr": 0.3, "momentum": 0.8, "eps": 1e-2, "weight_decay": 0.1}
 MANO = "xie-lab-ml/Mano-Restriking-Manifold-Optimization-for-LLM-Training@b78b952"

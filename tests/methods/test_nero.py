@@ -61,6 +61,17 @@ def test_balanced_neurons_and_any_unit() -> None:
         np.testing.assert_array_equal(x["w"], y["w"])
 
 
+def test_neurons_of_one_value() -> None:
+    """A neuron of equal weights becomes zero and not NaN; one second moment is kept for each neuron."""
+    o = refopt.optimizer("nero", lr=0.1)
+    x = np.array([[2.0, 2.0], [1.0, 0.0]])
+    s = o.init(x)
+    assert s["v"].shape == (2, 1)
+    assert s["scale"].item() == pytest.approx(0.5, rel=1e-14)
+    x, _ = o.update(x, np.zeros((2, 2)), s)
+    np.testing.assert_allclose(x, [[0.0, 0.0], [0.5**0.5, -(0.5**0.5)]], rtol=1e-14)
+
+
 KIND = ("random",)
 CASES = [
     Case("nero", "official", "jxbz/nero@32436c0", ours("nero", kinds=KIND, shapes=SHAPES, dialect="official", lr=0.05, beta=0.9), None,

@@ -33,6 +33,7 @@ def test_by_hand(means: bool) -> None:
             0,
             0.1 if means else 0.0,
         )
+        assert (s["q"][""].shape, s["s"][""].shape) == ((rows, 1), (1, columns))
         for t, g in enumerate((g["w"] for g in gradients), 1):
             x, s = o.update(x, g, s)
             G = g.reshape(rows, -1)

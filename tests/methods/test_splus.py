@@ -73,6 +73,18 @@ def test_every_step_has_one_length() -> None:
         y, z = new, other
 
 
+def test_long_sides_have_no_factor() -> None:
+    """A side of `largest_side` and more has no factor, and a matrix with a longer side the rate of other leaves."""
+    for shape, share in (((2, 4), 2 / 6), ((4, 2), 2 / 6), ((2, 5), 0.1), ((5, 2), 0.1)):
+        o = refopt.optimizer("splus", lr=0.5, weight_decay=0.0, other_share=0.1, largest_side=4)
+        s = o.init(np.zeros(shape))
+        sides = {k: s[k].shape for k in "LRPQ"}
+        left, right = ((2, 2), (1,)) if shape[0] == 2 else ((1,), (2, 2))
+        assert sides == {"L": left, "P": left, "R": right, "Q": right}
+        x, _ = o.update(np.zeros(shape), np.ones(shape), s)
+        np.testing.assert_allclose(x, -0.5 * share, rtol=1e-14)
+
+
 AT: dict[str, Any] = {
     "lr": 0.3,
     "beta1": 0.6,
