@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import refopt
 
+from tests.alike import assert_same_run
 from tests.streams import schedule, stream
 
 
@@ -76,3 +77,10 @@ def test_nothing_is_lost() -> None:
         assert np.linalg.svd(part, compute_uv=False)[1] < 1e-10 * np.linalg.norm(part)
         taken, total, x = taken + part, total + g, y
     np.testing.assert_allclose(s["m"][""] + taken, total, rtol=1e-9, atol=1e-9)
+
+
+def test_the_unit_of_the_loss_does_not_matter() -> None:
+    """Without ε gradients a 1024th as large give the same run, to 1e-9: Q follows small R, too."""
+    o = refopt.optimizer("dion", eps=0.0, fraction=0.5)
+    run = stream(2, "random", steps=8, shapes={"w": (4, 3)})
+    assert_same_run(o, o, run, rtol=1e-9, atol=1e-9, change=lambda g: {k: 2.0**-10 * v for k, v in g.items()})
