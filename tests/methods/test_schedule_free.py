@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import refopt
 
+from tests.parity.case import Case
+from tests.parity.makers import ours, torch_side
 from tests.streams import stream
 
 SGD = {"lr": 0.2, "beta": 0.7, "warmup": 4, "rate_power": 1.5, "step_power": 0.5, "weight_decay": 0.1}
@@ -47,6 +49,48 @@ def test_three_sequences_written_out(adam: dict[str, Any] | None) -> None:
         yy = 0.3 * z + 0.7 * x
         np.testing.assert_allclose(y, yy, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(o.average(s), x, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.identity("schedule-free-radam")
+@pytest.mark.parametrize("silent", [True, False])
+def test_radam_written_out(silent: bool) -> None:
+    """x, y and z of fourteen steps, of which the first four have ρ ≤ 4, with a schedule that falls, both powers and decay, with NumPy
+    alone, to 1e-12."""
+    o = refopt.optimizer(
+        "schedule-free-radam",
+        beta2=0.95,
+        eps=0.05,
+        silent=silent,
+        schedule=lambda t: 1.0 if t < 9 else 0.5,
+        **SGD,
+    )
+    start, gradients = stream(1, "random", steps=14, shapes={"w": (3, 2)})
+    y, s = start["w"], o.init(start["w"])
+    x = z = yy = start["w"]
+    v, top, weights, plain = np.zeros((3, 2)), 0.0, [], 0
+    for t, g in enumerate((g["w"] for g in gradients), 1):
+        y, s = o.update(y, g, s)
+        gamma = 0.2 * (1.0 if t < 9 else 0.5) * min(1.0, t / 4)
+        v = 0.95 * v + 0.05 * g * g
+        end = 2 / 0.05 - 1
+        rho = end - 2 * t * 0.95**t / (1 - 0.95**t)
+        if rho > 4:
+            gamma *= np.sqrt((rho - 4) * (rho - 2) * end / ((end - 4) * (end - 2) * rho))
+            d = g / (np.sqrt(v / (1 - 0.95**t)) + 0.05)
+        else:
+            plain += 1
+            gamma *= 0.0 if silent else 1.0
+            d = g
+        top = max(top, gamma)
+        weights.append(t**0.5 * top**1.5)
+        c = weights[-1] / sum(weights) if sum(weights) else 0.0
+        z = z - gamma * (d + 0.1 * yy)
+        x = (1 - c) * x + c * z
+        yy = 0.3 * z + 0.7 * x
+        np.testing.assert_allclose(y, yy, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(o.average(s), x, rtol=1e-12, atol=1e-14)
+    assert plain == 4
+    assert not np.shares_memory(o.average(s), s["average"])
 
 
 @pytest.mark.identity("schedule-free-sgd")
@@ -111,3 +155,24 @@ def test_without_a_rate_nothing_is_averaged() -> None:
         np.testing.assert_allclose(o.average(s), s["z"], rtol=1e-15)
         assert np.all(y < x)
         assert not np.shares_memory(o.average(s), s["average"])
+
+
+RADAM: dict[str, Any] = {
+    "lr": 0.2,
+    "beta": 0.7,
+    "beta2": 0.95,
+    "eps": 1e-2,
+    "weight_decay": 0.1,
+    "step_power": 0.5,
+    "rate_power": 1.5,
+}
+
+CASES = [
+    Case("schedule-free-radam", "official", "facebookresearch/schedule_free@70785b5",
+        ours("schedule-free-radam", kinds=("random",), dialect="official", silent=False, **RADAM), None,
+        says="The authors' RAdamScheduleFree, not silent, with weights of t, decay and a schedule, 200 steps, to 1e-12."),
+    Case("schedule-free-radam", "kozistr", "pytorch-optimizer", ours("schedule-free-radam", kinds=("random",), dialect="kozistr", **RADAM),
+        torch_side("ScheduleFreeRAdam", kinds=("random",), double=True, lr=0.2, betas=(0.7, 0.95), eps=1e-2, weight_decay=0.1, r=0.5,
+            weight_lr_power=1.5),
+        says="pytorch_optimizer.ScheduleFreeRAdam, silent, with weights of t, decay and a schedule, 200 steps, to 1e-12."),
+]  # fmt: skip

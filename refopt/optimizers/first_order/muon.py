@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from refopt.core.arrays import Array
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.matrix.polar_schedules import choose
-from refopt.optimizers.common.averages import correction
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.groups import Grouped
+from refopt.optimizers.common.lmo import as_matrix
 from refopt.optimizers.common.orthogonal import NS_DTYPES, orthogonalised
 from refopt.optimizers.first_order.adam import Adam
 from refopt.optimizers.first_order.adamw import AdamW
@@ -44,6 +46,52 @@ def shape_factor(scale: str, out: int, into: int) -> float:
     }[scale]
 
 
+class Orthogonalising(Grouped, Decay):
+    """What Muon and its relatives share: which leaves are hidden matrices, and Newton-Schulz on them."""
+
+    ns_steps: int = hyper(5, "int [1, inf)")
+    ns_dtype: str | None = hyper(None, NS_DTYPES,
+        words="The dtype of Newton-Schulz by its name in the array's library, ``\"bfloat16\"`` for the"
+        " codes' own choice; NumPy has none of that name. None: the dtype of X.")  # fmt: skip
+    coefficients: Any = hyper("jordan", kind="str or sequence of triples")
+    group: Any = hyper("matrices-and-kernels",
+        words="The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to"
+        " (first axis, rest).", kind="str, sequence of str, or callable")  # fmt: skip
+    others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10),
+        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10. Left out, it follows"
+        " `lr` at its default's ratio, and `schedule`.", kind="Method")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose(self.coefficients, self.ns_steps)
+
+    def orthogonal(self, M: Array, eps: float, eps_rule: str) -> Array:
+        """Return the polar factor of a matrix by so many steps of Newton-Schulz."""
+        return orthogonalised(
+            M, self.ns_dtype, steps=self.ns_steps, coefficients=self.coefficients, eps=eps, eps_rule=eps_rule
+        )
+
+
+class MuonKin(Orthogonalising):
+    """What Muon's relatives share besides: an averaged momentum, with a step of Nesterov's or without."""
+
+    lr: Rate = hyper(0.02, "[0, inf)", "η.")
+    momentum: float = hyper(0.95, "[0, 1)", "μ.")
+    nesterov: bool = hyper(False, words="True: ``(1 - μ) G_t + μ M_t`` is orthogonalised, not M_t.")
+    ns_eps: float = hyper(1e-7, "[0, inf)", "For `refopt.matrix.polar.polar_newton_schulz`.")
+    ns_eps_rule: str = hyper("add", ("add", "clamp"), "For the same.")
+
+    def averaged(self, g: Array, m: Array) -> tuple[Array, Array]:
+        """Return the new momentum, and what is orthogonalised as a matrix."""
+        mu = self.momentum
+        m = ema(m, g, mu, 1.0 - mu)
+        return m, as_matrix(ema(m, g, mu, 1.0 - mu) if self.nesterov else m)
+
+    def factor(self, M: Array) -> Array:
+        """Return the polar factor of what `averaged` gave."""
+        return self.orthogonal(M, self.ns_eps, self.ns_eps_rule)
+
+
 @register(
     "muon",
     source=JORDAN,
@@ -51,7 +99,7 @@ def shape_factor(scale: str, out: int, into: int) -> float:
     also=(LIU,),
     state_copies=1,
 )
-class Muon(Grouped, Decay):
+class Muon(Orthogonalising):
     """Muon: the momentum of a weight matrix, with its singular values brought to about one.
 
     ``B_t = μ B_{t-1} + G_t``, ``O_t = NewtonSchulz(G_t + μ B_t)``, ``X_t = X_{t-1} - η κ O_t``, for
@@ -84,11 +132,6 @@ class Muon(Grouped, Decay):
         "``sum`` as above; ``average``: B ← μ B + (1-μ) G, and (1-μ) G + μ B (the same direction but for"
         " eps); ``corrected``: each part of the average with its own bias correction (optax), another"
         " direction in the early steps.")  # fmt: skip
-    ns_steps: int = hyper(5, "int [1, inf)")
-    ns_dtype: str | None = hyper(None, NS_DTYPES,
-        words="The dtype of Newton-Schulz by its name in the array's library, ``\"bfloat16\"`` for the"
-        " codes' own choice; NumPy has none of that name. None: the dtype of X.")  # fmt: skip
-    coefficients: Any = hyper("jordan", kind="str or sequence of triples")
     eps: float = hyper(1e-7, "[0, inf)")
     eps_rule: str = hyper("add", ("add", "clamp"), "For `refopt.matrix.polar.polar_newton_schulz`.")
     scale: str = hyper("max", ("max", "match-rms", "spectral", "none"), "κ; see `shape_factor`.")
@@ -96,26 +139,13 @@ class Muon(Grouped, Decay):
     kernel_sides: bool = hyper(False,
         words="False: κ of a kernel is that of the flattened matrix. True: of its last two sides (the"
         " authors' code).")  # fmt: skip
-    group: Any = hyper("matrices-and-kernels",
-        words="The leaves that are hidden matrices. Leaves of more than two dimensions are flattened to"
-        " (first axis, rest).", kind="str, sequence of str, or callable")  # fmt: skip
-    others: Any = hyper(Adam(lr=3e-4, beta2=0.95, eps=1e-10),
-        words="For all other leaves; default Adam with lr 3e-4, betas (0.9, 0.95), eps 1e-10. Left out, it follows"
-        " `lr` at its default's ratio, and `schedule`.", kind="Method")  # fmt: skip
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choose(self.coefficients, self.ns_steps)
 
     def rule(self, xp):
         def muon(x, g, b, lr, mu, fresh, direct, through, l2, keep):
             g = g + l2 * x
             b = mu * b + fresh * g
             u = xp.reshape(direct * g + through * b, (x.shape[0], -1))
-            o = orthogonalised(
-                u, self.ns_dtype, steps=self.ns_steps, coefficients=self.coefficients,
-                eps=self.eps, eps_rule=self.eps_rule,
-            )  # fmt: skip
+            o = self.orthogonal(u, self.eps, self.eps_rule)
             sides = x.shape[-2:] if self.kernel_sides else u.shape
             out, into = sides if self.out_axis == 0 else sides[::-1]
             kappa = shape_factor(self.scale, out, into)

@@ -10,6 +10,8 @@ from refopt.core.params import Params
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
+from refopt.optimizers.common.rectification import rectification
+from refopt.optimizers.first_order.radam import LIU
 
 DEFAZIO = Source("defazio-2024-road", "A. Defazio, X. Yang, H. Mehta, K. Mishchenko, A. Khaled, A. Cutkosky",
     "The Road Less Scheduled", arxiv="2405.15682")  # fmt: skip
@@ -155,6 +157,73 @@ class ScheduleFreeAdamW(ScheduleFree):
         }
 
 
+@register(
+    "schedule-free-radam",
+    source=DEFAZIO,
+    where="the authors' code, radam_schedulefree.py",
+    also=(LIU,),
+    state_copies=3,
+)
+class ScheduleFreeRAdam(ScheduleFree):
+    """Schedule-Free RAdam: RAdam's factor, which grows from 0 to 1, in the place of a warm-up.
+
+    ``γ_t = γ r_t`` with RAdam's r_t from ρ_t > 4 on, ``v_t = β2 v_{t-1} + (1 - β2) g_t²`` with g_t the gradient at y_{t-1},
+    ``z_t = z_{t-1} - γ_t g_t / (sqrt(v_t / (1 - β2^t)) + ε) - γ_t λ y_{t-1}``, x, y and c_t as in Schedule-Free SGD, with γ_t in
+    the weights. Before, nothing moves (silent), or ``z_t = z_{t-1} - γ (g_t + λ y_{t-1})``.
+
+    Notes
+    -----
+    A run's point is y; `average` gives x of a state. While ρ_t ≤ 4 v is averaged all the same.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("schedule-free-radam", lr=1.0)
+    >>> y, s = np.array([0.0]), o.init(np.array([0.0]))
+    >>> for _ in range(5):
+    ...     y, s = o.update(y, np.array([-7.0]), s)
+    >>> print(y.round(4))  # four silent steps, then one of r_5
+    [0.0173]
+    """
+
+    slots = ("z", "average", "v")
+    lr: Rate = hyper(2.5e-3, "[0, inf)", "γ.")
+    beta2: float = hyper(0.999, "[0, 1)", "β2.")
+    eps: float = hyper(1e-8, "[0, inf)", "ε, in the units of the gradient.")
+    silent: bool = hyper(True, words="False: steps of plain SGD while ρ_t ≤ 4.")
+
+    def rule(self, xp):
+        divisor = nonzero(xp, self.eps)
+
+        def schedule_free_radam(
+            x, g, z, average, v, gamma, c, beta, beta2, k2, root, eps, adaptive, plain, weight_decay
+        ):
+            v = ema(v, g * g, beta2, k2)
+            z = z - gamma * (g * (adaptive / divisor(xp.sqrt(v) * root + eps) + plain) + weight_decay * x)
+            average = average + c * (z - average)
+            return z + beta * (average - z), z, average, v
+
+        return schedule_free_radam
+
+    def _factors(self, t: int) -> tuple[float, float]:
+        return rectification(self.beta2, t, least=4.0, strict=True)
+
+    def warm(self, t: int) -> float:
+        """Return γ_t."""
+        rectified, plain = self._factors(t)
+        return super().warm(t) * (rectified + (0.0 if self.silent else plain))
+
+    def scalars(self, t, carried):
+        plain = self._factors(t)[1]
+        return {
+            **super().scalars(t, carried),
+            "k2": 1.0 - self.beta2,
+            "root": correction(self.beta2, t) ** -0.5,
+            "adaptive": 1.0 - plain,
+            "plain": plain,
+        }
+
+
 dialect(
     ScheduleFreeSGD,
     "official",
@@ -171,3 +240,6 @@ dialect(ScheduleFreeAdamW, "official", "facebookresearch/schedule_free adamw_sch
 dialect(ScheduleFreeAdamW, "optax", "optax 0.2.8 contrib.schedule_free_adamw", correction_in="denominator")
 dialect(ScheduleFreeAdamW, "keras", "Keras 3 ScheduleFreeAdamW, without decay, on the JAX backend", correction_in="denominator",
     weights="equal")  # fmt: skip
+dialect(ScheduleFreeRAdam, "official", "facebookresearch/schedule_free radam_schedulefree.py")
+dialect(ScheduleFreeRAdam, "kozistr", "pytorch_optimizer 4.1 ScheduleFreeRAdam",
+    "its rate while ρ_t ≤ 4 is 1 where it is not silent, which is a fault")  # fmt: skip
