@@ -48,6 +48,7 @@ class Space:
             setattr(self, name, self._each(getattr(ctx, name)))
         self.sign = self._each(lambda v: ctx.mpf(ctx.sign(v)))
         self.square = self._each(lambda v: v * v)
+        self.atan2 = np.frompyfunc(ctx.atan2, 2, 1)
 
     @staticmethod
     def _each(fn: Any) -> Any:

@@ -139,11 +139,11 @@ def test_sketch_rate() -> None:
 @pytest.mark.claim("thermodynamic")
 @pytest.mark.parametrize("method", ["exact", "euler"])
 def test_thermal_error(method: str) -> None:
-    """Mean squared error of the average within 15 % of 2 tr(A^-2) / (beta T) over 300 runs."""
+    """Mean squared error of the average within 20 % of 2 tr(A^-2) / (beta T) over 100 runs."""
     A = random_spd(4, 4.0, seed=3, spectrum=np.array([1.0, 2.0, 3.0, 4.0]))
     b = np.ones(4)
     solution = np.linalg.solve(A, b)
-    beta, dt, steps, runs = 50.0, 0.2, 1000, 300
+    beta, dt, steps, runs = 50.0, 0.2, 1000, 100
     errors = [
         np.sum(
             (
@@ -157,8 +157,8 @@ def test_thermal_error(method: str) -> None:
         for s in range(runs)
     ]
     want = 2 * np.trace(np.linalg.inv(A @ A)) / (beta * dt * steps)
-    # 300 runs of nearly chi-square errors scatter by 6 %, and finite T and h take off another 2 %.
-    np.testing.assert_allclose(np.mean(errors), want, rtol=0.15)
+    # 100 runs of nearly chi-square errors scatter by 10 %, and finite T and h take off another 2 %.
+    np.testing.assert_allclose(np.mean(errors), want, rtol=0.2)
 
 
 @pytest.mark.identity("sor")

@@ -31,7 +31,9 @@ def gravity(fault: str) -> Any:
     return step
 
 
-@pytest.mark.parametrize("fault", ["none", "wide start", "no start", "shifted start"])
+@pytest.mark.parametrize(
+    "fault", ["none", "wide start", *(pytest.param(f, marks=pytest.mark.exhaustive) for f in ("no start", "shifted start"))]
+)  # fmt: skip
 def test_gravity(fault: str) -> None:
     """A start of another spread, of none, or off centre is told apart; a right one is not."""
     report = refopt.verify.compare(gravity(fault), "gravity")
