@@ -169,8 +169,8 @@ def test_amos_takes_its_decay_from_the_scale() -> None:
 @pytest.mark.identity("adam-s")
 @pytest.mark.parametrize("amsgrad", [True, False])
 def test_adam_s_by_hand(amsgrad: bool) -> None:
-    """Ten steps on three leaves whose mean square is one, with and without the maximum, both ε large, to 1e-11."""
-    o = refopt.optimizer("adam-s", lr=0.1, beta1=0.6, beta2=0.7, eps=0.05, eps_mean=0.03, amsgrad=amsgrad, weight_decay=0.2,
+    """Ten steps on three leaves whose mean square is one, with and without the maximum and ε beside the mean, ε large, to 1e-11."""
+    o = refopt.optimizer("adam-s", lr=0.1, beta1=0.6, beta2=0.7, eps=0.05, eps_in_mean=amsgrad, amsgrad=amsgrad, weight_decay=0.2,
         schedule=schedule)  # fmt: skip
     x, gradients = stream(1, "random", steps=10)
     s, y = o.init(x), x
@@ -182,7 +182,9 @@ def test_adam_s_by_hand(amsgrad: bool) -> None:
         v = {k: 0.7 * v[k] + 0.3 * g[k] ** 2 for k in y}
         most = {k: np.maximum(most[k], v[k]) if amsgrad else v[k] for k in y}
         hat = {k: most[k] / (1 - 0.7**t) for k in y}
-        mean = np.sqrt(np.mean(np.concatenate([a.ravel() for a in hat.values()]))) + 0.03
+        mean = np.sqrt(np.mean(np.concatenate([a.ravel() for a in hat.values()]))) + (
+            0.05 if amsgrad else 0.0
+        )
         for k in y:
             y[k] = (1 - eta * 0.2 / mean) * y[k] - eta * m[k] / (1 - 0.6**t) / (np.sqrt(hat[k]) + 0.05)
             np.testing.assert_allclose(x[k], y[k], rtol=1e-11, atol=1e-13)
@@ -445,9 +447,9 @@ CASES = [
     case("amos", "kozistr", kozistr("Amos", shapes=DEEP, lr=0.03, beta=0.6, momentum=0.5, c_coef=0.4, d_coef=0.6, eps=1e-2),
         "pytorch_optimizer.Amos with momentum and a large eps, on leaves of one to three axes", shapes=DEEP, lr=0.03, beta=0.6,
         momentum=0.5, c=0.4, d=0.6, eps=1e-2),
-    case("adam-s", "kozistr", kozistr("AdamS", **LOW), "pytorch_optimizer.AdamS with low betas, a large eps and decay", eps_mean=1e-2, **MINE),
+    case("adam-s", "kozistr", kozistr("AdamS", **LOW), "pytorch_optimizer.AdamS with low betas, a large eps and decay", **MINE),
     case("adam-s", "kozistr-amsgrad", kozistr("AdamS", ams_bound=True, **LOW),
-        "pytorch_optimizer.AdamS with a maximum, low betas, a large eps and decay", eps_mean=1e-2, amsgrad=True, **MINE),
+        "pytorch_optimizer.AdamS with a maximum, low betas, a large eps and decay", amsgrad=True, **MINE),
     case("accsgd", "kozistr", kozistr("AccSGD", lr=0.003, kappa=50.0, xi=4.0, constant=0.6, weight_decay=0.1),
         "pytorch_optimizer.AccSGD with coupled decay", dialect="official", lr=0.003, kappa=50.0, xi=4.0, c=0.6, weight_decay=0.1),
     official("c-lion", "kyleliang919/C-Optim@2c0517c", "C-Lion with decay and a schedule", lr=0.03, beta1=0.6, beta2=0.7, weight_decay=0.1),

@@ -42,7 +42,7 @@ class AdamS(LeafRule):
     beta1: float = hyper(0.9, "[0, 1)", "β1.")
     beta2: float = hyper(0.999, "[0, 1)", "β2.")
     eps: float = hyper(1e-8, "[0, inf)", "ε.")
-    eps_mean: float = hyper(0.0, "[0, inf)", "Added to ``sqrt(v̄)`` (pytorch_optimizer).")
+    eps_in_mean: bool = hyper(False, words="True: ε is added to ``sqrt(v̄)`` too.")
     amsgrad: bool = hyper(False, words="True: the largest v so far in the place of v, in both roots.")
     weight_decay: float = hyper(1e-4, "[0, inf)", "λ, in the units of the gradient over those of x.")
 
@@ -88,7 +88,7 @@ class AdamS(LeafRule):
         return with_maximum if self.amsgrad else adam_s
 
     def scalars(self, t, carried):
-        rate, mean = self.rate(t), carried["mean"] + self.eps_mean
+        rate, mean = self.rate(t), carried["mean"] + (self.eps if self.eps_in_mean else 0.0)
         return {
             "k1": 1.0 - self.beta1,
             "k2": 1.0 - self.beta2,
@@ -99,4 +99,4 @@ class AdamS(LeafRule):
 
 
 dialect(AdamS, "official", "zeke-xie/stable-weight-decay-regularization swd_optim/adams.py")
-dialect(AdamS, "kozistr", "pytorch_optimizer 4.1 AdamS", eps_mean=1e-8)
+dialect(AdamS, "kozistr", "pytorch_optimizer 4.1 AdamS", eps_in_mean=True)
