@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.errors import RefoptError
+from refopt.core.method import Elementwise
 from refopt.core.registry import entry
 from refopt.verify.measure.nearest import nearest, ranked, recognisable
 from refopt.verify.measure.responses import Subject
@@ -59,7 +60,7 @@ def recognise(other: Any, seed: int = 0, **given: Any) -> Recognised:
     numbers = measured(subject)
     course = [{k: size * v for k, v in subject.normal(20 + t).items()} for t, size in enumerate(SIZES)]
     theirs = _points(subject, course)
-    found: list[tuple[tuple[bool, bool, int], str, str]] = []
+    found: list[tuple[tuple[bool, bool, bool, int], str, str]] = []
     own = called(subject.side.name)
     likely = ranked(numbers)
     for place, (name, dialect) in enumerate(likely):
@@ -69,8 +70,13 @@ def recognise(other: Any, seed: int = 0, **given: Any) -> Recognised:
             continue
         if all(_near(theirs[k], ours[k]) for k in theirs):
             cls = entry(name).obj
-            # Many methods are a plainer one where a number of theirs is zero, or where space is flat.
-            far = (name != own, ".manifold." in cls.__module__, len(dataclasses.fields(cls)))
+            # Many methods are a plainer one where a number of theirs is zero, space flat or a leaf small.
+            far = (
+                name != own,
+                ".manifold." in cls.__module__,
+                not issubclass(cls, Elementwise),
+                len(dataclasses.fields(cls)),
+            )
             found.append((far, name, dialect))
             likely[place + 1 + AFTER :] = []
     _, name, dialect = min(found, key=lambda f: f[0], default=((), own, ""))
