@@ -27,7 +27,8 @@ def run_torch(
         x, gradients = stream(seed, kind, shapes=shapes)
         p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x.items()}
         o = make(list(p.values()))
-        base = [group["lr"] for group in o.param_groups]
+        # A method without a rate has none to schedule.
+        base = [group.get("lr", 1.0) for group in o.param_groups]
 
         def advance(x: Leaves, g: Leaves, t: int) -> Leaves:
             for group, lr in zip(o.param_groups, base):

@@ -137,6 +137,23 @@ def test_a_floor_stands_under_the_corrected_root() -> None:
         np.testing.assert_allclose(s["z"], z, rtol=1e-13)
 
 
+def test_a_start_is_lost_where_no_gradient_was() -> None:
+    """FTRL's fault: an entry without a gradient falls to 0 in the first step; the others are right."""
+    right, wrong = refopt.optimizer("ftrl", lr=0.5), _with("start-lost-where-no-gradient-was", "ftrl", lr=0.5)
+    x, g = np.array([1.0, 2.0]), np.array([0.0, 3.0])
+    (y, _), (z, s) = right.update(x, g, right.init(x)), wrong.update(x, g, wrong.init(x))
+    np.testing.assert_array_equal([y[0], z[0]], [1.0, 0.0])
+    assert y[1] == z[1]
+    np.testing.assert_array_equal(wrong.update(z, np.array([1.0, 0.0]), s)[0] != 0.0, [True, True])
+
+
+def test_faults_of_the_kin_need_what_they_change() -> None:
+    """Without ε none is summed, other averages have no conditional moment, and the third variant has a fault of its own."""
+    assert _with("eps-summed-with-the-squares", "kate") is None
+    assert _with("moment-of-the-new-average", "bcos", mode="momentum") is None
+    assert _with("weights-of-the-next-step", "a2grad", average="inc") is None
+
+
 def test_the_faults_of_one_release_are_tried_together() -> None:
     """SGD-SaI as pytorch_optimizer has it, two faults on the official dialect, is explained within 60 variants."""
     made = _with("norm-as-the-gain-of-vectors", "sgd-sai", dialect="official")

@@ -134,6 +134,10 @@ class DAdaptAdan(DAdaptation):
         """Return the names that a state must have."""
         return ("k", "d", "G", "m", "w", "n", "s", "last")
 
+    def squares(self, ahead: Params) -> Params:
+        """Return what n is the average of."""
+        return map_leaves(lambda a: a * a, ahead)
+
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step."""
         t, k, d, beta2, beta3 = s["t"] + 1, s["k"], s["d"], self.beta2, self.beta3
@@ -149,7 +153,7 @@ class DAdaptAdan(DAdaptation):
         )
         ahead = params.axpy(beta2, change, g)
         n, total = (
-            average("n", map_leaves(lambda a: a * a, ahead), beta3),
+            average("n", self.squares(ahead), beta3),
             average("s", params.scale(weight, g), beta3),
         )
         G = ema(s["G"], weight * weight * params.dot(g, over_root(g, n, self.eps)), beta3, 1.0 - beta3)

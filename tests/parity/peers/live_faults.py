@@ -7,7 +7,8 @@ from typing import Any
 import refopt
 from refopt.verify.variants.deviation import known
 
-from tests.parity.case import Case
+from tests.parity.case import Arrays, Case
+from tests.parity.libraries import run_torch
 from tests.parity.makers import Side
 from tests.parity.peers.authors import on_quartic
 from tests.parity.peers.beyond_adam import DECAY, ONE, SMALL, keras, kozistr, optax, optax_on_quartic
@@ -32,6 +33,17 @@ def on_stream(name: str, *deviations: str, scheduled: bool = True, **options: An
 def changed_on_quartic(name: str, deviation: str, **options: Any) -> Side:
     """A changed method that asks for values, on the raised quartic."""
     return on_quartic(lambda: changed(name, deviation, schedule=schedule, **options), 3.0)
+
+
+def unscheduled(cls: str, **options: Any) -> Side:
+    """pytorch_optimizer's class, which has no rate, on a small stream."""
+
+    def side(seed: int) -> Arrays:
+        import pytorch_optimizer
+
+        return run_torch(lambda p: getattr(pytorch_optimizer, cls)(p, **options), seed, None, ONE, SMALL)
+
+    return side
 
 
 def case(
@@ -66,6 +78,23 @@ CASES = [
         dialect="official", lr=0.003, momentum=0.8, eps=1e-2, **DECAY), kozistr("SGDSaI", lr=0.003, momentum=0.8, eps=1e-2, **DECAY),
         "pytorch_optimizer.SGDSaI with decay, whose vectors gain by their norm and whose momentum begins at zero: faults, put into the reference,"
         " 200 steps on a small stream"),
+    case("bcos", "kozistr-fault", "pytorch-optimizer", on_stream("bcos", "moment-of-the-new-average", lr=0.03, beta=0.8, eps=1e-2, **DECAY),
+        kozistr("BCOS", lr=0.03, beta=0.8, eps=1e-2, **DECAY),
+        "pytorch_optimizer.BCOS with decay, whose conditional moment sees the new average: a fault, put into the reference, 200 steps on a small"
+        " stream"),
+    case("kate", "kozistr-fault", "pytorch-optimizer", on_stream("kate", "eps-summed-with-the-squares", lr=0.03, eta=0.2, eps=1e-2, **DECAY),
+        kozistr("Kate", lr=0.03, delta=0.2, eps=1e-2, **DECAY),
+        "pytorch_optimizer.Kate with decay, which sums ε with the squares: a fault, put into the reference, 200 steps on a small stream"),
+    *(case("a2grad", f"kozistr-fault-{v}", "pytorch-optimizer", on_stream("a2grad", "weights-of-the-next-step", dialect="severilov", scheduled=False,
+        lipschitz=4.0, beta=2.0, average=v, rho=0.3), unscheduled("A2Grad", lips=4.0, beta=2.0, rho=0.3, variant=v),
+        f"pytorch_optimizer.A2Grad, variant {v}, whose weights are the next step's: a fault, put into the reference, 200 steps on a small stream")
+        for v in ("uni", "exp")),
+    case("avagrad", "kozistr-fault", "pytorch-optimizer", on_stream("avagrad", "rates-corrected-and-their-norm-a-step-behind", lr=0.03, beta1=0.6,
+        beta2=0.7, eps=1e-2, **DECAY), kozistr("AvaGrad", lr=0.03, betas=(0.6, 0.7), eps=1e-2, **DECAY),
+        "pytorch_optimizer.AvaGrad with decay, corrected, its norm a step behind: a fault, put into the reference, 200 steps on a small stream"),
+    case("d-adapt-adan", "kozistr-fault", "pytorch-optimizer", on_stream("d-adapt-adan", "squares-of-squares", lr=0.9, beta1=0.8, beta2=0.7, beta3=0.9,
+        d0=0.01, eps=0.5, growth_rate=1.05, **DECAY), kozistr("DAdaptAdan", lr=0.9, betas=(0.8, 0.7, 0.9), d0=0.01, eps=0.5, growth_rate=1.05, **DECAY),
+        "pytorch_optimizer.DAdaptAdan with decay, which averages fourth powers: a fault, put into the reference, 200 steps on a small stream"),
     case("momo", "optax-fault", "optax", changed_on_quartic("momo", "decay-divides-the-point-alone", lr=0.4, beta=0.8, **DECAY),
         optax_on_quartic(lambda o: o.contrib.momo(lambda n: 0.4 * schedule(n + 1), 0.8, 0.0, 0.1)),
         "optax.contrib.momo, whose decay divides x before the step: a fault, put into the reference, 40 steps on a quartic"),
