@@ -285,6 +285,8 @@ def _unexplained(seen: Observations, search: Search, parts: Parted | None) -> Di
         )
     first = seen.runs[0]
     if not isinstance(first.tape, Course) and first.probes is None:
-        lines = apart(seen.side, first.profile, seen.entry.name, c.dialect if c is not None else "paper")
+        # The nearest may be another method, whose dialects are its own.
+        dialect = c.dialect if c is not None and c.method == seen.entry.name else "paper"
+        lines = apart(seen.side, first.profile, seen.entry.name, dialect)
         sentence += f" Measured: {' '.join(lines[:MEASURED])}" if lines else ""
     return Diagnosis((), seen.side.name, seen.entry.name, sentence, (), (), nearest, gap, search.tried)

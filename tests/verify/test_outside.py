@@ -297,3 +297,15 @@ def test_two_bases_of_one_null_space_are_rounding() -> None:
 
     answer = diagnose(mine, "soap", steps=3, effort=10)
     assert "official" in (*answer.explained_by, *answer.also), str(answer)
+
+
+def test_the_nearest_may_be_another_methods_dialect() -> None:
+    """Something like pytorch_optimizer's LaProp, called Adam, is not explained, and its nearest is told with what was measured."""
+    o = refopt.optimizer("laprop", dialect="kozistr")
+
+    def odd(x, g, state):
+        y, state = o.update(x, g, o.init(x) if state is None else state)
+        return y + 1e-5 * (y - x) * np.cos(1e6 * g), state
+
+    answer = diagnose(odd, "adam", steps=3, effort=300)
+    assert answer.explained_by == () and answer.nearest == ("laprop", "kozistr"), str(answer)
