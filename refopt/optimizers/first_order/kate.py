@@ -11,7 +11,9 @@ CHOUDHURY = Source("choudhury-2024-kate", "S. Choudhury, N. Tupitsa, N. Loizou, 
     "Remove that Square Root: A New Efficient Scale-Invariant Version of AdaGrad", arxiv="2403.02648")  # fmt: skip
 
 
-@register("kate", source=CHOUDHURY, where="the algorithm KATE", state_copies=2)
+# A first gradient near zero makes a first step that is large, in single precision another one.
+@register("kate", source=CHOUDHURY, where="the algorithm KATE", state_copies=2,
+    calm_problem=("matrix-sensing", {"n": 6, "rank": 2}))  # fmt: skip
 class KATE(ElementwiseDecay):
     """KATE: gradients over the sum of their squares itself, times a root that grows beside it.
 
