@@ -14,11 +14,12 @@ SHAPES = {"w": (3, 2), "b": (4,)}
 
 @pytest.mark.identity("adagc")
 @pytest.mark.parametrize("decay", ["decoupled", "coupled"])
-def test_by_hand(decay: str) -> None:
-    """Fourteen steps of two leaves with NumPy alone, five of them under the common bound, with both decays and a schedule, to 1e-12; each
-    bound both cuts and does not."""
+@pytest.mark.parametrize("corrected", [True, False])
+def test_by_hand(decay: str, corrected: bool) -> None:
+    """Fourteen steps of two leaves with NumPy alone, five of them under the common bound, with both decays, both places of ε and a schedule, to
+    1e-12; each bound both cuts and does not."""
     o = refopt.optimizer("adagc", lr=0.1, beta1=0.6, beta2=0.7, eps=0.1, beta=0.8, absolute=3.0, relative=1.1, warmup=6, weight_decay=0.2,
-        decay=decay, schedule=schedule)  # fmt: skip
+        decay=decay, schedule=schedule, eps_corrected=corrected)  # fmt: skip
     x, gradients = stream(0, "random", steps=14, shapes=SHAPES)
     gradients = [{k: v * (0.1 if t % 3 == 1 else 1.0) for k, v in g.items()} for t, g in enumerate(gradients)]
     s, y = o.init(x), dict(x)
@@ -30,7 +31,7 @@ def test_by_hand(decay: str) -> None:
     seen = set()
     for t, g in enumerate(gradients, 1):
         x, s = o.update(x, g, s)
-        lr = 0.1 * schedule(t)
+        lr, c2 = 0.1 * schedule(t), 1 - 0.7**t
         g = {k: a + (0.2 * y[k] if decay == "coupled" else 0.0) for k, a in g.items()}
         whole = np.sqrt(sum(np.sum(a * a) for a in g.values()))
         for k, a in g.items():
@@ -44,7 +45,9 @@ def test_by_hand(decay: str) -> None:
             seen.add((t < 6, cut < 1.0))
             m[k], v[k] = 0.6 * m[k] + 0.4 * cut * a, 0.7 * v[k] + 0.3 * (cut * a) ** 2
             keep = 1 - (0.2 * lr if decay == "decoupled" else 0.0)
-            y[k] = keep * y[k] - lr * m[k] / (1 - 0.6**t) / (np.sqrt(v[k] / (1 - 0.7**t)) + 0.1)
+            y[k] = keep * y[k] - lr * m[k] / (1 - 0.6**t) / (
+                np.sqrt(v[k] / c2) + 0.1 / (1.0 if corrected else np.sqrt(c2))
+            )
             np.testing.assert_allclose(x[k], y[k], rtol=1e-12, atol=1e-13)
             assert s["gamma"][k].item() == pytest.approx(gamma[k], rel=1e-12)
     assert len(seen) == 4

@@ -118,6 +118,16 @@ def test_lion_by_hand(decay: str) -> None:
     _follows(refopt.optimizer("d-adapt-lion", beta1=0.6, beta2=0.7, decay=decay, **AT), 3, reference)
 
 
+@pytest.mark.identity("d-adapt-lion")
+def test_where_lions_mixture_turns() -> None:
+    """m = 0.3 g₁ against 0.4 g₂: the second step is up where -g₂ is above 0.6 · 0.3 / 0.4 = 0.45 of g₁, on both sides of that by a hundredth."""
+    o = refopt.optimizer(
+        "d-adapt-lion", beta1=0.6, beta2=0.7, d0=1.0, growth_rate=1.0, lr=1.0, weight_decay=0.0
+    )
+    x, s = o.update(np.zeros(2), np.ones(2), o.init(np.zeros(2)))
+    np.testing.assert_array_equal(o.update(x, np.array([-0.44, -0.46]), s)[0] - x, [-1.0, 1.0])
+
+
 @pytest.mark.claim("d-adapt-adagrad", "d-adapt-lion")
 def test_the_bound_of_the_distance() -> None:
     """f = Σ log cosh(x - a), whose largest distance is 2 (ℓ∞), from a guess of 1e-3: no d of AdaGrad's and Lion's

@@ -54,15 +54,20 @@ def test_grams_goes_as_far_as_adam_and_downhill() -> None:
 
 
 @pytest.mark.identity("adam-atan2")
-def test_adam_atan2_by_hand() -> None:
-    """Twelve steps with a = 1.3, b = 0.7 and decay, to 1e-11."""
+@pytest.mark.parametrize("decay", ["decoupled", "coupled"])
+def test_adam_atan2_by_hand(decay: str) -> None:
+    """Twelve steps with a = 1.3, b = 0.7 and either decay, to 1e-11."""
 
     def rule(x, g, t, s):
         eta = 0.1 / t**0.5
+        if decay == "coupled":
+            g = g + 0.2 * x
+        else:
+            x = x * (1 - 0.2 * eta)
         m, v = _ema(s, "m", g, 0.6) / (1 - 0.6**t), _ema(s, "v", g * g, 0.7) / (1 - 0.7**t)
-        return x * (1 - 0.2 * eta) - eta * 1.3 * np.arctan2(m, 0.7 * np.sqrt(v))
+        return x - eta * 1.3 * np.arctan2(m, 0.7 * np.sqrt(v))
 
-    _alike("adam-atan2", rule, lr=0.1, a=1.3, b=0.7, weight_decay=0.2, **BETAS)
+    _alike("adam-atan2", rule, lr=0.1, a=1.3, b=0.7, weight_decay=0.2, decay=decay, **BETAS)
 
 
 @pytest.mark.claim("adam-atan2")

@@ -90,6 +90,16 @@ class DAdaptSGD(DAdaptation):
         return new, {"t": t, "d": d, "r": r, "first": first, "s": total, "x0": s["x0"]}
 
 
+def over_root(a: Params, v: Params, eps: float) -> Params:
+    """Return ``a / (sqrt(v) + ε)``."""
+
+    def one(a: Array, v: Array) -> Array:
+        xp = namespace(a)
+        return a / nonzero(xp)(xp.sqrt(v) + eps)
+
+    return map_leaves(one, a, v)
+
+
 @register("d-adapt-adam", source=DEFAZIO, where="Adam with D-Adaptation", state_copies=3,
     calm_problem=("matrix-sensing", {"n": 6, "rank": 2}))  # fmt: skip
 class DAdaptAdam(DAdaptation):
@@ -131,15 +141,6 @@ class DAdaptAdam(DAdaptation):
         """Return the names that a state must have."""
         return ("k", "d", "r", "m", "v", "s")
 
-    def _divided(self, a: Params, v: Params) -> Params:
-        """Return ``a / (sqrt(v) + ε)``."""
-
-        def one(a: Array, v: Array) -> Array:
-            xp = namespace(a)
-            return a / nonzero(xp)(xp.sqrt(v) + self.eps)
-
-        return map_leaves(one, a, v)
-
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step."""
         t, k, d, beta = s["t"] + 1, s["k"] + 1, s["d"], self.beta2**0.5
@@ -148,7 +149,7 @@ class DAdaptAdam(DAdaptation):
         weight = d * self.rate(t)
         if self.bias_correction:
             weight *= correction(self.beta2, k) ** 0.5 / correction(self.beta1, k)
-        product = weight * params.dot(g, self._divided(s["s"], s["v"]))
+        product = weight * params.dot(g, over_root(s["s"], s["v"], self.eps))
         m = map_leaves(lambda a, b: ema(a, weight * b, self.beta1, 1.0 - self.beta1), s["m"], g)
         v = map_leaves(lambda a, b: ema(a, b * b, self.beta2, 1.0 - self.beta2), s["v"], g)
         total = map_leaves(lambda a, b: ema(a, weight * b, beta, 1.0 - beta), s["s"], g)
@@ -159,7 +160,7 @@ class DAdaptAdam(DAdaptation):
         if weight > 0.0:
             d = self.grown(d, r / ((1.0 - beta) * length))
         keep = 1.0 - weight * self.weight_decay if self.decay == "decoupled" else 1.0
-        new = map_leaves(lambda a, b: keep * a - b, x, self._divided(m, v))
+        new = map_leaves(lambda a, b: keep * a - b, x, over_root(m, v, self.eps))
         return new, {"t": t, "k": k, "d": d, "r": r, "m": m, "v": v, "s": total}
 
 

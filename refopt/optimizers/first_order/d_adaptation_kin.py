@@ -5,25 +5,14 @@ from __future__ import annotations
 import math
 
 from refopt.core import params
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import namespace
 from refopt.core.hyper import hyper
 from refopt.core.method import State
 from refopt.core.params import Params, check_start, map_leaves
 from refopt.core.registry import dialect, register
 from refopt.optimizers.common.averages import ema
-from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.sums import sum_abs
-from refopt.optimizers.first_order.d_adaptation import DEFAZIO, DAdaptation
-
-
-def over_root(a: Params, v: Params, eps: float) -> Params:
-    """Return ``a / (sqrt(v) + ε)``."""
-
-    def one(a: Array, v: Array) -> Array:
-        xp = namespace(a)
-        return a / nonzero(xp)(xp.sqrt(v) + eps)
-
-    return map_leaves(one, a, v)
+from refopt.optimizers.first_order.d_adaptation import DEFAZIO, DAdaptation, over_root
 
 
 @register("d-adapt-adagrad", source=DEFAZIO, where="AdaGrad with D-Adaptation", state_copies=3)
