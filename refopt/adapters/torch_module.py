@@ -65,6 +65,8 @@ class TorchModule:
         self.x0 = {n: p.detach().clone() for n, p in named.items() if p.requires_grad}
         if not self.x0:
             raise ArgumentError("module: has no parameter that requires gradients")
+        # A name more than parameters: some layers share theirs.
+        self._tied = len(list(module.named_parameters(remove_duplicate=False))) > len(named)
         self._fixed = {n: p.detach().clone() for n, p in named.items() if not p.requires_grad}
         self._fixed |= {n: b.detach().clone() for n, b in module.named_buffers()}
         self._reference = next(iter(self.x0.values()))
@@ -88,7 +90,7 @@ class TorchModule:
         return a, y
 
     def _outputs(self, x: Params, a: Any) -> Any:
-        return functional_call(self.module, {**x, **self._fixed}, (a,))
+        return functional_call(self.module, {**x, **self._fixed}, (a,), tie_weights=self._tied)
 
     def _objective(self, batch: Any) -> Callable[[Any], Any]:
         a, y = self.examples(batch)

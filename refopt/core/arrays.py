@@ -27,22 +27,38 @@ class _Checking(threading.local):
 CHECKING = _Checking()
 
 
+# The namespace of each type of array that was met: asking array-api-compat costs as much as a small sum.
+_spaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
+_floating: dict[tuple[type, Any], bool] = {}
+
+
 def namespace(*arrays: Array) -> Namespace:
     """Return the array-API namespace shared by `arrays` (Python scalars are ignored)."""
-    first = arrays[0]
-    if type(first) is np.ndarray and len(arrays) == 1:
-        return array_api_compat.numpy
-    return array_api_compat.array_namespace(*arrays)
+    if len(arrays) > 1:
+        return array_api_compat.array_namespace(*arrays)
+    kind = type(arrays[0])
+    found = _spaces.get(kind)
+    if found is None:
+        found = array_api_compat.array_namespace(*arrays)
+        if is_array(arrays[0]):
+            _spaces[kind] = found
+    return found
 
 
 def is_array(value: Any) -> bool:
     """Tell whether `value` is an array of a library that array-api-compat knows (masked arrays are none)."""
+    if type(value) in _spaces:
+        return True
     return bool(array_api_compat.is_array_api_obj(value)) and not isinstance(value, np.ma.MaskedArray)
 
 
 def is_floating(array: Array) -> bool:
     """Tell whether `array` holds real floating-point numbers."""
-    return bool(namespace(array).isdtype(array.dtype, "real floating"))
+    key = (type(array), array.dtype)
+    found = _floating.get(key)
+    if found is None:
+        found = _floating[key] = bool(namespace(array).isdtype(array.dtype, "real floating"))
+    return found
 
 
 def itemsize_eps(array: Array) -> float:

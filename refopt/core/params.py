@@ -181,9 +181,9 @@ def is_params(x: Any) -> bool:
     return True
 
 
-def _is_like(value: Any, leaf: np.ndarray) -> bool:
-    """Tell whether `value` is a NumPy array of the shape and dtype of `leaf`, as on most steps."""
-    return type(value) is np.ndarray and value.dtype is leaf.dtype and value.shape == leaf.shape
+def _is_like(value: Any, leaf: Array) -> bool:
+    """Tell whether `value` is an array of the type, shape and dtype of `leaf`, as on most steps."""
+    return type(value) is type(leaf) and value.dtype is leaf.dtype and value.shape == leaf.shape
 
 
 def check_like(value: Any, x: Params, name: str, *, finite_values: bool = False) -> Params:
@@ -193,7 +193,7 @@ def check_like(value: Any, x: Params, name: str, *, finite_values: bool = False)
     ------
     ArgumentTypeError, DtypeError, ShapeError, NonFiniteError
     """
-    if type(x) is np.ndarray and _is_like(value, x) and not finite_values:
+    if not isinstance(x, dict) and _is_like(value, x) and not finite_values:
         return value
     if isinstance(x, dict) != isinstance(value, dict):
         wanted = "a dict of arrays" if isinstance(x, dict) else "one array"
@@ -204,7 +204,7 @@ def check_like(value: Any, x: Params, name: str, *, finite_values: bool = False)
         raise ShapeError(f"{name}: its names differ from x's: missing {missing}, unknown {extra}")
     for key, leaf in ref.items():
         other = got[key]
-        if type(leaf) is np.ndarray and _is_like(other, leaf) and not finite_values:
+        if _is_like(other, leaf) and not finite_values:
             continue
         label = f"{name}[{key!r}]" if key else name
         if not is_array(other):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import correction, ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 
@@ -33,9 +33,16 @@ class AdamFamily(ElementwiseDecay):
 
     def moment_scalars(self, t: int) -> dict[str, float]:
         """Return the weights of both averages and the corrected step of step `t`."""
+        c1, c2 = correction(self.beta1, t), correction(self.beta2, t)
         # eps beside the uncorrected root equals eps / sqrt(c2) beside the corrected one.
-        eps = self.eps if self.eps_corrected else self.eps / correction(self.beta2, t) ** 0.5
-        return {**moment_numbers(self.beta1, self.beta2, self.rate(t), t), "eps": eps}
+        eps = self.eps if self.eps_corrected else self.eps / c2**0.5
+        return {
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": self.rate(t) / c1,
+            "root": 1.0 / c2**0.5,
+            "eps": eps,
+        }
 
 
 @register("adam", source=KINGMA, where="Algorithm 1", state_copies=2)

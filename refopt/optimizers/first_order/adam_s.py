@@ -10,7 +10,7 @@ from refopt.core.hyper import Rate, hyper
 from refopt.core.method import LeafRule, State
 from refopt.core.params import Params, leaves, map_leaves, size
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import correction, ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 
 XIE = Source("xie-2020-overlooked", "Z. Xie, Z. Xu, J. Zhang, I. Sato, M. Sugiyama",
@@ -90,7 +90,10 @@ class AdamS(LeafRule):
     def scalars(self, t, carried):
         rate, mean = self.rate(t), carried["mean"] + (self.eps if self.eps_in_mean else 0.0)
         return {
-            **moment_numbers(self.beta1, self.beta2, rate, t),
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": rate / correction(self.beta1, t),
+            "root": correction(self.beta2, t) ** -0.5,
             "keep": 1.0 - rate * self.weight_decay / mean if mean != 0.0 else 1.0,
         }
 

@@ -8,7 +8,7 @@ from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import Elementwise
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
 
 DEFAZIO = Source("defazio-2025-gradients", "A. Defazio", "Why Gradients Rapidly Increase Near the End of Training",
@@ -66,11 +66,13 @@ class AdamC(Elementwise):
         return adamc
 
     def scalars(self, t, carried):
-        rate = self.rate(t)
-        numbers = moment_numbers(self.beta1, self.beta2, rate, t)
+        rate, root = self.rate(t), correction(self.beta2, t) ** -0.5
         return {
-            **numbers,
-            "eps": self.eps if self.eps_corrected else self.eps * numbers["root"],
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": rate / correction(self.beta1, t),
+            "root": root,
+            "eps": self.eps if self.eps_corrected else self.eps * root,
             "inside": self.eps_root,
             "keep": 1.0 - self.weight_decay * rate * (rate / self._largest())
             if self.weight_decay and rate

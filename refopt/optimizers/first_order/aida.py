@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.trust import leaf_norm
@@ -71,11 +71,14 @@ class Aida(Decay):
         return aida
 
     def scalars(self, t, carried):
-        numbers = moment_numbers(self.beta1, self.beta2, self.rate(t), t)
+        root = correction(self.beta2, t) ** -0.5
         beside = self.eps if self.eps_beside else 0.0
         return {
-            **numbers,
-            "eps": beside if self.eps_corrected else beside * numbers["root"],
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": self.rate(t) / correction(self.beta1, t),
+            "root": root,
+            "eps": beside if self.eps_corrected else beside * root,
             "added": self.eps,
             "inside": self.eps_root,
         }

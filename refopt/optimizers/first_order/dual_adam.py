@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 
@@ -58,7 +58,10 @@ class DualAdam(ElementwiseDecay):
         if self.switch_early and w < self.switch_rate:
             w = 0.0
         return {
-            **moment_numbers(self.beta1, self.beta2, self.rate(t), t),
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": self.rate(t) / correction(self.beta1, t),
+            "root": correction(self.beta2, t) ** -0.5,
             "inverse_part": w,
             "part": 1.0 - w,
         }

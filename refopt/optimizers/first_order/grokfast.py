@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import ElementwiseDecay
 from refopt.optimizers.common.division import nonzero
 
@@ -65,9 +65,12 @@ class GrokfastAdamW(ElementwiseDecay):
 
     def scalars(self, t, carried):
         return {
-            **moment_numbers(self.beta1, self.beta2, self.rate(t), t),
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
             # The average begins with the first gradient.
             "new": 1.0 - self.alpha if t > 1 else 1.0,
+            "step": self.rate(t) / correction(self.beta1, t),
+            "root": correction(self.beta2, t) ** -0.5,
             "eps": 0.0 if self.eps_floor else self.eps,
             "floor": self.eps if self.eps_floor else 0.0,
         }

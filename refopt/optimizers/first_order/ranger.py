@@ -7,7 +7,7 @@ from typing import ClassVar
 from refopt.core.arrays import Array, namespace
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, dialect, register
-from refopt.optimizers.common.averages import ema, moment_numbers
+from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.decay import Decay
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.rectification import rectification
@@ -72,10 +72,13 @@ class Ranger(Decay):
 
     def scalars(self, t, carried):
         adaptive, plain = rectification(self.beta2, t, least=self.threshold, strict=not self.at_threshold)
-        numbers = moment_numbers(self.beta1, self.beta2, self.rate(t), t)
+        root = correction(self.beta2, t) ** -0.5
         return {
-            **numbers,
-            "eps": self.eps * numbers["root"],
+            "k1": 1.0 - self.beta1,
+            "k2": 1.0 - self.beta2,
+            "step": self.rate(t) / correction(self.beta1, t),
+            "root": root,
+            "eps": self.eps * root,
             "adaptive": adaptive,
             "plain": plain,
             "back": float(t % self.period == 0),
