@@ -90,6 +90,7 @@ vectors: $(VENV)/.done
 bench: $(PARITY)/.done
 	@date +%s > $(PARITY)/bench-began
 	$(PARITY)/bin/python -m asv_bench.table elementwise copy leaves matrix figures --rounds 2 --more 0
+	$(PARITY)/bin/python -m asv_bench.training_loop
 	$(PARITY)/bin/python -m asv_bench.survey --quick --seconds 0.02
 	$(PARITY)/bin/python -m asv_bench.growth
 	@echo "make bench took $$(($$(date +%s) - $$(cat $(PARITY)/bench-began))) s"

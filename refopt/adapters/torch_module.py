@@ -125,6 +125,9 @@ class TorchModule:
 
     def value_and_grad(self, x: Params, batch: Any = None) -> tuple[Any, Params]:
         """Return both from one pass."""
+        # Its answers have no graph.
+        if all(map(torch.is_tensor, leaves(x).values())):
+            return value_and_gradient(self._objective(batch), x)
         f, g = value_and_gradient(self._objective(batch), self._into(x))
         return self._back(f, x), self._back(g, x)
 

@@ -193,7 +193,7 @@ def all_finite(array: Array) -> bool:
                 return True
     xp = namespace(array)
     # Of torch's, a sum likewise: its `isfinite` makes four arrays.
-    if array_api_compat.is_torch_array(array) and cmath.isfinite(array.detach().sum().item()):
+    if array_api_compat.is_torch_array(array) and cmath.isfinite(detached(array).sum().item()):
         return True
     return bool(xp.all(xp.isfinite(array)))
 

@@ -69,15 +69,21 @@ def _packs(columns: list[list[Array]]) -> list[list[int]]:
 
 
 def _joined(parts: list[Array]) -> Array:
-    xp = namespace(parts[0])
-    return xp.concat([xp.reshape(a, (-1,)) for a in parts])
+    return namespace(parts[0]).concat([_reshaped(a, (-1,)) for a in parts])
 
 
 def _cut(joined: Array, like: list[Array]) -> list[Array]:
     """Return the parts of one vector, as views, in the shapes of `like`."""
-    xp, out, start = namespace(joined), [], 0
+    out, start = [], 0
     for a in like:
         stop = start + math.prod(a.shape)
-        out.append(xp.reshape(joined[start:stop], tuple(a.shape)))
+        out.append(_reshaped(joined[start:stop], a.shape))
         start = stop
     return out
+
+
+def _reshaped(a: Array, shape: tuple[int, ...]) -> Array:
+    if a.ndim == len(shape) == 1:
+        return a
+    # The method, where there is one: array-api-compat's function costs more than the view.
+    return a.reshape(shape) if hasattr(a, "reshape") else namespace(a).reshape(a, tuple(shape))
