@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,18 @@ SMALL = 1 << 14
 
 def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
     """Apply the rule to each leaf as array code; see `refopt.core.engines.Engine`."""
+    if leaves == 1:
+        _check_shapes(method, arrays)
+        return _apply(method, arrays, scalars)
     columns = [arrays[k : k + leaves] for k in range(0, len(arrays), leaves)]
+    for parts in zip(*columns):
+        _check_shapes(method, parts)
     out: list[list[Array]] = []
-    packs = _packs(columns) if method.elementwise and leaves > 1 else [[k] for k in range(leaves)]
-    for pack in packs:
-        given = [[column[k] for k in pack] for column in columns]
-        if method.elementwise:
-            for parts in zip(*given):
-                _check_shapes(parts)
+    for pack in _packs(columns) if method.elementwise else [[k] for k in range(leaves)]:
         if len(pack) == 1:
-            new = [[a] for a in _apply(method, [column[0] for column in given], scalars)]
+            new = [[a] for a in _apply(method, [column[pack[0]] for column in columns], scalars)]
         else:
+            given = [[column[k] for k in pack] for column in columns]
             new = [_cut(a, given[0]) for a in _apply(method, [_joined(column) for column in given], scalars)]
         out = out or [[None] * leaves for _ in new]
         for column, values in zip(out, new):
@@ -51,9 +53,9 @@ def _apply(method: Any, given: list[Array], scalars: list[float]) -> list[Array]
     return [xp.asarray(a, copy=True) if id(a) in theirs else a for a in out]
 
 
-def _check_shapes(parts: tuple[Array, ...]) -> None:
+def _check_shapes(method: Any, parts: Sequence[Array]) -> None:
     shape = parts[0].shape
-    if [a.shape for a in parts].count(shape) != len(parts):
+    if method.elementwise and [a.shape for a in parts].count(shape) != len(parts):
         shapes = ", ".join(str(tuple(a.shape)) for a in parts)
         raise ShapeError(f"s: is no state of x, whose shape is {tuple(shape)}: got {shapes}")
 

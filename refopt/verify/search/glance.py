@@ -93,20 +93,18 @@ class Glance:
 def sample(seen: Observations) -> list[Observed]:
     """Return a part of what was seen, on which variants are ranked where a step is dear.
 
-    All of it for an elementwise method, whose leaves and tapes are one vector; else a few tapes of every
-    profile, and a few leaves where each is a run of its own.
+    A few leaves where each is a run of its own, and but for an elementwise method, whose leaves and tapes are one
+    vector, a few tapes of every profile.
     """
     first = seen.runs[0]
-    plain = (
-        isinstance(first.profile.method(seen.entry.name, "paper"), Elementwise) and not first.profile.groups
-    )
-    if plain or isinstance(first.tape, Course):
+    if isinstance(first.tape, Course):
         return list(seen.runs)
+    plain = isinstance(first.profile.method(seen.entry.name, "paper"), Elementwise)
     leaves = list(first.tape.x0)
     kept = leaves if seen.together else [k for k in leaves if k in SAMPLE_LEAVES] or leaves[:1]
     out = []
     for run in seen.runs:
-        if run.tape.name in SAMPLE_TAPES or run.tape.name not in KINDS:
+        if plain or run.tape.name in SAMPLE_TAPES or run.tape.name not in KINDS:
             own = [k for k in kept if k in run.tape.x0] or list(run.tape.x0)
             out.append(replace(run, tape=run.tape.only(own), theirs={k: run.theirs[k] for k in own}))
     return out
