@@ -56,8 +56,8 @@ class Sweep:
         """
         store = Store(path, existing=True)
         try:
-            rows = tuple(Row(**row) for row in store.rows())
-            return cls(rows, store.asked() - len(rows))
+            rows, left = store.read()
+            return cls(tuple(Row(**row) for row in rows), left)
         finally:
             store.close()
 

@@ -127,7 +127,7 @@ def sweep(
             assert executor is not None
             _run(executor, missing, kept, bar)
         places = {(j.key, j.method, j.problem.label): k for k, j in enumerate(wanted)}
-        rows = [r for row in kept.rows() if _place(r := Row(**row)) in places]
+        rows = [r for row in kept.read()[0] if _place(r := Row(**row)) in places]
         return Sweep(tuple(sorted(rows, key=lambda r: places[_place(r)])), len(places) - len(rows))
     finally:
         kept.close()
@@ -239,7 +239,7 @@ def _hold(problem: Any, job: Job) -> None:
     except RefoptError as error:
         where = ", ".join(f"{k}={v}" for k, v in job.settings.items())
         raise type(error)(
-            f"{job.method} on {job.problem.label}{f' ({where})' if where else ''}: {error}"
+            f"{job.name} on {job.problem.label}{f' ({where})' if where else ''}: {error}"
         ) from None
 
 

@@ -23,15 +23,15 @@ from refopt.sweeps.work import CRASHED, Outcome
 APPLICATION, FORMAT = 0x7265666F, 1
 
 # `asked` says what the sweeps on this file wanted, in their order and under which labels; `runs` what came of it.
-TABLES = """
-CREATE TABLE asked(
+TABLES = (
+    """CREATE TABLE asked(
     key TEXT NOT NULL, method TEXT NOT NULL, problem TEXT NOT NULL, specification TEXT NOT NULL,
-    PRIMARY KEY (key, method, problem));
-CREATE TABLE runs(
+    PRIMARY KEY (key, method, problem))""",
+    """CREATE TABLE runs(
     key TEXT PRIMARY KEY NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL, fun REAL, nit INTEGER NOT NULL,
     gradient_equivalents REAL NOT NULL, seconds REAL NOT NULL, calls TEXT NOT NULL, met INTEGER,
-    columns TEXT NOT NULL, history BLOB NOT NULL);
-"""
+    columns TEXT NOT NULL, history BLOB NOT NULL)""",
+)
 READ = """
 SELECT asked.key, method, problem, specification, status, message, fun, nit, gradient_equivalents, seconds, calls, met,
        columns, history
@@ -63,7 +63,11 @@ class Store:
         with self._told():
             # Transactions are begun and ended by hand; a reader elsewhere may hold the file for a moment.
             self.base = sqlite3.connect(where, timeout=60, isolation_level=None, uri=fixed)
-            self._prepare(existing)
+            try:
+                self._prepare(existing)
+            except BaseException:
+                self.base.close()
+                raise
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -87,15 +91,16 @@ class Store:
             self.base.execute("COMMIT")
 
     def _prepare(self, existing: bool) -> None:
-        (application,) = self.base.execute("PRAGMA application_id").fetchone()
-        (version,) = self.base.execute("PRAGMA user_version").fetchone()
-        (tables,) = self.base.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables == 0 and application == 0:
+        if not existing and self._marks() == (0, 0, 0):
             self.base.execute("PRAGMA journal_mode = WAL")
-            self.base.executescript(
-                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
-            )
-        elif application != APPLICATION or version != FORMAT:
+            with self._transaction():
+                if self._marks() == (0, 0, 0):  # and no other sweep has made it meanwhile
+                    for statement in TABLES:
+                        self.base.execute(statement)
+                    self.base.execute(f"PRAGMA application_id = {APPLICATION}")
+                    self.base.execute(f"PRAGMA user_version = {FORMAT}")
+        application, version, _ = self._marks()
+        if application != APPLICATION or version != FORMAT:
             raise StoreError(
                 f"store: {self.path} is no file of a sweep in format {FORMAT} (its application is {application:#x}, its"
                 f" format {version})"
@@ -103,6 +108,12 @@ class Store:
         if not existing:
             # In WAL a kill loses nothing that was committed; a power cut may lose the last rows, which are then run again.
             self.base.execute("PRAGMA synchronous = NORMAL")
+
+    def _marks(self) -> tuple[int, int, int]:
+        """Return whose file it is, its format, and how many tables and indices it has."""
+        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        application, version, tables = (int(self.base.execute(q).fetchone()[0]) for q in asked)
+        return application, version, tables
 
     def close(self) -> None:
         """Close the file."""
@@ -127,15 +138,16 @@ class Store:
                     f"INSERT OR IGNORE INTO runs VALUES ({', '.join('?' * 11)})", _packed(outcome)
                 )
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield finished runs in the order in which they were asked for."""
-        names = [d[0] for d in self.base.execute(f"{READ} LIMIT 0").description]
-        for row in self.base.execute(READ):
-            yield _unpacked(dict(zip(names, row)))
-
-    def asked(self) -> int:
-        """Return how many rows are wanted."""
-        return int(self.base.execute("SELECT count(*) FROM asked").fetchone()[0])
+    def read(self) -> tuple[list[dict[str, Any]], int]:
+        """Return the finished runs, in the order in which they were asked for, and how many are not finished."""
+        with self._told():
+            self.base.execute("BEGIN")  # what a running sweep adds meanwhile is not seen
+            found = self.base.execute(READ)
+            names = [d[0] for d in found.description]
+            rows = [_unpacked(dict(zip(names, row))) for row in found]
+            asked = int(self.base.execute("SELECT count(*) FROM asked").fetchone()[0])
+            self.base.execute("COMMIT")
+        return rows, asked - len(rows)
 
 
 def _place(path: str | os.PathLike[str], existing: bool) -> str:
