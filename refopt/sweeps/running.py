@@ -220,22 +220,26 @@ def _checked(
         built = problem.build()
         own = {**arguments, "record_every": _every(built, arguments)}
         points: set[tuple[str, str]] = set()
+        started: set[str] = set()
         for job in specification.jobs(chosen, problem, seeds, grids, own, targets[problem.label]):
             if (point := (job.method, repr(job.settings))) not in points:
                 points.add(point)
-                _hold(built, job)
+                _hold(built, job, job.method not in started)
+                started.add(job.method)
             out.append(job)
     return out
 
 
-def _hold(problem: Any, job: Job) -> None:
-    """Raise what is wrong with a run, without a step of it; the message says where in the grid."""
+def _hold(problem: Any, job: Job, start: bool) -> None:
+    """Raise what is wrong with a run, without a step of it; with `start`, its state is made. Messages say where it is."""
     settings = dict(job.settings)
     try:
-        prepared(
+        run = prepared(
             problem, job.name, None, settings.pop("dialect", "paper"), settings, seed=job.seed, callback=None,
             checkpoint=None, resume=False, **dict(job.arguments),
         )  # fmt: skip
+        if start:
+            run.method.init(run.x0)
     except RefoptError as error:
         where = ", ".join(f"{k}={v}" for k, v in job.settings.items())
         raise type(error)(

@@ -225,6 +225,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"target": "low"}, errors.ArgumentTypeError, "target: wanted a number"),
     ({"target": {"mlp": 0.1}}, errors.UnknownNameError, "'mlp' is none of the problems"),
     ({"methods": "svrg", "batch_size": None, "problems": "bilinear-game"}, errors.CapabilityError, "svrg"),
+    ({"methods": "scaled-gd"}, errors.ShapeError, "scaled-gd on quadratic .*wanted one factor"),
     ({"executor": 2}, errors.ArgumentTypeError, "executor: wanted a concurrent.futures.Executor, got int"),
 ]  # fmt: skip
 
