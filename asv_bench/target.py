@@ -31,7 +31,7 @@ from refopt.core.oracle import objective
 from refopt.core.problem import offers
 from refopt.core.registry import methods
 from refopt.sweeps import Serial
-from refopt.sweeps.executors import processes
+from refopt.sweeps.executors import Processes
 from refopt.sweeps.figures import Row
 
 HERE = pathlib.Path(__file__).parent
@@ -201,7 +201,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        executor = Serial() if options.jobs == 1 else stack.enter_context(processes(options.jobs))
+        executor = Serial() if options.jobs == 1 else stack.enter_context(Processes(options.jobs))
         run(options, Sweeps(options.store, executor))
 
 

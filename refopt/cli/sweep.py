@@ -13,7 +13,7 @@ from refopt.core.arguments import check_path
 from refopt.core.errors import ArgumentError, ArgumentTypeError, StoreError, nearest
 from refopt.core.hyper import check_number
 from refopt.sweeps import Serial
-from refopt.sweeps.executors import processes
+from refopt.sweeps.executors import Processes
 from refopt.sweeps.figures import Best
 from refopt.sweeps.result import Sweep
 from refopt.sweeps.running import sweep as run_sweep
@@ -73,7 +73,7 @@ def _run(options: Any) -> Sweep:
         return run_sweep(**arguments)
     if jobs == 1:
         return run_sweep(**arguments, executor=Serial())
-    with processes(jobs) as executor:
+    with Processes(jobs) as executor:
         return run_sweep(**arguments, executor=executor)
 
 

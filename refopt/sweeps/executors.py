@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any
 
 
@@ -39,22 +40,35 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def processes(count: int) -> ProcessPoolExecutor:
-    """Return `count` fresh processes, which end when this one does, however it ends."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_follow_the_parent)
+class Processes(ProcessPoolExecutor):
+    """Fresh processes that end when this one does, however it ends, and at once where an exception leaves the block.
+
+    Parameters
+    ----------
+    count : int
+    """
+
+    def __init__(self, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        # The writing end is here alone, and closes with this process: a worker that waits for work would not see it go, since it
+        # holds its own pipe open.
+        follow, self._life = context.Pipe(duplex=False)
+        super().__init__(count, mp_context=context, initializer=_follow, initargs=(follow,))
+
+    def __exit__(self, kind: Any, *rest: Any) -> bool | None:
+        if kind is not None:
+            self._life.close()
+        return super().__exit__(kind, *rest)
 
 
-def _follow_the_parent() -> None:
-    """End with the parent: a worker that waits for work holds its own pipe open and would wait for ever."""
-    # Ctrl-C reaches every process of a terminal; the parent is the one to say so.
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
+def _follow(parent: Connection) -> None:
+    """End with the parent. Ctrl-C, which reaches every process of a terminal, is the parent's to answer."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+        with contextlib.suppress(EOFError, OSError):
+            parent.recv_bytes()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -15,7 +15,7 @@ from refopt.core.errors import ArgumentTypeError, ExecutorError, RefoptError, Un
 from refopt.core.hyper import check_number
 from refopt.driver import prepared
 from refopt.sweeps import specification, work
-from refopt.sweeps.executors import cores, processes
+from refopt.sweeps.executors import Processes, cores
 from refopt.sweeps.figures import Row
 from refopt.sweeps.progress import Progress
 from refopt.sweeps.result import Sweep
@@ -121,7 +121,7 @@ def sweep(
         missing = [j for j in {j.key: j for j in wanted}.values() if j.key not in done]
         bar = Progress(len(missing), progress)
         if executor is None and missing:
-            with processes(min(cores(), len(missing))) as own:
+            with Processes(min(cores(), len(missing))) as own:
                 _run(own, missing, kept, bar)
         elif missing:
             assert executor is not None

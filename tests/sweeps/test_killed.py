@@ -117,16 +117,25 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: pathlib.Path) -> None:
-    """Killed with rows in the store: the worker processes are gone, too, and the sweep goes on from those rows."""
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(sent: signal.Signals, tmp_path: pathlib.Path) -> None:
+    """Killed, or interrupted as by Ctrl-C, with rows in the store: the worker processes are gone, too, nothing is said of them, and
+    the sweep goes on from those rows."""
     script, store = tmp_path / "s.py", tmp_path / "s.sqlite"
     script.write_text(POOL)
-    parent = subprocess.Popen([sys.executable, str(script), str(store)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(store)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     while parent.poll() is None and _rows(store) < 5:
         time.sleep(0.05)
-    parent.kill()
-    # The workers hold the other end of this pipe: it ends when the last of them does.
-    assert parent.communicate() == (b"", None)
+    if sent == signal.SIGKILL:
+        parent.kill()
+    elif parent.poll() is None:
+        os.killpg(parent.pid, sent)
+    # The workers hold the other ends of these pipes: they end when the last of them does.
+    out, said = parent.communicate()
+    assert out == "" and "ExecutorError" not in said
     had = {r.key: r.fun for r in refopt.Sweep.open(store).rows}
     assert len(had) >= 5
     found = refopt.sweep(

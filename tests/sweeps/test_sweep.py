@@ -15,7 +15,7 @@ import pytest
 import refopt
 from refopt.core import errors
 from refopt.sweeps import Serial, running, work
-from refopt.sweeps.executors import processes
+from refopt.sweeps.executors import Processes
 
 GRID = {"lr": [0.01, 0.1]}
 
@@ -149,7 +149,7 @@ def test_own_problems(made: list[str], tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("executor", [None, "processes"])
 def test_what_processes_cannot_carry_is_said(executor: Any, tmp_path: pathlib.Path) -> None:
     """Lambdas are refused before a process is started, with the ways out."""
-    pool = processes(1) if executor else None
+    pool = Processes(1) if executor else None
     with pytest.raises(errors.ArgumentTypeError, match=r"problems\['bowl'\].*top level.*Serial"):
         refopt.sweep("sgd", {"bowl": _bowl()}, [0], GRID, tmp_path / "s.sqlite", pool, steps=3)
     if pool:
