@@ -3,15 +3,17 @@
 ``--libsvm FILE`` runs logistic regression on a file of one's own in place of the four problems.
 
 Every method has the same search on every problem: the rates of `target_spaces.json`, then two between the
-best one and its neighbours. A run ends at the target or at the budget, in gradient equivalents. Rates
-are ranked by what the run asked for until the target, or by the last objective if none reached it. What was
-tried and what came of it is written to `target_results.json`; seconds are those of the chosen run, with the
-recording left out, on the machine that made the file.
+best one and its neighbours, as two sweeps (`refopt.sweep`). A run ends at the target or at the budget, in gradient
+equivalents. Rates are ranked by what the run asked for until the target, or by the last objective if none reached it.
+What was tried and what came of it is written to `target_results.json`; seconds are those of the chosen run, with the
+recording left out, on the machine that made the file, one run at a time unless ``--jobs`` says otherwise. With
+``--store FILE`` an interrupted search goes on from its finished runs; a checkout whose code has changed needs a new file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -19,14 +21,18 @@ import pathlib
 import tempfile
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import refopt
-from refopt.core.errors import RefoptError
+from refopt.core.errors import ArgumentError, RefoptError
 from refopt.core.oracle import objective
 from refopt.core.problem import offers
 from refopt.core.registry import methods
+from refopt.sweeps import Serial
+from refopt.sweeps.executors import Processes
+from refopt.sweeps.figures import Row
 
 HERE = pathlib.Path(__file__).parent
 SPACES, RESULTS = HERE / "target_spaces.json", HERE / "target_results.json"
@@ -58,27 +64,27 @@ class Trial:
         return (not met, self.gradients if met else self.fun)  # type: ignore[return-value]
 
 
-def search(run: Callable[[float], Trial], rates: list[float]) -> list[Trial]:
+def search(run: Callable[[list[float]], list[Trial]], rates: list[float]) -> list[Trial]:
     """Try all `rates`, then the geometric means of the best and its neighbours: one or two more.
 
     Parameters
     ----------
     run : callable
-        From a rate to a `Trial`.
+        From rates to a `Trial` each.
     rates : list of float
         Increasing.
 
     Returns
     -------
     list of Trial
-        In the order of the runs: ``len(rates) + 2`` of them; at an end of `rates` the second further rate
+        ``len(rates) + 2`` of them, in the order of the rates; at an end of `rates` the second further rate
         lies beyond it, as far as the neighbour on the other side.
     """
-    found = [run(lr) for lr in rates]
+    found = run(rates)
     k = min(range(len(rates)), key=lambda i: found[i].rank)
     below = rates[k - 1] if k > 0 else rates[0] ** 2 / rates[1]
     above = rates[k + 1] if k + 1 < len(rates) else rates[-1] ** 2 / rates[-2]
-    return found + [run(math.sqrt(rates[k] * other)) for other in (below, above)]
+    return found + run([math.sqrt(rates[k] * other) for other in (below, above)])
 
 
 def best(trials: list[Trial]) -> Trial:
@@ -101,32 +107,49 @@ def build(spec: dict[str, Any]) -> Any:
         return refopt.problem(spec["problem"], data=path, **parameters)
 
 
-def trial(problem: Any, name: str, lr: float | None, spec: dict[str, Any]) -> Trial:
-    """Run a method until the target or the budget."""
-    target, last = spec["target"], math.inf
+@dataclass(frozen=True)
+class Sweeps:
+    """Where runs are kept and what makes them."""
 
-    def stop(*, intermediate_result: Any) -> None:
-        nonlocal last
-        last = intermediate_result.fun
-        if last <= target:
-            raise StopIteration
+    store: str | None = None
+    executor: Executor = Serial()
 
-    try:
-        method = refopt.optimizer(name, **({} if lr is None else {"lr": lr}))
-    except RefoptError:  # a rate outside the method's range
-        return Trial(lr, None, None, math.inf)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        r = refopt.minimize(
-            problem, method, steps=10**6, max_calls=float(spec["budget"]), max_seconds=spec["seconds"],
-            batch_size=spec.get("batch_size"), seed=0, record_every=10**6, callback=stop,
-        )  # fmt: skip
-    met = last <= target and r.success
-    fun = r.fun if r.success and math.isfinite(r.fun) else math.inf
+    def trials(
+        self, title: str, problem: Any, name: str, rates: list[Any], spec: dict[str, Any]
+    ) -> list[Trial]:
+        """Run a method with each rate until the target or the budget; None: it has no rate."""
+        allowed = [lr for lr in rates if lr is None or takes(name, lr)]
+        if not allowed:
+            return [Trial(lr, None, None, math.inf) for lr in rates]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            s = refopt.sweep(
+                {name: name}, {title: problem}, [0], {} if allowed == [None] else {"lr": allowed}, self.store, self.executor,
+                steps=10**6, max_calls=float(spec["budget"]), max_seconds=spec["seconds"], batch_size=spec.get("batch_size"),
+                record="step", record_every=10**6, target=spec["target"],
+            )  # fmt: skip
+        found = {row.settings.get("lr"): trial(row) for row in s.rows}
+        return [found.get(lr, Trial(lr, None, None, math.inf)) for lr in rates]
+
+    def tune(
+        self, title: str, problem: Any, name: str, spec: dict[str, Any], rates: list[float]
+    ) -> list[Trial]:
+        """Search the rate of one method on one problem; a method without a rate is run once."""
+        if not takes(name, 0.1):
+            return self.trials(title, problem, name, [None], spec)
+        return search(lambda several: self.trials(title, problem, name, several, spec), rates)
+
+
+def trial(row: Row) -> Trial:
+    """Return what counts of a run here; an error inside it is raised."""
+    if row.status in ("error", "crashed"):
+        raise ArgumentError(row.message)
+    fun = row.fun if row.success and math.isfinite(row.fun) else math.inf
+    seconds = float(row.history["seconds"][-1])
     return Trial(
-        lr,
-        r.gradient_equivalents if met else None,
-        float(r.history["seconds"][-1]) if met else None,
+        row.settings.get("lr"),
+        row.gradient_equivalents if row.met else None,
+        seconds if row.met else None,
         fun,
     )
 
@@ -136,20 +159,13 @@ def fits(name: str, problem: Any) -> bool:
     return all(offers(problem, need) for need in refopt.optimizer(name).needs)
 
 
-def has_rate(name: str) -> bool:
-    """Tell whether the method (or a wrapper's base) takes a rate."""
+def takes(name: str, lr: float) -> bool:
+    """Tell whether the method (or a wrapper's base) takes this rate."""
     try:
-        refopt.optimizer(name, lr=0.1)
+        refopt.optimizer(name, lr=lr)
     except RefoptError:
         return False
     return True
-
-
-def tune(name: str, problem: Any, spec: dict[str, Any], rates: list[float]) -> list[Trial]:
-    """Search the rate of one method on one problem; a method without a rate is run once."""
-    if not has_rate(name):
-        return [trial(problem, name, None, spec)]
-    return search(lambda lr: trial(problem, name, lr, spec), rates)
 
 
 def rounded(value: float | None) -> float | None:
@@ -179,7 +195,18 @@ def main() -> None:
         "--libsvm", metavar="FILE", help="this problem alone; nothing is written without --results"
     )
     parser.add_argument("--results", metavar="FILE", type=pathlib.Path, help=f"default {RESULTS.name}, here")
+    parser.add_argument("--store", metavar="FILE", help="keep the runs there, and go on from what is there")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="J", help="in J processes, each beside the others"
+    )
     options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        executor = Serial() if options.jobs == 1 else stack.enter_context(Processes(options.jobs))
+        run(options, Sweeps(options.store, executor))
+
+
+def run(options: argparse.Namespace, sweeps: Sweeps) -> None:
+    """Tune every method that is wanted on every problem, print and write what came of it."""
     spaces = json.loads(SPACES.read_text(encoding="utf-8"))
     results = options.results or (None if options.libsvm else RESULTS)
     if options.libsvm:
@@ -195,7 +222,7 @@ def main() -> None:
             if not fits(name, problem):
                 continue
             try:
-                trials = tune(name, problem, spec, spaces["rates"])
+                trials = sweeps.tune(title, problem, name, spec, spaces["rates"])
             except RefoptError as error:
                 print(f"  {name:22} does not fit: {error}", flush=True)
                 continue

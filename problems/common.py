@@ -11,10 +11,13 @@ from refopt.core.arrays import Array, is_array, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.params import Params, leaves
 from refopt.core.problem import Problem
+from refopt.problems.blocks import is_blocks
 
 
 def frozen(values: Any) -> Any:
-    """Return a read-only float64 copy, of a sparse matrix in CSR: a problem's data never changes."""
+    """Return a read-only float64 copy, of a sparse matrix in CSR: a problem's data never changes. Blocks stay as they are."""
+    if is_blocks(values):
+        return values
     if scipy.sparse.issparse(values):
         csr = scipy.sparse.csr_array(values, dtype=np.float64, copy=True)
         csr.sum_duplicates()
@@ -71,11 +74,11 @@ def check_batch(batch: Any, n: int | None) -> None:
 
 
 def rows(problem: Problem, name: str, x: Params, batch: np.ndarray | None) -> Array:
-    """Return the rows `batch` of the data `problem.<name>`, in the library and dtype of `x`."""
+    """Return the rows `batch` of the data `problem.<name>`, in the library and dtype of `x`; of blocks, those that have them."""
     data = problem._data(name, x)
     if batch is None:
         return data
-    if isinstance(data, np.ndarray) or scipy.sparse.issparse(data):
+    if isinstance(data, np.ndarray) or scipy.sparse.issparse(data) or is_blocks(data):
         return data[batch]
     xp = namespace(data)
     return xp.take(data, like(batch, data, dtype=xp.int64), axis=0)

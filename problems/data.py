@@ -15,12 +15,14 @@ from refopt.core.errors import (
     ArgumentError,
     ArgumentTypeError,
     NonFiniteError,
+    RefoptError,
     ShapeError,
     missing_extra,
     nearest,
 )
 from refopt.core.files import MOST_NUMBERS, unpacked_size
 from refopt.core.registry import Source
+from refopt.problems import blocks
 from refopt.problems.common import frozen
 
 BREAST_CANCER = Source(
@@ -93,7 +95,7 @@ MOST_FEATURES = 10**8
 NAMED = {"breast-cancer": _breast_cancer, "digits": _digits}
 
 
-def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> tuple[Any, np.ndarray]:
+def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) -> tuple[Any, Any]:
     """Return inputs (n, d) and targets (n, ...) of a data set.
 
     Parameters
@@ -104,13 +106,13 @@ def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> t
         a LIBSVM-format file; or ``(X, y)``. Files and arrays are used as they are.
     n_examples : int, optional
         Keep the first `n_examples` alone.
-    sparse : bool
-        Leave a SciPy sparse X, or a file of which less than a quarter is not zero, as it is, in CSR.
+    as_it_is : bool
+        Leave a SciPy sparse X, or a file of which less than a quarter is not zero, in CSR, and Dask arrays in blocks.
 
     Returns
     -------
-    inputs : array or scipy.sparse.csr_array
-    targets : array
+    inputs : array, scipy.sparse.csr_array or dask.array.Array
+    targets : array or dask.array.Array
         Both read-only.
 
     Raises
@@ -131,7 +133,10 @@ def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> t
         inputs, targets = _libsvm(path, os.path.getmtime(path))
     elif isinstance(data, (tuple, list)) and len(data) == 2:
         try:
-            inputs, targets = _keep(*data)
+            keep = blocks.taken if any(map(blocks.is_blocks, data)) else _keep
+            inputs, targets = keep(*data)
+        except RefoptError:
+            raise
         except (TypeError, ValueError) as error:
             raise ArgumentTypeError(f"data: (X, y) cannot be read as arrays ({error})") from None
     else:
@@ -143,7 +148,11 @@ def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> t
     if targets.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"data: wanted numbers as y, got dtype {targets.dtype}")
     held = inputs.data if scipy.sparse.issparse(inputs) else inputs
-    if not (np.isfinite(held).all() and np.isfinite(targets).all()):
+    if blocks.is_blocks(inputs):
+        if not as_it_is:
+            raise ArgumentTypeError("data: this problem takes no Dask arrays; logistic and softmax do")
+        blocks.check_finite(inputs, targets)
+    elif not (np.isfinite(held).all() and np.isfinite(targets).all()):
         raise NonFiniteError("data: contains NaN or infinity")
     if n_examples is not None:
         if isinstance(n_examples, bool) or not isinstance(n_examples, (int, np.integer)):
@@ -153,20 +162,22 @@ def load(data: Any, n_examples: int | None = None, *, sparse: bool = False) -> t
         inputs, targets = inputs[:n_examples], targets[:n_examples]
     if scipy.sparse.issparse(inputs):
         from_file = not isinstance(data, (tuple, list))
-        if not sparse or (from_file and len(held) > math.prod(inputs.shape) / 4):
+        if not as_it_is or (from_file and len(held) > math.prod(inputs.shape) / 4):
             return _dense(inputs), targets
     return inputs, targets
 
 
 def with_intercept(inputs: Any) -> Any:
     """Return inputs with a last feature of constant 1."""
+    if blocks.is_blocks(inputs):
+        return blocks.with_intercept(inputs)
     ones = np.ones((inputs.shape[0], 1))
     if scipy.sparse.issparse(inputs):
         return scipy.sparse.csr_array(scipy.sparse.hstack([inputs, ones], format="csr"))
     return np.concatenate([inputs, ones], axis=1)
 
 
-def class_indices(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def class_indices(targets: Any) -> tuple[np.ndarray, Any]:
     """Return the sorted classes and each target's index among them.
 
     Raises
@@ -176,20 +187,27 @@ def class_indices(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if targets.ndim != 1:
         raise ShapeError(f"data: wanted one class label an example, got targets of shape {targets.shape}")
-    classes, index = np.unique(targets, return_inverse=True)
+    if blocks.is_blocks(targets):
+        classes, index = blocks.class_indices(targets)
+    else:
+        classes, index = np.unique(targets, return_inverse=True)
     if len(classes) < 2:
         raise ArgumentError(f"data: wanted at least two classes, got {len(classes)}")
     return classes, index
 
 
-def one_hot(index: np.ndarray, classes: int) -> np.ndarray:
+def one_hot(index: Any, classes: int) -> Any:
     """Return rows with a single 1 at `index`."""
+    if blocks.is_blocks(index):
+        return blocks.one_hot(index, classes)
     return np.eye(classes)[index]
 
 
 def top_eigenvalue(inputs: Any) -> float:
-    """Return the largest eigenvalue of ``X^T X / n``; of sparse X by Lanczos, to rounding."""
+    """Return the largest eigenvalue of ``X^T X / n``; of sparse X and of blocks by Lanczos, to rounding."""
     n = inputs.shape[0]
+    if blocks.is_blocks(inputs):
+        return blocks.top_singular_value(inputs) ** 2 / n
     if scipy.sparse.issparse(inputs) and min(inputs.shape) > 2:
         start = np.ones(min(inputs.shape))
         return float(scipy.sparse.linalg.svds(inputs, 1, v0=start, return_singular_vectors=False)[0]) ** 2 / n

@@ -11,6 +11,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.problem import Problem
 from refopt.core.registry import register
+from refopt.problems.blocks import in_numbers
 from refopt.problems.common import check_batch, check_point, count, dense, frozen, rows, square
 from refopt.problems.data import BREAST_CANCER, DIGITS, class_indices, load, top_eigenvalue, with_intercept
 from refopt.problems.losses import Logistic as Loss
@@ -24,6 +25,7 @@ from refopt.problems.quadratic import CONVEX_OPTIMIZATION
     where="Section 7.1.1, logistic regression",
     also=(BREAST_CANCER, DIGITS),
 )
+@in_numbers
 class Logistic(Problem):
     """Binary logistic regression ``f(x) = mean_i log(1 + exp(-y_i a_i^T x)) + l2 ||x||^2 / 2``.
 
@@ -41,6 +43,7 @@ class Logistic(Problem):
         ``"breast-cancer"`` (standardised, 1 = benign), ``"digits"`` (1 = odd), the path of a
         LIBSVM-format file, or arrays X (n, d) and y (n,) with two different labels, of which the
         larger becomes +1. A SciPy sparse X, or a file of which less than a quarter is not zero, stays sparse.
+        Dask arrays stay in blocks: an answer is one graph, a batch reads the blocks that it has rows of.
     l2 : float
         Weight of the smooth regulariser, at least 0.
     l1 : float
@@ -51,7 +54,7 @@ class Logistic(Problem):
 
     Attributes
     ----------
-    inputs : array or csr_array of shape (n, d)
+    inputs : array, csr_array or Dask array of shape (n, d)
         With the constant feature, where there is one.
     labels : array of shape (n,)
         ±1.
@@ -90,7 +93,7 @@ class Logistic(Problem):
         check_number(l1, "[0, inf)", "l1")
         if not isinstance(intercept, bool):
             raise ArgumentTypeError(f"intercept: wanted True or False, got {intercept!r}")
-        inputs, targets = load(data, n_examples, sparse=True)
+        inputs, targets = load(data, n_examples, as_it_is=True)
         if isinstance(data, str) and data == "digits":
             targets = targets % 2
         classes, index = class_indices(targets)

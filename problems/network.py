@@ -16,6 +16,7 @@ from refopt.core.arrays import Array, namespace
 from refopt.core.errors import ShapeError
 from refopt.core.problem import Layer, Problem
 from refopt.core.registry import Source
+from refopt.problems.blocks import in_numbers
 from refopt.problems.common import (
     check_batch,
     check_point,
@@ -118,6 +119,7 @@ class Pass:
         return ra, rs
 
 
+@in_numbers
 class Network(Problem):
     """Base of `softmax` and `mlp`: ``f(x) = mean_i loss(z(a_i; x), y_i) + l2 ||x||^2 / 2``.
 

@@ -47,7 +47,8 @@ class Softmax(Network):
     data : str, path or pair (X, y)
         ``"digits"``, ``"breast-cancer"``, the path of a LIBSVM-format file, or arrays X (n, d)
         and labels y (n,); the classes are the different labels in ascending order. A SciPy sparse X, or a file of
-        which less than a quarter is not zero, stays sparse.
+        which less than a quarter is not zero, stays sparse. Dask arrays stay in blocks: an answer is one graph, a batch
+        reads the blocks that it has rows of.
     l2 : float
         Weight of the regulariser of W and b, at least 0.
     n_examples : int, optional
@@ -80,7 +81,7 @@ class Softmax(Network):
 
     def __init__(self, data: Any = "digits", l2: float = 0.0, n_examples: int | None = None) -> None:
         check_number(l2, "[0, inf)", "l2")
-        inputs, targets = load(data, n_examples, sparse=True)
+        inputs, targets = load(data, n_examples, as_it_is=True)
         self.classes, index = class_indices(targets)
         widths = (inputs.shape[1], len(self.classes))
         # There is no hidden layer, so the activation is never applied.

@@ -24,14 +24,16 @@ _LAZY = {
     "from_jax": "refopt.adapters.jax",
     "from_torch": "refopt.adapters.torch",
     "scipy_method": "refopt.adapters.scipy",
+    "Sweep": "refopt.sweeps.result",
+    "sweep": "refopt.sweeps.running",
 }
 _MODULES = (
-    "curvature", "matrix", "linear", "transport", "problems", "optimizers", "schedules", "wrappers", "verify",
+    "curvature", "matrix", "linear", "transport", "problems", "optimizers", "schedules", "wrappers", "verify", "sweeps",
 )  # fmt: skip
 
 __all__ = [
     "__version__", "as_optax", "as_torch", "bibliography", "curvature", "errors", "from_functions", "from_jax", "from_torch", "get",
-    "manifold", "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method",
+    "manifold", "methods", "minimize", "optimizer", "problem", "schedule", "scipy_method", "Sweep", "sweep",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from refopt.core.registry import bibliography, get, methods
     from refopt.driver import minimize
     from refopt.manifolds.base import manifold
+    from refopt.sweeps.result import Sweep
+    from refopt.sweeps.running import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -114,26 +114,11 @@ def minimize(
     >>> r.status, r.nit, dict(r.calls)
     ('steps', 200, {'grad': 200})
     """
-    if isinstance(problem, str):
-        problem = build_problem(problem)
-    run = Run(
-        problem,
-        _method(method, dialect, hyperparameters, problem, batch_size),
-        x0,
-        steps=whole(steps, "steps", 0),
-        tol=non_negative(tol, "tol"),
-        max_calls=max_calls,
-        max_seconds=non_negative(max_seconds, "max_seconds"),
-        batch_size=batch_size,
-        sampling=sampling,
-        seed=seed,
-        callback=callback,
-        record=record,
-        record_every=record_every,
-        checkpoint=checkpoint,
-        checkpoint_every=whole(checkpoint_every, "checkpoint_every", 1),
-        resume=resume,
-    )
+    run = prepared(
+        problem, method, x0, dialect, hyperparameters, steps=steps, tol=tol, max_calls=max_calls, max_seconds=max_seconds,
+        batch_size=batch_size, sampling=sampling, seed=seed, callback=callback, record=record, record_every=record_every,
+        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
+    )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if not progress:
             return run.go(lambda step: None)
@@ -144,6 +129,32 @@ def minimize(
         with Progress(transient=True) as bar:
             task = bar.add_task(f"{run.method.registered_name or type(run.method).__name__}", total=steps)
             return run.go(lambda step: bar.update(task, completed=step))
+
+
+def prepared(
+    problem: Any, method: str | Method, x0: Any, dialect: str, hyperparameters: dict[str, Any], *, steps: Any = 1000,
+    tol: Any = None, max_seconds: Any = None, batch_size: Any = None, checkpoint_every: Any = 100, **further: Any,
+) -> Run:  # fmt: skip
+    """Return the run that `minimize` makes of its arguments: all of them checked, no step made.
+
+    Raises
+    ------
+    RefoptError
+        Bad input, as `minimize` says it.
+    """
+    if isinstance(problem, str):
+        problem = build_problem(problem)
+    return Run(
+        problem,
+        _method(method, dialect, hyperparameters, problem, batch_size),
+        x0,
+        steps=whole(steps, "steps", 0),
+        tol=non_negative(tol, "tol"),
+        max_seconds=non_negative(max_seconds, "max_seconds"),
+        batch_size=batch_size,
+        checkpoint_every=whole(checkpoint_every, "checkpoint_every", 1),
+        **further,
+    )
 
 
 def _method(

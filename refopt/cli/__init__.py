@@ -1,4 +1,4 @@
-"""The command line: list, show, run, compare, curvature, verify, vectors, bench."""
+"""The command line: list, show, run, compare, sweep, curvature, verify, vectors, bench."""
 
 from __future__ import annotations
 
@@ -87,6 +87,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--no-progress", action="store_true", help="no progress bar (none is shown off a terminal)"
         )
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="many runs from a TOML file, kept in a store; or what a store says",
+        epilog="The file has methods, problems, seeds, grids, store, jobs, target and a table budget with the arguments of"
+        " refopt.minimize. The same call again goes on where it was.",
+    )
+    sweep.add_argument("file", help="a TOML file; or the store of a sweep, to see what is in it")
+    sweep.add_argument(
+        "--store", metavar="FILE", help="in place of the file's own (default runs.sqlite, here)"
+    )
+    sweep.add_argument("--jobs", type=int, metavar="J", help="in J processes (default: a process a core)")
+    sweep.add_argument("--tolerance", type=float, metavar="T", help="of the performance profiles")
+    sweep.add_argument("--curves", metavar="FILE", help="write the curves there (.png, .pdf, .svg)")
+    sweep.add_argument("--profile", metavar="FILE", help="write the performance profiles there")
+    sweep.add_argument("--best", metavar="FILE", help="write the objective by --setting there")
+    sweep.add_argument("--setting", default="lr", help="of --best (default lr)")
+    sweep.add_argument("--json", action="store_true", help="rows, best points and profiles as JSON")
+    sweep.add_argument("--no-progress", action="store_true", help="no line of progress (none off a terminal)")
 
     curvature = commands.add_parser(
         "curvature",
@@ -207,7 +226,7 @@ def _dispatch(options: Any, rest: list[str]) -> int:
     from refopt.cli import catalogue, runs, vectors
     from refopt.core.errors import ArgumentError
 
-    if options.command in ("list", "show", "evidence", "vectors") and rest:
+    if options.command in ("list", "show", "evidence", "vectors", "sweep") and rest:
         raise ArgumentError(f"unknown option {rest[0]}; see refopt {options.command} --help")
     if options.command == "list":
         return catalogue.list_methods(
@@ -220,6 +239,10 @@ def _dispatch(options: Any, rest: list[str]) -> int:
         return catalogue.evidence(options.names)
     if options.command == "vectors":
         return vectors.run(options)
+    if options.command == "sweep":
+        from refopt.cli import sweep
+
+        return sweep.sweep(options)
     if options.command == "run":
         return runs.run(options, rest)
     if options.command == "verify":

@@ -46,6 +46,14 @@ class CheckpointError(ArgumentError):
     """A checkpoint is missing, truncated, foreign or belongs to another run."""
 
 
+class StoreError(ArgumentError):
+    """A sweep's file is missing, damaged, foreign or of another format."""
+
+
+class ExecutorError(RefoptError, RuntimeError):
+    """An executor lost a worker, or could not carry a run of a sweep."""
+
+
 class VectorsError(ArgumentError):
     """A file of test vectors is missing, is not of the format, or was changed since it was written."""
 

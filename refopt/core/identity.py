@@ -42,7 +42,7 @@ def identity(method: Any, problem: Any, x0: Params, sampler: Sampler | None, see
         "rates": [f"{name} {values}" for name, values in _rates(method)],
         "problem": type(getattr(problem, "outer", problem)).__qualname__,
         "start": digest(x0),
-        "problem's answer at the start": _answer(problem, x0),
+        "problem's answer at the start": answer(problem, x0),
         "seed": seed,
         "batches": [sampler.n, sampler.size, sampler.sampling] if sampler else None,
         "shapes": [[k, list(v.shape), str(v.dtype)] for k, v in leaves(x0).items()],
@@ -70,7 +70,8 @@ def _rates(method: Any) -> Iterator[tuple[str, list[float]]]:
             yield field.name, [float(value(t)) for t in STEPS]
 
 
-def _answer(problem: Any, x0: Params) -> str:
+def answer(problem: Any, x0: Params) -> str:
+    """Return a hash of a problem's value and gradient at `x0`, on a few examples where it is a sum over them."""
     n = getattr(problem, "n_examples", None)
     few = {} if n is None else {"batch": np.unique(np.linspace(0, n - 1, EXAMPLES).astype(int))}
     said = [str(n)]

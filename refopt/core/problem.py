@@ -291,16 +291,17 @@ class Problem:
         if type(reference) is np.ndarray and reference.dtype == np.float64 and dtype is None:
             return getattr(self, name)
         data = getattr(self, name)
-        sparse = hasattr(data, "tocsr")  # SciPy's, without importing it here
-        if sparse and not isinstance(reference, np.ndarray):
+        # SciPy's matrices and Dask's arrays, without importing either here, stay what they are.
+        stays = hasattr(data, "tocsr") or hasattr(data, "__dask_graph__")
+        if stays and not isinstance(reference, np.ndarray):
             raise ArgumentTypeError(
-                f"x: wanted NumPy arrays, since the data is a SciPy matrix, got {type(reference)}"
+                f"x: wanted NumPy arrays, since the data is of {type(data).__module__}, got {type(reference)}"
             )
         xp = namespace(reference)
         key = (name, xp.__name__, str(dtype or reference.dtype), str(getattr(reference, "device", "")))
         cache = self.__dict__.setdefault("_cache", {})
         if key not in cache:
             cache[key] = (
-                data.astype(dtype or reference.dtype) if sparse else like(data, reference, dtype=dtype)
+                data.astype(dtype or reference.dtype) if stays else like(data, reference, dtype=dtype)
             )
         return cache[key]

@@ -166,10 +166,13 @@ def test_state_copies_are_copies() -> None:
 
 
 def _runner(best_rate: float, seen: list[float]) -> Any:
-    def run(lr: float) -> target.Trial:
-        seen.append(lr)
+    def one(lr: float) -> target.Trial:
         off = abs(math.log10(lr / best_rate))
         return target.Trial(lr, 10 * (1 + off) if off < 2 else None, 1.0, off)
+
+    def run(rates: list[float]) -> list[target.Trial]:
+        seen.extend(rates)
+        return [one(lr) for lr in rates]
 
     return run
 
@@ -198,14 +201,18 @@ def test_rank_prefers_a_met_target_to_a_small_objective() -> None:
     assert target.best([target.Trial(0.4, 100.0, 9.0, 0.2), met]).lr == 0.4
 
 
-def test_trial_stops_at_the_target_and_within_the_budget() -> None:
+def test_trials_stop_at_the_target_and_within_the_budget() -> None:
     problem = refopt.problem("quadratic", n=5, condition_number=10.0)
     spec = {"target": 1e-3, "budget": 500, "seconds": 10}
-    met = target.trial(problem, "nesterov", 0.1, spec)
-    assert met.gradients is not None and met.gradients < 500 and met.fun <= 1e-3
-    short = target.trial(problem, "nesterov", 0.1, {**spec, "budget": met.gradients - 1})
-    assert short.gradients is None and short.fun > 1e-3
-    assert target.trial(problem, "sgd", 1e6, spec) == target.Trial(1e6, None, None, math.inf)
+    trials = target.Sweeps().trials
+    (met,) = trials("q", problem, "nesterov", [0.1], spec)
+    assert met.gradients is not None and met.gradients < 500 and met.fun <= 1e-3 and met.seconds > 0
+    (short,) = trials("q", problem, "nesterov", [0.1], {**spec, "budget": met.gradients - 1})
+    assert short.gradients is None and short.seconds is None and short.fun > 1e-3
+    lost = [target.Trial(lr, None, None, math.inf) for lr in (1e6, -1.0)]
+    assert trials("q", problem, "sgd", [1e6, -1.0], spec) == lost  # diverged; no rate of it
+    (rateless,) = target.Sweeps().tune("q", problem, "polyak-sgd", spec, [0.1])
+    assert rateless.lr is None and rateless.gradients is not None
 
 
 def test_spaces_and_results_belong_together() -> None:
