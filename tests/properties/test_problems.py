@@ -33,6 +33,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "checkered-regression": [{"planes": 1}, {"planes": 3}],
     "categorical-latent": [{"variables": 3, "categories": 2, "cubic": 1.0}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
+    "ridge": [{"data": "digits", "l2": 0.0, "n_examples": 50}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
     "matrix-sensing": [
