@@ -9,6 +9,7 @@ methods run at a few multiples of 1 / L.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 import warnings
 from collections.abc import Callable
@@ -171,7 +172,7 @@ def main() -> None:
         seconds, foreign = [], []
         for _ in range(options.repeats):
             begin = time.perf_counter()
-            x, share = watched(lambda: way.run(k))
+            x, share = watched(functools.partial(way.run, k))
             seconds.append(time.perf_counter() - begin)
             foreign.append(share)
         assert float(problem.value(x)) <= target, way.name

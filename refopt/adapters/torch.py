@@ -45,7 +45,7 @@ def from_torch(
     FunctionProblem or TorchModule
         Of a function, with value, grad and hvp. Of a network, with x0 its parameters by name, and further per-example
         gradients, outputs (residual) with jvp, vjp and the loss's Hessian, so that every curvature object has what it
-        needs, and for networks of `torch.nn.Linear` layers, for K-FAC. It takes and returns what the run is in, torch
+        needs, and for networks of `torch.nn.Linear` and `torch.nn.Conv2d` layers, for K-FAC. It takes and returns what the run is in, torch
         or NumPy.
 
     Raises
