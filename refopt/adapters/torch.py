@@ -126,7 +126,9 @@ def as_torch(name: str, params: Any = None, **options: Any) -> Any:
         As torch's optimizers take them: tensors, named tensors or groups, whose own numbers stand under refopt's
         names (``betas`` for ``beta1`` and ``beta2``). Without it, what is returned is called with them.
     options
-        Hyperparameters, ``dialect``, ``maximize``, and ``seed`` of the method's random numbers.
+        Hyperparameters, ``dialect``, ``maximize``, ``seed`` of the method's random numbers, and ``master_weights``: True
+        keeps for each float16 or bfloat16 parameter its weights and the method's state in float32, in
+        ``state[p]["master"]`` and in ``state_dict``, and the parameter is the master, rounded, after every step.
 
     Returns
     -------
