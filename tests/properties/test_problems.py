@@ -19,6 +19,7 @@ from refopt.diagnostics.derivative_check import derivative_check
 # Beside every problem's defaults: variants, and defaults made smaller where they are large.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
+    "data-reweighting": [{"n": 9, "weights": "softmax", "noise": 0.0}],
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
     "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
@@ -61,7 +62,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 # Where the defaults are a large data set: the same on its first examples.
-FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
+FEWER: dict[str, dict[str, Any]] = {
+    "mlp": {"n_examples": 70, "widths": (4,)},
+    "softmax": {"n_examples": 70},
+    "data-reweighting": {"n": 20},
+}
 BATCHLESS = (
     "penalty",
     "prox",
