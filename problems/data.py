@@ -39,6 +39,13 @@ DIGITS = Source(
     venue="UCI Machine Learning Repository",
     doi="10.24432/C50P49",
 )
+DIABETES = Source(
+    key="efron-2004-lars",
+    authors="Bradley Efron, Trevor Hastie, Iain Johnstone, Robert Tibshirani",
+    title="Least Angle Regression",
+    venue="The Annals of Statistics 32(2), 407-499",
+    doi="10.1214/009053604000000067",
+)
 
 
 def _datasets() -> Any:
@@ -57,7 +64,17 @@ def _keep(inputs: Any, targets: Any) -> tuple[Any, np.ndarray]:
 @functools.cache
 def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
     bunch = _datasets().load_breast_cancer()
-    return _keep((bunch.data - bunch.data.mean(axis=0)) / bunch.data.std(axis=0), bunch.target)
+    return _keep(_standardised(bunch.data), bunch.target)
+
+
+@functools.cache
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    bunch = _datasets().load_diabetes(scaled=False)
+    return _keep(_standardised(bunch.data), _standardised(bunch.target))
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
 @functools.cache
@@ -92,7 +109,7 @@ def _dense(inputs: Any) -> np.ndarray:
 
 # Of a file: an index of more is a mistake or an attack, and x alone would take a gigabyte.
 MOST_FEATURES = 10**8
-NAMED = {"breast-cancer": _breast_cancer, "digits": _digits}
+NAMED = {"breast-cancer": _breast_cancer, "diabetes": _diabetes, "digits": _digits}
 
 
 def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) -> tuple[Any, Any]:
@@ -102,8 +119,9 @@ def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) ->
     ----------
     data : str, path or pair of arrays
         ``"breast-cancer"`` (569 x 30, every feature shifted and scaled to mean 0 and variance 1),
-        ``"digits"`` (1797 x 64, pixels divided by 16), both as bundled with scikit-learn; the path of
-        a LIBSVM-format file; or ``(X, y)``. Files and arrays are used as they are.
+        ``"digits"`` (1797 x 64, pixels divided by 16), ``"diabetes"`` (442 x 10, features and target of mean 0 and
+        variance 1), as bundled with scikit-learn; the path of a LIBSVM-format file; or ``(X, y)``. Files and arrays are
+        used as they are.
     n_examples : int, optional
         Keep the first `n_examples` alone.
     as_it_is : bool

@@ -85,7 +85,8 @@ def minimize(
     progress : bool
         Show a progress bar (extra ``cli``).
     checkpoint : path, optional
-        Write the run there every `checkpoint_every` steps and at its end.
+        Write the run there every `checkpoint_every` steps and at its end. The history's rows, each written once, stand
+        beside it, in the file of that name with ``.rows``; they belong together.
     checkpoint_every : int
     resume : bool
         Go on from `checkpoint` if it exists. Without `resume`, an existing file is an error.

@@ -33,6 +33,7 @@ from refopt.core.oracle import Oracle, has_objective
 from refopt.core.params import Params, check_like, check_start, copied, leaves
 from refopt.core.problem import offers, require, start_of
 from refopt.core.result import Result
+from refopt.core.rows import RowsFile
 from refopt.core.sampling import SAMPLING, Sampler
 
 
@@ -67,6 +68,7 @@ class Run:
         if self.form is not None and not isinstance(record, str):
             record = Outside(record, self.form)
         self.history = History(self.problem, record)
+        self.kept = None if checkpoint is None else RowsFile(checkpoint)
         self.seconds = 0.0
         self.made: tuple[Params, State, int, dict[str, int], float] | None = None
         self.first: tuple[Params, State, int] = (self.x0, {}, 0)
@@ -270,18 +272,27 @@ class Run:
         return identity(self.method, self.problem, self.x0, self.sampler, self.seed)
 
     def _save(self, x: Params, s: State, k: int) -> None:
-        assert self.checkpoint is not None
-        counts = self.oracle.counts
-        ckpt.save(
-            self.checkpoint,
-            {
-                "run": self.identity, "x": x, "state": dict(s), "step": k, "calls": counts.calls,
-                "equivalents": counts.equivalents, "rows": self.history.array(), "seconds": self.seconds,
-            },
-        )  # fmt: skip
+        assert self.checkpoint is not None and self.kept is not None
+        counts, rows = self.oracle.counts, self.history.rows
+        # A resumed run makes the row of its first step anew.
+        final = len(rows) - 1 if rows and rows[-1][0] == k else len(rows)
+        try:
+            mark = self.kept.keep(rows, final)
+            ckpt.save(
+                self.checkpoint,
+                {
+                    "run": self.identity, "x": x, "state": dict(s), "step": k, "calls": counts.calls,
+                    "equivalents": counts.equivalents, "kept": mark, "rows": self.history.array(final),
+                    "seconds": self.seconds,
+                },
+            )  # fmt: skip
+        except BaseException:
+            self.kept.drop()
+            raise
+        self.kept.needed()
 
     def _load(self) -> tuple[Params, State, int]:
-        assert self.checkpoint is not None
+        assert self.checkpoint is not None and self.kept is not None
         content = ckpt.load(self.checkpoint, next(iter(leaves(self.x0).values())))
         ckpt.check_run(content)
         for key, value in self.identity.items():
@@ -290,7 +301,10 @@ class Run:
                 raise CheckpointError(
                     f"checkpoint: {self.checkpoint} is of another run: its {key}: {stored}; this run's: {value}"
                 )
-        self.history.rows = rows = to_numpy(content["rows"]).tolist()
+        rows, mark = to_numpy(content["rows"]).tolist(), content.get("kept")
+        if mark is not None:
+            rows = self.kept.read(mark, len(self.history.columns)) + rows
+        self.history.rows = rows
         self.seconds = content["seconds"]
         self.oracle.counts.calls = content["calls"]
         self.oracle.counts.equivalents = content["equivalents"]

@@ -45,7 +45,7 @@ def from_torch(
     FunctionProblem or TorchModule
         Of a function, with value, grad and hvp. Of a network, with x0 its parameters by name, and further per-example
         gradients, outputs (residual) with jvp, vjp and the loss's Hessian, so that every curvature object has what it
-        needs, and for networks of `torch.nn.Linear` layers, for K-FAC. It takes and returns what the run is in, torch
+        needs, and for networks of `torch.nn.Linear` and `torch.nn.Conv2d` layers, for K-FAC. It takes and returns what the run is in, torch
         or NumPy.
 
     Raises
@@ -126,7 +126,9 @@ def as_torch(name: str, params: Any = None, **options: Any) -> Any:
         As torch's optimizers take them: tensors, named tensors or groups, whose own numbers stand under refopt's
         names (``betas`` for ``beta1`` and ``beta2``). Without it, what is returned is called with them.
     options
-        Hyperparameters, ``dialect``, ``maximize``, and ``seed`` of the method's random numbers.
+        Hyperparameters, ``dialect``, ``maximize``, ``seed`` of the method's random numbers, and ``master_weights``: True
+        keeps for each float16 or bfloat16 parameter its weights and the method's state in float32, in
+        ``state[p]["master"]`` and in ``state_dict``, and the parameter is the master, rounded, after every step.
 
     Returns
     -------

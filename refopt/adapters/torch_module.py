@@ -70,7 +70,9 @@ class TorchModule:
         self._fixed = {n: p.detach().clone() for n, p in named.items() if not p.requires_grad}
         self._fixed |= {n: b.detach().clone() for n, b in module.named_buffers()}
         self._reference = next(iter(self.x0.values()))
-        self._linear = {n: m for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)}
+        self._linear = {
+            n: m for n, m in module.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))
+        }
         owned = {_dotted(n, p) for n, m in self._linear.items() for p, _ in m.named_parameters()}
         if not self.x0.keys() <= owned:
             self.layers = None  # type: ignore[assignment,method-assign]
@@ -173,9 +175,9 @@ class TorchModule:
         return self._back(jvp(grad(self._phi(batch)), (r,), (self._into(u),))[1], x)
 
     def layers(self, x: Params, batch: Any = None, rng: np.random.Generator | None = None) -> list[Layer]:
-        """Return inputs and output gradients of each `torch.nn.Linear`, by hooks; offered where there is nothing else.
+        """Return inputs and output gradients of each Linear and Conv2d, by hooks; offered where there is nothing else.
 
-        With `rng` the labels are drawn from the model: categorical for cross-entropy, normal of unit variance for "mse".
+        A convolution's inputs are its patches, one a position of its outputs. With `rng` the labels are drawn from the model: categorical for cross-entropy, normal of unit variance for "mse".
         """
         a, y = self.examples(batch)
         params = {n: v.requires_grad_() for n, v in self._into(x).items()}
@@ -185,11 +187,7 @@ class TorchModule:
             def hook(module: Any, given: Any, out: Any) -> None:
                 if any(name == other for other, _, _ in seen):
                     raise CapabilityError(f"layers: {name} is used more than once in a pass")
-                if given[0].ndim != 2:
-                    raise ShapeError(
-                        f"layers: {name}: wanted inputs of shape (B, in), got {tuple(given[0].shape)}"
-                    )
-                seen.append((name, given[0], out))
+                seen.append((name, _inputs(name, module, given[0]), out))
 
             return hook
 
@@ -205,6 +203,8 @@ class TorchModule:
         out = []
         for (name, inputs, _), delta in zip(seen, found):
             bias = None if self._linear[name].bias is None else _dotted(name, "bias")
+            if delta.ndim == 4:
+                delta = delta.flatten(2).transpose(1, 2)
             out.append(Layer(_dotted(name, "weight"), bias, self._back(inputs, x), self._back(delta, x)))
         return out
 
@@ -227,6 +227,36 @@ def value_and_gradient(fun: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
         f = fun(inputs)
         found = torch.autograd.grad(f, list(leaves(inputs).values()), materialize_grads=True)
     return f.detach(), rebuild(x, dict(zip(leaves(x), found)))
+
+
+def _inputs(name: str, module: Any, given: Any) -> Any:
+    """Return what a layer is fed, (B, in), or (B, T, in) with T positions: of a convolution, its patches."""
+    if isinstance(module, torch.nn.Conv2d):
+        if module.groups != 1:
+            raise CapabilityError(
+                f"layers: {name} is a convolution of {module.groups} groups, each with a weight of its own; wanted groups = 1"
+            )
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        padded = functional.pad(given, _margins(module), mode=mode)
+        patches = functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
+        return patches.transpose(1, 2)
+    if given.ndim not in (2, 3):
+        raise ShapeError(
+            f"layers: {name}: wanted inputs of shape (B, in) or (B, T, in), got {tuple(given.shape)}"
+        )
+    return given
+
+
+def _margins(conv: Any) -> list[int]:
+    """Return the padding left, right, above and below; of "same" the odd one is right and below."""
+    out = []
+    for k in (1, 0):
+        if conv.padding == "same":
+            total = conv.dilation[k] * (conv.kernel_size[k] - 1)
+            out += [total // 2, total - total // 2]
+        else:
+            out += 2 * [0 if conv.padding == "valid" else conv.padding[k]]
+    return out
 
 
 def _dotted(module: str, name: str) -> str:

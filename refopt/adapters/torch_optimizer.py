@@ -18,6 +18,8 @@ from refopt.core.oracle import Oracle
 # What torch's own optimizers take beside their hyperparameters: how they compute, which is no matter here.
 IGNORED = ("foreach", "fused")
 REFUSED = ("capturable", "differentiable")
+# In which small steps are rounded away.
+SHORT = (torch.float16, torch.bfloat16)
 # What a closure can answer.
 ASKED = ("value", "grad")
 
@@ -31,7 +33,7 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     def __init__(
         self, params: Iterable[Any], name: str, dialect: str = "paper", maximize: bool = False, seed: int = 0,
-        **hyperparameters: Any,
+        master_weights: bool = False, **hyperparameters: Any,
     ) -> None:  # fmt: skip
         for key in (*IGNORED, *REFUSED):
             if hyperparameters.pop(key, None) and key in REFUSED:
@@ -42,11 +44,46 @@ class TorchOptimizer(torch.optim.Optimizer):
                 f"as_torch: {name} asks for {', '.join(extra)}, which no closure gives; use refopt.from_torch and"
                 " refopt.minimize"
             )
-        self._seed = seed
+        if not isinstance(master_weights, bool):
+            raise ArgumentTypeError(f"master_weights: wanted True or False, got {master_weights!r}")
+        self._seed, self._masters = seed, master_weights
         super().__init__(params, {**_numbers(self._method), "maximize": bool(maximize)})
 
     def __repr__(self) -> str:
         return f"{self._method.registered_name}: {super().__repr__()}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"_method": self._method, "_seed": self._seed, "_masters": self._masters}
+        return {**super().__getstate__(), **own}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; what belongs to a master keeps its own dtype, where torch would give it the parameter's."""
+        super().load_state_dict(state_dict)
+        numbers = [i for group in state_dict["param_groups"] for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for i, p in zip(numbers, params):
+            held = state_dict["state"].get(i, {})
+            if "master" in held:
+                self.state[p].update(
+                    {k: v.to(p.device, copy=True) for k, v in held.items() if torch.is_tensor(v)}
+                )
+
+    def _point(self, p: Any) -> Any:
+        """Return what a step moves: the parameter, or its master in float32."""
+        leaf = _leaf(p)
+        if not self._masters or leaf.dtype not in SHORT:
+            return leaf
+        wide, held = leaf.float(), self.state[p].get("master")
+        # Where somebody else has set the parameter since, as loading a model does, it is what counts.
+        master = wide if held is None else torch.where(held.to(leaf.dtype) == leaf, held, wide)
+        self.state[p]["master"] = master
+        return master
+
+    def _move(self, p: Any, value: Any) -> None:
+        """Set a parameter, rounded from its master where it has one."""
+        if "master" in self.state.get(p, {}):
+            self.state[p]["master"].copy_(value)
+        _leaf(p).copy_(value)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its numbers are checked."""
@@ -111,22 +148,25 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     def _each_leaf(self, method: Any, group: dict[str, Any], active: list[tuple[str, Any]]) -> None:
         """Step leaves that do not look at each other, each at its own count of steps."""
+        points = {n: self._point(p) for n, p in active}
         for name, p in active:
-            if not self.state[p]:
-                self._put(p, name, method.init({name: _leaf(p)}))
+            if "step" not in self.state[p]:
+                self._put(p, name, method.init({name: points[name]}))
         by_count: dict[int, list[tuple[str, Any]]] = {}
         for name, p in active:
             by_count.setdefault(int(self.state[p]["step"]), []).append((name, p))
         slots = method.active_slots()
         for t, leaves in by_count.items():
             first = self.state[leaves[0][1]]
-            s: dict[str, Any] = {k: v for k, v in first.items() if k not in ("step", *slots)}
-            s |= {"t": t, **{slot: {n: _like(self.state[p][slot], p) for n, p in leaves} for slot in slots}}
-            x, new = method.update(
-                {n: _leaf(p) for n, p in leaves}, {n: _gradient(p, group["maximize"]) for n, p in leaves}, s
-            )
+            s: dict[str, Any] = {k: v for k, v in first.items() if k not in ("step", "master", *slots)}
+            x = {n: points[n] for n, _ in leaves}
+            s |= {
+                "t": t,
+                **{slot: {n: _like(self.state[p][slot], x[n]) for n, p in leaves} for slot in slots},
+            }
+            x, new = method.update(x, {n: _gradient(p, group["maximize"], x[n]) for n, p in leaves}, s)
             for name, p in leaves:
-                _leaf(p).copy_(x[name])
+                self._move(p, x[name])
                 self._put(p, name, {k: {name: v[name]} if k in slots else v for k, v in new.items()})
 
     def _put(self, p: Any, name: str, s: State) -> None:
@@ -139,13 +179,12 @@ class TorchOptimizer(torch.optim.Optimizer):
         self, method: Method, group: dict[str, Any], number: int, active: list[tuple[str, Any]]
     ) -> None:
         """Step a group whose leaves look at each other; a leaf without a gradient stays, and so does its state."""
-        x = {n: _leaf(p) for n, p in _named(group)}
+        x = {n: self._point(p) for n, p in _named(group)}
         s = self._state(method, number, x)
-        names = [n for n, _ in active]
-        g = {n: _gradient(p, group["maximize"]) for n, p in active}
+        g = {n: _gradient(p, group["maximize"], x[n]) for n, p in active}
         moved, self.state["groups"][str(number)] = method.update(x, {n: g.get(n) for n in x}, s)
-        for n in names:
-            x[n].copy_(moved[n])
+        for n, p in active:
+            self._move(p, moved[n])
 
     def _by_closure(
         self, asking: list[tuple[Method, dict[str, Any], int]], closure: Callable[[], Any] | None, loss: Any
@@ -158,10 +197,11 @@ class TorchOptimizer(torch.optim.Optimizer):
                 " needs a closure that computes loss and gradients"
             )
         # All of them, before the first asks: what the parameters' gradients are now is known for every group.
-        problems = [_Closure(closure, loss, group) for _, group, _ in asking]
+        problems = [_Closure(closure, loss, group, self._point) for _, group, _ in asking]
         found = [self._asked(method, n, problem) for (method, _, n), problem in zip(asking, problems)]
         for (_, _, number), problem, (x, s) in zip(asking, problems, found):
-            problem.put(x)
+            for n, p in problem.params.items():
+                self._move(p, x[n])
             self.state["groups"][str(number)] = s
 
     def _asked(self, method: Method, number: int, problem: _Closure) -> tuple[dict[str, Any], State]:
@@ -184,9 +224,11 @@ class TorchOptimizer(torch.optim.Optimizer):
 class _Closure:
     """A closure as a problem in the parameters of one group, which has answered already where they stand."""
 
-    def __init__(self, closure: Callable[[], Any], loss: Any, group: Mapping[str, Any]) -> None:
+    def __init__(
+        self, closure: Callable[[], Any], loss: Any, group: Mapping[str, Any], point: Callable[[Any], Any]
+    ) -> None:
         self.closure, self.params, self.maximize = closure, dict(_named(group)), group["maximize"]
-        self.start = {n: _leaf(p).clone() for n, p in self.params.items()}
+        self.start = {n: point(p).clone() for n, p in self.params.items()}
         self.known = self._answer(loss)
 
     def put(self, x: Mapping[str, Any]) -> None:
@@ -209,8 +251,8 @@ class _Closure:
         if not torch.is_tensor(loss):
             loss = torch.as_tensor(float(loss))
         g = {
-            n: torch.zeros_like(_leaf(p)) if p.grad is None else _gradient(p, self.maximize).clone()
-            for n, p in self.params.items()
+            n: torch.zeros_like(x) if p.grad is None else _gradient(p, self.maximize, x).clone()
+            for (n, p), x in zip(self.params.items(), self.start.values())
         }
         return (-loss if self.maximize else loss).detach(), g
 
@@ -283,14 +325,16 @@ def _leaf(p: Any) -> Any:
     return torch.view_as_real(p) if torch.is_complex(p) else p
 
 
-def _like(a: Any, p: Any) -> Any:
-    """Return a slot in the dtype of its parameter, which loading a state may have changed."""
-    return a.to(_leaf(p).dtype) if torch.is_tensor(a) and a.is_floating_point() else a
+def _like(a: Any, x: Any) -> Any:
+    """Return a slot in the dtype of what is moved, which loading a state may have changed."""
+    return a.to(x.dtype) if torch.is_tensor(a) and a.is_floating_point() else a
 
 
-def _gradient(p: Any, maximize: bool) -> Any:
+def _gradient(p: Any, maximize: bool, x: Any) -> Any:
+    """Return a parameter's gradient in the dtype of its point `x`."""
     g = p.grad.detach()
     if g.is_sparse:
         g = g.coalesce().to_dense()
     g = torch.view_as_real(g.resolve_conj()) if torch.is_complex(g) else g
+    g = g.to(x.dtype)
     return -g if maximize else g

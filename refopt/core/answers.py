@@ -6,7 +6,7 @@ import math
 from typing import Any, TypeVar
 
 from refopt.core.arrays import Array, all_finite, is_array, is_floating, namespace
-from refopt.core.errors import ArgumentTypeError, DtypeError, ShapeError
+from refopt.core.errors import ArgumentTypeError, CapabilityError, DtypeError, ShapeError
 from refopt.core.params import Params, check_like, finite, leaves
 from refopt.core.problem import Layer
 
@@ -105,15 +105,25 @@ def stack_of(answer: Any, x: Params, asked: str, count: int | None) -> Params:
     return answer
 
 
-def linear_layers(answer: Any, asked: str) -> list[Layer]:
-    """Return an answer that must be a list of `Layer` with finite arrays."""
+def linear_layers(answer: Any, asked: str, positions: bool) -> list[Layer]:
+    """Return an answer that must be a list of `Layer` with finite arrays, with a row an example unless `positions`."""
     _given(answer, asked)
     answer = list(answer) if isinstance(answer, (list, tuple)) else [answer]
     for layer in answer:
         if not isinstance(layer, Layer):
             raise ArgumentTypeError(f"{_returned(asked, layer)}; wanted refopt.core.problem.Layer objects")
-        as_array(layer.inputs, f"{asked}: inputs of {layer.weight}")
-        as_array(layer.output_grads, f"{asked}: output_grads of {layer.weight}")
+        a = as_array(layer.inputs, f"{asked}: inputs of {layer.weight}")
+        g = as_array(layer.output_grads, f"{asked}: output_grads of {layer.weight}")
+        if a.ndim not in (2, 3) or a.shape[:-1] != g.shape[:-1]:
+            raise ShapeError(
+                f"{asked}: {layer.weight}: wanted inputs (B, in) or (B, T, in) and output_grads alike with (out), got"
+                f" {tuple(a.shape)} and {tuple(g.shape)}"
+            )
+        if a.ndim == 3 and not positions:
+            raise CapabilityError(
+                f"{asked}: {layer.weight} is used at {a.shape[1]} positions of an example (a convolution), and this method"
+                " is for layers that are used once; kfac, singd, ingd and kfac-factors take both"
+            )
     return answer
 
 

@@ -18,7 +18,9 @@ import numpy as np
 from refopt.core.arrays import is_array, like, to_numpy
 from refopt.core.errors import CheckpointError
 
-FORMAT = "refopt-checkpoint-1"
+FORMAT = "refopt-checkpoint-2"
+# All rows of the history stand in the file itself.
+FIRST = "refopt-checkpoint-1"
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -148,6 +150,13 @@ def check_run(content: Any) -> None:
     for key, kind in (("run", dict), ("state", dict), ("step", int), ("calls", dict)):
         if not isinstance(content.get(key), kind) or isinstance(content.get(key), bool):
             raise CheckpointError(f"checkpoint: its {key!r} is {content.get(key)!r}")
+    mark = content.get("kept")
+    if mark is not None or content.get("format") != FIRST:
+        whole = (
+            isinstance(mark, dict) and type(mark.get("count")) is int and isinstance(mark.get("digest"), str)
+        )
+        if not whole or mark["count"] < 0:
+            raise CheckpointError(f"checkpoint: its 'kept' is {mark!r}")
     for key in ("equivalents", "seconds"):
         if not isinstance(content.get(key), float) or not math.isfinite(content[key]):
             raise CheckpointError(f"checkpoint: its {key!r} is {content.get(key)!r}")
@@ -156,7 +165,7 @@ def check_run(content: Any) -> None:
 
 
 def load(path: str | os.PathLike[str], reference: Any = None) -> dict[str, Any]:
-    """Read what `save` wrote.
+    """Read what `save` wrote; the entry ``format`` says by which version.
 
     Parameters
     ----------
@@ -184,9 +193,10 @@ def load(path: str | os.PathLike[str], reference: Any = None) -> dict[str, Any]:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {k: archive[k] for k in archive.files}
         header = json.loads(bytes(arrays.pop("text")).decode())
-        if header["format"] != FORMAT:
+        if header["format"] not in (FORMAT, FIRST):
             raise CheckpointError(f"checkpoint: {path} has format {header['format']!r}, wanted {FORMAT!r}")
         content: dict[str, Any] = _unpack(header["content"], arrays, reference)
+        content["format"] = header["format"]
     except CheckpointError:
         raise
     except Exception as error:  # a forged file may raise whatever its parts' readers raise

@@ -102,6 +102,6 @@ class History:
         found = self.array()
         return {name: found[:, i] for i, name in enumerate(self.columns)}
 
-    def array(self) -> np.ndarray:
-        """Return the rows as one array."""
-        return np.array(self.rows, dtype=np.float64).reshape(-1, len(self.columns))
+    def array(self, first: int = 0) -> np.ndarray:
+        """Return the rows from `first` on as one array."""
+        return np.array(self.rows[first:], dtype=np.float64).reshape(-1, len(self.columns))

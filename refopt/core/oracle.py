@@ -271,9 +271,19 @@ class Oracle:
         """Return the generalized Gauss-Newton matrix J^T H_phi J times v."""
         return self.vjp(x, self.loss_hessian(x, self.jvp(x, v)))
 
-    def layers(self, x: Params, *, sample: bool) -> list[Layer]:
-        """Return the linear layers' inputs and output gradients; `sample`: labels from the model."""
-        return linear_layers(self._ask("layers", x, rng=self.rng if sample else None), "layers(x)")
+    def layers(self, x: Params, *, sample: bool, positions: bool = False) -> list[Layer]:
+        """Return the linear layers' inputs and output gradients.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        sample : bool
+            Labels from the model.
+        positions : bool
+            The caller takes layers that an example uses at several positions; otherwise they are refused.
+        """
+        found = self._ask("layers", x, rng=self.rng if sample else None)
+        return linear_layers(found, "layers(x)", positions)
 
     def sample_grad(self, x: Params, d: Params) -> Params:
         """Return the gradient of the function of a draw, at the draw d."""

@@ -122,15 +122,18 @@ CAPABILITIES: dict[str, tuple[str, str]] = {
 class Layer:
     """One linear layer ``s = W a + b`` of a model, seen on a batch.
 
+    A layer that every example uses at T positions, as a convolution does, has them on a second axis; an example's gradient by
+    W is then the sum ``Σ_t g_t a_tᵀ``.
+
     Attributes
     ----------
     weight : str
-        The name of W, of shape (out, in), among the parameters.
+        The name of W among the parameters, of shape (out, in), or (out, ...) with the last axes of `in` numbers.
     bias : str or None
         The name of b, of shape (out,).
-    inputs : array of shape (B, in)
-        The layer's inputs a, without an appended one.
-    output_grads : array of shape (B, out)
+    inputs : array of shape (B, in) or (B, T, in)
+        The layer's inputs a (a convolution's patches), without an appended one.
+    output_grads : array of shape (B, out) or (B, T, out)
         The gradient of each example's own loss (not of the mean) by the layer's output s.
     """
 
@@ -138,6 +141,12 @@ class Layer:
     bias: str | None
     inputs: Array
     output_grads: Array
+
+    def rows(self) -> tuple[Array, Array]:
+        """Return inputs and output gradients with a row for each example and position, (B T, in) and (B T, out)."""
+        a, g = self.inputs, self.output_grads
+        xp = namespace(a)
+        return xp.reshape(a, (-1, a.shape[-1])), xp.reshape(g, (-1, g.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.params import Params, map_leaves
+from refopt.core.params import Params, leaves, map_leaves
 from refopt.core.problem import Layer
 from refopt.core.registry import Source, register
 from refopt.curvature.base import Curvature
@@ -90,9 +90,13 @@ def per_example(layers: list[Layer], x: Params) -> Params:
     """Return each example's gradient, on a new first axis, from inputs and output gradients of linear layers."""
     out = {}
     for layer in layers:
-        out[layer.weight] = layer.output_grads[:, :, None] * layer.inputs[:, None, :]
+        a, g = layer.inputs, layer.output_grads
+        xp, B = namespace(a), a.shape[0]
+        a, g = xp.reshape(a, (B, -1, a.shape[-1])), xp.reshape(g, (B, -1, g.shape[-1]))
+        W = xp.matrix_transpose(g) @ a
+        out[layer.weight] = xp.reshape(W, (B, *leaves(x)[layer.weight].shape))
         if layer.bias is not None:
-            out[layer.bias] = layer.output_grads
+            out[layer.bias] = xp.sum(g, axis=1)
     missing = sorted(x.keys() - out.keys()) if isinstance(x, dict) else ["x"]
     if missing:
         raise ArgumentError(f"samples: the problem's layers do not cover the parameters {', '.join(missing)}")
@@ -136,7 +140,7 @@ class _Drawn(Curvature):
     def draws(self) -> Iterator[Params]:
         """Give the examples' gradients for each drawing of labels, on a first axis."""
         for _ in range(self.samples or 0):
-            yield per_example(self.oracle.layers(self.x, sample=True), self.x)
+            yield per_example(self.oracle.layers(self.x, sample=True, positions=True), self.x)
 
 
 @register("fisher", kind="curvature", source=MARTENS_2014, where="sections 5 and 9",

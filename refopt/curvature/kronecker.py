@@ -18,27 +18,52 @@ from refopt.curvature.base import Curvature
 MARTENS_2015 = Source("martens-2015-optimizing", "J. Martens, R. Grosse",
     "Optimizing Neural Networks with Kronecker-factored Approximate Curvature", arxiv="1503.05671")  # fmt: skip
 
+GROSSE_2016 = Source("grosse-2016-convolution", "R. Grosse, J. Martens",
+    "A Kronecker-factored approximate Fisher matrix for convolution layers", arxiv="1602.01407")  # fmt: skip
+
 Factors = dict[str, tuple[Array, Array]]
 
 
 def homogeneous(layer: Layer) -> Array:
-    """Return the layer's inputs with a one appended where it has a bias, of shape (B, in + 1)."""
+    """Return the layer's inputs, a row for each example and position, with a one appended where it has a bias."""
+    a = layer.rows()[0]
     if layer.bias is None:
-        return layer.inputs
-    xp = namespace(layer.inputs)
-    one = xp.ones_like(layer.inputs[:, :1])
-    return xp.concat([layer.inputs, one], axis=1)
+        return a
+    xp = namespace(a)
+    return xp.concat([a, xp.ones_like(a[:, :1])], axis=1)
 
 
 def factors(layers: list[Layer]) -> Factors:
-    """Return A = E[a aᵀ] and Γ = E[s sᵀ] of every layer, by the weight's name."""
+    """Return A and Γ of every layer, by the weight's name.
+
+    Over the examples ``A = E[a aᵀ]`` and ``Γ = E[s sᵀ]``; of a layer used at T positions A is the sum over them and Γ the
+    mean (Grosse and Martens 2016).
+    """
     out = {}
     for layer in layers:
-        a, g = homogeneous(layer), layer.output_grads
+        a, g = homogeneous(layer), layer.rows()[1]
         xp = namespace(a)
-        n = a.shape[0]
-        out[layer.weight] = (xp.matrix_transpose(a) @ a / n, xp.matrix_transpose(g) @ g / n)
+        out[layer.weight] = (
+            xp.matrix_transpose(a) @ a / layer.inputs.shape[0],
+            xp.matrix_transpose(g) @ g / g.shape[0],
+        )
     return out
+
+
+def as_matrix(v: Params, weight: str, bias: str | None) -> Array:
+    """Return a layer's part of v as ``[V_W, V_b]``, of shape (out, in + 1), (out, in) without a bias."""
+    W = v[weight]
+    xp = namespace(W)
+    W = xp.reshape(W, (W.shape[0], -1))
+    return xp.concat([W, v[bias][:, None]], axis=1) if bias else W
+
+
+def from_matrix(V: Array, v: Params, weight: str, bias: str | None) -> dict[str, Array]:
+    """Return a layer's leaves, shaped as in v, from ``[V_W, V_b]``."""
+    shape = tuple(v[weight].shape)
+    if not bias:
+        return {weight: namespace(V).reshape(V, shape)}
+    return {weight: namespace(V).reshape(V[:, :-1], shape), bias: V[:, -1]}
 
 
 def damped_inverses(a: Array, g: Array, gamma: float) -> tuple[Array, Array]:
@@ -60,14 +85,18 @@ def check_cover(x: Params, layers: list[Layer], who: str) -> None:
 
 
 @register(
-    "kfac-factors", kind="curvature", source=MARTENS_2015, where="section 3, equation (1)", needs=("layers",)
-)
+    "kfac-factors", kind="curvature", source=MARTENS_2015, where="section 3, equation (1)", needs=("layers",),
+    also=(GROSSE_2016,),
+)  # fmt: skip
 class KFACFactors(Curvature):
     """The block-diagonal Kronecker approximation of the Fisher matrix: ``A_l ⊗ Γ_l`` for each layer.
 
     ``A = mean ā āᵀ`` of the layer's inputs (with a one for the bias), ``Γ = mean s sᵀ`` of the gradients of the
     examples' losses by its outputs. For a layer's ``V = [V_W, V_b]``, of shape (out, in + 1), ``C V = Γ V A``. Exact for
     one example, and for one linear layer under a loss of constant Hessian in expectation over labels.
+
+    Of a convolution (a layer that an example uses at T positions, with its patches as inputs) A is the sum over the positions
+    and Γ the mean, Grosse and Martens's KFC, where derivatives at different positions are taken to be uncorrelated.
 
     Parameters
     ----------
@@ -106,7 +135,7 @@ class KFACFactors(Curvature):
         super().__init__(problem, x, batch, seed=seed)
         self.labels, self.samples, self.damping_form = labels, samples, damping_form
         draws = [
-            self.oracle.layers(self.x, sample=labels == "model")
+            self.oracle.layers(self.x, sample=labels == "model", positions=True)
             for _ in range(samples if labels == "model" else 1)
         ]
         check_cover(self.x, draws[0], "kfac-factors")
@@ -141,13 +170,8 @@ class KFACFactors(Curvature):
     def _by_layer(self, v: Params, apply: Any) -> Params:
         out: dict[str, Array] = {}
         for weight, (a, g) in self.factors.items():
-            bias, V = self._biases[weight], v[weight]
-            if bias is not None:
-                V = namespace(V).concat([V, v[bias][:, None]], axis=1)
-            V = apply(V, a, g)
-            out[weight] = V if bias is None else V[:, :-1]
-            if bias is not None:
-                out[bias] = V[:, -1]
+            bias = self._biases[weight]
+            out |= from_matrix(apply(as_matrix(v, weight, bias), a, g), v, weight, bias)
         return {k: out[k] for k in v}
 
     def diagonal(self) -> Params:
@@ -156,9 +180,7 @@ class KFACFactors(Curvature):
         for weight, (a, g) in self.factors.items():
             xp, bias = namespace(a), self._biases[weight]
             d = xp.linalg.diagonal(g)[:, None] * xp.linalg.diagonal(a)[None, :]
-            out[weight] = d if bias is None else d[:, :-1]
-            if bias is not None:
-                out[bias] = d[:, -1]
+            out |= from_matrix(d, self.x, weight, bias)
         return {k: out[k] for k in self.x}
 
     def spectrum(self) -> np.ndarray:

@@ -258,10 +258,11 @@ class _Checker:
             return None
         found, g, error = self.call("layers", self.x), self.gradient(self.x), 0.0
         for layer in found:
-            xp, n = namespace(layer.inputs), layer.inputs.shape[0]
-            mean = {layer.weight: layer.output_grads.T @ layer.inputs / n}
+            (a, s), n = layer.rows(), layer.inputs.shape[0]
+            xp = namespace(a)
+            mean = {layer.weight: xp.reshape(s.T @ a / n, self.x[layer.weight].shape)}
             if layer.bias is not None:
-                mean[layer.bias] = xp.mean(layer.output_grads, axis=0)
+                mean[layer.bias] = xp.sum(s, axis=0) / n
             for key, leaf in mean.items():
                 error = max(error, relative(leaf, g[key] - self.l2 * self.x[key], self.steepness))
         sampled = self.call("layers", self.x, rng=generator(0, "method"))

@@ -44,6 +44,7 @@ class CosineWarmRestarts(Schedule):
     floor: float = hyper(0.0, "[0, 1]", "η_min over η_max.")
     top_factor: float = hyper(1.0, "(0, 1]",
         "η_max, and with it the floor, is multiplied by this at every restart; the paper has it as an option.")  # fmt: skip
+    floor_falls: bool = hyper(True, words="False: the floor stays where it is at every restart (Keras).")
 
     def at(self, t: int) -> float:
         done, length, cycle = float(t - 1), float(self.period), 0
@@ -52,7 +53,10 @@ class CosineWarmRestarts(Schedule):
             done -= cycle * length
         while done >= length:
             done, length, cycle = done - length, length * self.factor, cycle + 1
-        return self.top_factor**cycle * annealed(1.0, self.floor, math.pi * done / length)
+        top = self.top_factor**cycle
+        if self.floor_falls:
+            return top * annealed(1.0, self.floor, math.pi * done / length)
+        return self.floor + (1.0 - self.floor) * (top * annealed(1.0, 0.0, math.pi * done / length))
 
     def cycle_ends(self, cycles: int) -> list[int]:
         """Return the last step of each of the first `cycles`: where a snapshot ensemble takes its weights."""
@@ -65,6 +69,9 @@ class CosineWarmRestarts(Schedule):
         return ends
 
 
+dialect(CosineWarmRestarts, "keras", "Keras 3 CosineDecayRestarts", "period, factor, top_factor and floor are its"
+    " first_decay_steps, t_mul, m_mul and alpha; which cycle it is it takes from logarithms, which at a restart may round down",
+    factor=2.0, floor_falls=False)  # fmt: skip
 dialect(CosineWarmRestarts, "torch", "torch 2.13 CosineAnnealingWarmRestarts, stepped every batch")
 
 
@@ -97,4 +104,6 @@ class CosineDecay(Schedule):
 
 
 dialect(CosineDecay, "torch", "torch 2.13 CosineAnnealingLR", rises=True)
+dialect(CosineDecay, "keras", "Keras 3 CosineDecay", "alpha is the floor; with warmup_target it is warmup(steps=warmup_steps,"
+    " start=initial / target, after=...), in units of the target")  # fmt: skip
 dialect(CosineDecay, "optax", "optax 0.2.8 cosine_decay_schedule", "alpha is the floor")

@@ -9,7 +9,7 @@ from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params, leaves, rebuild
 from refopt.core.problem import Layer
 from refopt.core.registry import Source, register
-from refopt.curvature.kronecker import Factors, homogeneous
+from refopt.curvature.kronecker import Factors, as_matrix, from_matrix, homogeneous
 from refopt.wrappers.base import Wrapper
 
 MOZAFFARI = Source("mozaffari-2023-mkor", "M. Mozaffari, S. Li, Z. Zhang, M. Mehri Dehnavi",
@@ -97,15 +97,9 @@ class MKOR(Wrapper):
         out = dict(leaves(gradient))
         for layer in layers:
             right, left = inverses[layer.weight]
-            w = out[layer.weight]
-            xp = namespace(w)
-            if layer.bias is not None:
-                w = xp.concat([w, out[layer.bias][:, None]], axis=1)
+            w = as_matrix(out, layer.weight, layer.bias)
             u = left @ w @ right
             size = norm(u)
             u = u * (norm(w) / size) if size > 0.0 else w
-            if layer.bias is None:
-                out[layer.weight] = u
-            else:
-                out[layer.weight], out[layer.bias] = u[:, :-1], u[:, -1]
+            out |= from_matrix(u, out, layer.weight, layer.bias)
         return rebuild(gradient, out)

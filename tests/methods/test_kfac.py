@@ -6,11 +6,15 @@ K-FAC against dense Kronecker products and a transcription of Algorithm 2.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import refopt
+from refopt.core.arrays import to_numpy
+from refopt.core.errors import CapabilityError, ShapeError
 from refopt.core.oracle import Oracle
+from refopt.core.problem import Layer
 from refopt.core.rng import generator
 from refopt.curvature.kronecker import damped_inverses, factors
 
@@ -219,3 +223,45 @@ def test_levenberg_marquardt_rule() -> None:
     for ratio, factor in ((0.76, omega), (0.74, 1.0), (0.26, 1.0), (0.24, 1 / omega), (-1.0, 1 / omega)):
         assert o._adapt(2.0, -3.0 * ratio, -3.0) == 2.0 * factor
     assert o._adapt(2.0, -1.0, 0.0) == 2.0 / omega
+
+
+def shared_layer(a_shape: tuple[int, ...] = (4, 3, 6), g_shape: tuple[int, ...] = (4, 3, 2)) -> Any:
+    """A problem whose one layer, a kernel (2, 3, 2), is used at three positions of four examples."""
+    rng = np.random.default_rng(0)
+    layer = Layer("k", "b", rng.standard_normal(a_shape), rng.standard_normal(g_shape))
+    x0 = {"k": np.zeros((2, 3, 2)), "b": np.zeros(2)}
+    problem = refopt.from_functions(
+        lambda x: 0.0, lambda x: x, x0=x0, layers=lambda x, batch=None, rng=None: [layer]
+    )
+    return problem, layer, x0
+
+
+@pytest.mark.identity("kfac-factors")
+def test_a_layer_at_several_positions(xp: Any) -> None:
+    """Of patches A is the mean over examples of the sum over positions, Γ the mean over both; products keep the kernel's shape."""
+    problem, layer, x0 = shared_layer()
+    rows = np.concatenate([layer.inputs, np.ones((4, 3, 1))], axis=2)
+    A, G = np.zeros((7, 7)), np.zeros((2, 2))
+    for b in range(4):
+        for t in range(3):
+            A += np.outer(rows[b, t], rows[b, t]) / 4
+            G += np.outer(layer.output_grads[b, t], layer.output_grads[b, t]) / 12
+    moved = Layer("k", "b", xp.asarray(layer.inputs), xp.asarray(layer.output_grads))
+    problem.layers = lambda x, batch=None, rng=None: [moved]
+    C = refopt.curvature("kfac-factors", problem, {k: xp.asarray(v) for k, v in x0.items()}, labels="data")
+    v = {"k": np.arange(12.0).reshape(2, 3, 2), "b": np.array([1.0, -2.0])}
+    V = np.concatenate([v["k"].reshape(2, 6), v["b"][:, None]], axis=1)
+    got = C @ {k: xp.asarray(a) for k, a in v.items()}
+    want = G @ V @ A
+    np.testing.assert_allclose(to_numpy(got["k"]), want[:, :6].reshape(2, 3, 2), rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(got["b"]), want[:, 6], rtol=1e-12)
+
+
+def test_layers_at_several_positions_are_taken_or_refused() -> None:
+    """Who does not know of positions refuses them before it computes anything wrong; shapes that do not belong together too."""
+    problem, _, x0 = shared_layer()
+    with pytest.raises(CapabilityError, match=r"k is used at 3 positions .*kfac-factors take both"):
+        refopt.minimize(problem, "mkor", x0, steps=1)
+    odd = shared_layer(g_shape=(4, 2, 2))[0]
+    with pytest.raises(ShapeError, match=r"layers\(x\): k: wanted inputs"):
+        refopt.curvature("kfac-factors", odd, x0)

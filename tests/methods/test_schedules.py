@@ -154,6 +154,13 @@ FORMULAS: list[tuple[str, dict[str, Any], Callable[[int], float]]] = [
     ("linear-decay", {"steps": 33}, lambda t: max(1 - t / 33, 0.0)),
     ("exponential-decay", {"rate": 0.93}, lambda t: 0.93**t),
     ("step-decay", {"every": 9}, lambda t: 2.0 ** -math.floor((t - 1) / 9)),
+    ("inverse-time-decay", {"rate": 0.3}, lambda t: 1 / (1 + 0.3 * (t - 1))),
+    ("inverse-time-decay", {"rate": 0.3, "every": 4, "staircase": True}, lambda t: 1 / (1 + 0.3 * math.floor((t - 1) / 4))),
+    ("step-decay", {"milestones": (5, 9), "multipliers": (0.25, 3.0)}, lambda t: 1.0 if t <= 5 else 0.25 if t <= 9 else 3.0),
+    ("polynomial-decay", {"steps": 11, "power": 2.0, "cycles": True},
+        lambda t: (1 - (t - 1) / (11 * max(1, math.ceil((t - 1) / 11)))) ** 2),
+    ("cosine-warm-restarts", {"period": 7, "floor": 0.2, "top_factor": 0.5, "floor_falls": False},
+        lambda t: 0.2 + 0.5 ** ((t - 1) // 7) * 0.4 * (1 + math.cos(math.pi * ((t - 1) % 7) / 7))),
     ("polynomial-decay", {"steps": 33}, lambda t: max(1 - (t - 1) / 33, 0.0) ** 0.9),
     ("warmup", {"steps": 8, "start": 0.25}, lambda t: min(0.25 + 0.75 * (t - 1) / 8, 1.0)),
     ("inverse-square-root", {"warmup": 9}, lambda t: min(t / 9, 3 / math.sqrt(t))),
@@ -172,7 +179,7 @@ FORMULAS: list[tuple[str, dict[str, Any], Callable[[int], float]]] = [
 
 @pytest.mark.identity(
     "cosine-warm-restarts", "cosine-decay", "linear-decay", "exponential-decay", "step-decay", "polynomial-decay",
-    "warmup", "inverse-square-root", "wsd", "one-cycle",
+    "warmup", "inverse-square-root", "inverse-time-decay", "wsd", "one-cycle",
 )  # fmt: skip
 @pytest.mark.parametrize(
     ("name", "settings", "formula"), FORMULAS, ids=[f"{i}-{f[0]}" for i, f in enumerate(FORMULAS)]
@@ -320,9 +327,9 @@ def test_a_checkpoint_knows_its_schedule(tmp_path: Any) -> None:
         ("cosine-decay", {"steps": 2.5}, refopt.errors.ArgumentTypeError, "cosine-decay: steps"),
         (
             "cosine-decay",
-            {"steps": 3, "dialect": "keras"},
+            {"steps": 3, "dialect": "paddle"},
             refopt.errors.UnknownNameError,
-            "no dialect 'keras'",
+            "no dialect 'paddle'",
         ),
         ("warmup", {"steps": 3, "after": lambda t: 1.0}, refopt.errors.ArgumentTypeError, "warmup: after"),
         ("step-decay", {}, refopt.errors.ArgumentError, "every or milestones"),
@@ -349,3 +356,32 @@ def test_bad_steps(t: Any) -> None:
     """Steps count from 1."""
     with pytest.raises(refopt.errors.RefoptError, match="t: wanted"):
         refopt.schedule("linear-decay", steps=3)(t)
+
+
+@pytest.mark.claim("inverse-time-decay")
+def test_the_rates_sum_to_infinity_and_their_squares_do_not() -> None:
+    """Robbins and Monro's conditions: from n to 2 n the rates sum to log(2) / α for every n, the squares to half of that before."""
+    eta = refopt.schedule("inverse-time-decay", rate=0.5)
+    rates = np.array([eta(t) for t in range(1, 8193)])
+    sums = [rates[n : 2 * n].sum() for n in (1024, 2048, 4096)]
+    np.testing.assert_allclose(sums, np.log(2) / 0.5, rtol=3e-3)
+    squares = [(rates[n : 2 * n] ** 2).sum() for n in (1024, 2048, 4096)]
+    np.testing.assert_allclose(np.divide(squares[1:], squares[:-1]), 0.5, rtol=3e-3)
+
+
+@pytest.mark.parametrize("wrong", [(0.5,), (0.5, -1.0), 0.5, ()])
+def test_multipliers_of_milestones_are_checked(wrong: Any) -> None:
+    with pytest.raises(refopt.errors.ArgumentError, match="step-decay: multipliers"):
+        refopt.schedule("step-decay", milestones=(3, 5), multipliers=wrong)
+    with pytest.raises(refopt.errors.ArgumentError, match="step-decay: multipliers"):
+        refopt.schedule("step-decay", every=3, multipliers=(0.5,))
+
+
+def test_lists_are_kept_as_tuples() -> None:
+    """So that two that are equal are one to a checkpoint, and a list that changes later changes no schedule."""
+    milestones, multipliers = [3, 5], [1, 0]
+    eta = refopt.schedule("step-decay", milestones=milestones, multipliers=multipliers)
+    assert eta == refopt.schedule("step-decay", milestones=(3, 5), multipliers=(1.0, 0.0))
+    before = repr(eta)
+    multipliers[0] = 7
+    assert repr(eta) == before and "multipliers=(1.0, 0.0)" in before

@@ -19,6 +19,7 @@ from refopt.diagnostics.derivative_check import derivative_check
 # Beside every problem's defaults: variants, and defaults made smaller where they are large.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
+    "data-reweighting": [{"n": 9, "weights": "softmax", "noise": 0.0}],
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
     "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
@@ -33,6 +34,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "checkered-regression": [{"planes": 1}, {"planes": 3}],
     "categorical-latent": [{"variables": 3, "categories": 2, "cubic": 1.0}],
     "quadratic": [{"spectrum": [3.0, -1.0, 0.5], "diagonal": True, "optimum": 2.0}],
+    "ridge": [{"data": "digits", "l2": 0.0, "n_examples": 50}],
     "logistic": [{"data": "digits", "l2": 0.1, "l1": 0.01}],
     "softmax": [{"data": "breast-cancer", "l2": 0.1, "n_examples": 60}],
     "matrix-sensing": [
@@ -60,7 +62,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 # Where the defaults are a large data set: the same on its first examples.
-FEWER: dict[str, dict[str, Any]] = {"mlp": {"n_examples": 70, "widths": (4,)}, "softmax": {"n_examples": 70}}
+FEWER: dict[str, dict[str, Any]] = {
+    "mlp": {"n_examples": 70, "widths": (4,)},
+    "softmax": {"n_examples": 70},
+    "data-reweighting": {"n": 20},
+}
 BATCHLESS = (
     "penalty",
     "prox",

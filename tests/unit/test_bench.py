@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from asv_bench import growth, rows, target
+from asv_bench import growth, rows, sparse_logistic, target
 from asv_bench.side_by_side import SPREAD, Times, compare
 from asv_bench.sides import Key
 from refopt.cli import bench, main
@@ -290,3 +290,20 @@ def test_survey_covers_every_method() -> None:
     assert {name for name, _ in cases} == set(NAMES)
     assert all((len(shape) == 1) == (name in survey.ELEMENTWISE) for name, shape in cases)
     assert {name for name, _ in survey.cases(True, "numba")} == set(survey.ELEMENTWISE)
+
+
+def test_sparse_logistic_counts_the_steps_that_it_times() -> None:
+    """On a small draw: every way meets the target with the number that it finds, and not with one step (or pass) less."""
+    pytest.importorskip("sklearn")
+    inputs, labels = sparse_logistic.data(60, 40, 5)
+    assert inputs.nnz == 300 and set(labels) == {-1.0, 1.0}
+    np.testing.assert_allclose((inputs * inputs).sum(axis=1), 1.0, rtol=1e-12)
+    p = refopt.problem("logistic", data=(inputs, labels), l2=0.1, intercept=False)
+    target = (1 + 1e-5) * refopt.minimize(p, "lbfgs", steps=100, tol=1e-12).fun
+    ways = sparse_logistic.theirs(p, target) + sparse_logistic.ours(p, target)[:2]
+    assert [w.name.split()[1].strip(",") for w in ways] == ["lbfgs", "saga", "lbfgs", "nesterov"]
+    for way in ways:
+        k = way.steps()
+        assert k is not None and p.value(way.run(k)) <= target < p.value(
+            way.run(k - 1) if k > 1 else p.start()
+        )

@@ -83,7 +83,9 @@ def test_checkpoints_leave_nothing_beside_them(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "run.999999999.tmp").write_bytes(b"of a process that is gone")
     (tmp_path / f"run.{os.getppid()}.tmp").write_bytes(b"of one that lives")
     _quadratic(path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["run", f"run.{os.getppid()}.tmp"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["run", "run.rows", f"run.{os.getppid()}.tmp"]
+    )
 
     for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
 

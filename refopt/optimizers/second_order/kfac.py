@@ -16,11 +16,14 @@ from refopt.core.params import Params
 from refopt.core.problem import Layer
 from refopt.core.registry import register
 from refopt.curvature.kronecker import (
+    GROSSE_2016,
     MARTENS_2015,
     Factors,
+    as_matrix,
     check_cover,
     damped_inverses,
     factors,
+    from_matrix,
 )
 
 
@@ -28,6 +31,7 @@ from refopt.curvature.kronecker import (
     "kfac",
     source=MARTENS_2015,
     where="Algorithm 2, block-diagonal form; sections 5, 6 and 7",
+    also=(GROSSE_2016,),
     needs=("value", "grad", "layers", "jvp", "loss_hessian"),
 )
 class KFAC(Method):
@@ -43,7 +47,7 @@ class KFAC(Method):
     M's Fisher matrix is the generalized Gauss-Newton matrix, equal to it for squared error and
     cross-entropy. The inverse is also made anew in the first three steps; that detail, and the
     constants, are from the paper as remembered in the project's fact sheet. The block-tridiagonal
-    form is not here. Leaves that belong to no linear layer are an error.
+    form is not here. Leaves that belong to no linear layer are an error. Of convolutions the factors are Grosse and Martens's.
 
     Examples
     --------
@@ -84,7 +88,7 @@ class KFAC(Method):
         damping = s["damping"]
         gamma = math.sqrt(damping + eta) if s["gamma"] is None else s["gamma"]
         gradient = oracle.grad(x)
-        layers = self._part(oracle, self.statistics_share).layers(x, sample=True)
+        layers = self._part(oracle, self.statistics_share).layers(x, sample=True, positions=True)
         check_cover(x, layers, "kfac")
         kept = self._average(s["factors"], factors(layers), min(1.0 - 1.0 / k, self.decay))
         model = _Model(x, gradient, damping + eta, self._part(oracle, self.model_share))
@@ -133,18 +137,11 @@ class KFAC(Method):
     @staticmethod
     def proposal(gradient: Params, inverses: Factors, layers: list[Layer]) -> Params:
         """Return Δ: minus each layer's gradient between its inverse factors."""
-        out = {}
+        out: dict[str, Array] = {}
         for layer in layers:
             a, g = inverses[layer.weight]
-            w = gradient[layer.weight]
-            xp = namespace(w)
-            if layer.bias is not None:
-                w = xp.concat([w, gradient[layer.bias][:, None]], axis=1)
-            u = -(g @ w @ a)
-            if layer.bias is None:
-                out[layer.weight] = u
-            else:
-                out[layer.weight], out[layer.bias] = u[:, :-1], u[:, -1]
+            u = -(g @ as_matrix(gradient, layer.weight, layer.bias) @ a)
+            out |= from_matrix(u, gradient, layer.weight, layer.bias)
         return {n: out[n] for n in gradient}
 
     def _final(self, model: _Model, proposal: Params, last: Params | None) -> tuple[Params, float]:

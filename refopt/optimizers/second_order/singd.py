@@ -13,7 +13,7 @@ from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_start, map_leaves, zeros_like
 from refopt.core.registry import Source, dialect, register
-from refopt.curvature.kronecker import check_cover, factors
+from refopt.curvature.kronecker import as_matrix, check_cover, factors, from_matrix
 
 SIMPLIFYING = Source("lin-2023-simplifying",
     "W. Lin, V. Duruisseaux, M. Leok, F. Nielsen, M. E. Khan, M. Schmidt",
@@ -90,7 +90,7 @@ class _InverseFree(Method):
         t, g = s["t"] + 1, oracle.grad(x)
         kept, biases = s["factors"], s["biases"]
         if (t - 1) % self.update_every == 0:
-            layers = oracle.layers(x, sample=False)
+            layers = oracle.layers(x, sample=False, positions=True)
             check_cover(x, layers, self.registered_name)
             biases = {layer.weight: layer.bias or "" for layer in layers}
             kept = {
@@ -99,14 +99,10 @@ class _InverseFree(Method):
             }
         natural = dict(g) if isinstance(g, dict) else g
         for name, bias in biases.items():
-            W, xp = g[name], namespace(g[name])
-            if bias:
-                W = xp.concat([W, g[bias][:, None]], axis=1)
-            K, C = kept[name]["K"], kept[name]["C"]
+            W, K, C = as_matrix(g, name, bias), kept[name]["K"], kept[name]["C"]
+            xp = namespace(W)
             W = C @ (xp.matrix_transpose(C) @ W @ K) @ xp.matrix_transpose(K)
-            natural[name] = W[:, :-1] if bias else W
-            if bias:
-                natural[bias] = W[:, -1]
+            natural |= from_matrix(W, g, name, bias)
         decay = self.decay(t)
         buffer = map_leaves(lambda b, n, w: self.momentum * b + (n + decay * w), s["buffer"], natural, x)
         new = params.axpy(-self.rate(t), buffer, x)

@@ -33,12 +33,12 @@ def gauss_newton_bartlett(oracle: Oracle, x: Params) -> Params:
         The layers do not cover all parameters.
     """
     found = {}
-    for layer in oracle.layers(x, sample=True):
-        xp = namespace(layer.inputs)
-        batch = layer.inputs.shape[0]
-        found[layer.weight] = xp.matrix_transpose(layer.output_grads) @ layer.inputs / batch
+    for layer in oracle.layers(x, sample=True, positions=True):
+        a, g = layer.rows()
+        xp, batch = namespace(a), layer.inputs.shape[0]
+        found[layer.weight] = xp.reshape(xp.matrix_transpose(g) @ a / batch, leaves(x)[layer.weight].shape)
         if layer.bias is not None:
-            found[layer.bias] = xp.mean(layer.output_grads, axis=0)
+            found[layer.bias] = xp.sum(g, axis=0) / batch
     left = [k for k in leaves(x) if k not in found]
     if left:
         raise CapabilityError(f"sophia: the problem's layers do not cover the parameters {', '.join(left)}")

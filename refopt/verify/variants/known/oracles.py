@@ -35,9 +35,9 @@ class _OwnBatch(_Changed):
 class _TrueLabels(_Changed):
     """No labels are drawn."""
 
-    def layers(self, x: Any, *, sample: bool) -> Any:
+    def layers(self, x: Any, *, sample: bool, positions: bool = False) -> Any:
         """Return the layers with the data's labels."""
-        return self._inner.layers(x, sample=False)
+        return self._inner.layers(x, sample=False, positions=positions)
 
 
 class _NoProx(_Changed):
