@@ -41,9 +41,19 @@ STEPS = 40
 # Gravity draws a velocity before the first step.
 MOVING = {"gravity"}
 # Where x moves without a gradient for other reasons than decay: AdamP decays a weight that is free of scale by
-# less, INNA has a second variable, MADGRAD goes a part of the way to a point, SOAP's first call makes no step, and
-# the spectral sphere has a norm of its own.
-OTHERWISE = {"adamp", "inna", "innaprop", "kl-shampoo", "kl-soap", "madgrad", "soap", "spectral-sphere"}
+# less, INNA has a second variable, MADGRAD goes a part of the way to a point, SOAP's and its kin's first calls make no step, SaRA
+# moves small entries alone, and the spectral sphere has a norm of its own.
+OTHERWISE = {
+    "adamp",
+    "inna",
+    "innaprop",
+    "kl-shampoo",
+    "kl-soap",
+    "madgrad",
+    "sara",
+    "soap",
+    "spectral-sphere",
+}
 # Fromage divides a leaf by the root of 1 + η² in every step.
 SHRINKING = {"fromage"}
 STANDING = [n for n in GRADIENT_ONLY if n not in MOVING | SHRINKING]
