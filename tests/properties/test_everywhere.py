@@ -251,7 +251,9 @@ def test_no_gradient_no_move(name: str, eps: float) -> None:
         k: v for k, v in tiny.items() if v or str(cls.__dataclass_fields__[k].metadata["allowed"])[0] == "["
     }
     still = {
-        k: v for k, v in (("weight_decay", 0.0), ("constrained", False)) if k in cls.__dataclass_fields__
+        k: v
+        for k, v in (("weight_decay", 0.0), ("norm_loss", 0.0), ("constrained", False))
+        if k in cls.__dataclass_fields__
     }
     o = refopt.optimizer(name, **tiny, **still)
     x = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
