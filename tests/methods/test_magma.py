@@ -97,8 +97,11 @@ def _kozistr(seed: int) -> Arrays:
             torch.optim.AdamW(p, lr=0.05, betas=(0.6, 0.7), eps=1e-2, weight_decay=0.1), foreach=False
         )
 
+    def drawn(p: Any) -> Any:
+        return torch.tensor(float(draws.pop(0)))
+
     with (
-        mock.patch.object(torch, "bernoulli", lambda p: torch.tensor(float(draws.pop(0)))),
+        mock.patch.object(torch, "bernoulli", drawn),
         mock.patch.object(torch.Tensor, "float", lambda self: self),
     ):
         before = torch.get_default_dtype()
