@@ -12,7 +12,7 @@ from refopt.core.arrays import Array, like
 from refopt.core.errors import ArgumentError
 from refopt.core.params import Params, leaves, rebuild
 
-STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3, "tape": 4}
+STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3, "tape": 4, "wrapper": 5}
 
 
 def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
@@ -22,7 +22,7 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     ----------
     seed : int
         In [0, 2**64).
-    stream : {"batch", "method", "start", "problem", "tape"}
+    stream : {"batch", "method", "start", "problem", "tape", "wrapper"}
     step : int
         In [0, 2**64).
     """

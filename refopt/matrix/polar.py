@@ -19,7 +19,7 @@ from refopt.matrix.common import (
     singular_map,
     thin_svd,
 )
-from refopt.matrix.polar_schedules import Triple, choose
+from refopt.matrix.polar_schedules import Schedule, Triple, choose
 from refopt.matrix.products import gram, product, squared
 
 JORDAN = Source(
@@ -64,7 +64,7 @@ def _divisor(A: Array, factor: float, eps: float, eps_rule: str) -> Array:
 def polar_newton_schulz(
     A: Array,
     steps: int = 5,
-    coefficients: str | Sequence[Sequence[float]] = "jordan",
+    coefficients: str | Schedule | Sequence[Sequence[float]] = "jordan",
     *,
     eps: float = 1e-7,
     eps_rule: str = "add",
@@ -81,7 +81,7 @@ def polar_newton_schulz(
         Real or complex.
     steps : int
         At least 1.
-    coefficients : str or sequence of triples
+    coefficients : str, Schedule or sequence of triples
         ``"jordan"`` (one triple; does not converge, see Notes), ``"you"`` (6 steps), ``"leloykun"`` (5),
         ``"cans"`` (5), ``"polar-express"`` (7 and then its limit, with the safety factor 1.01),
         ``"polar-express-raw"`` (without it), ``"cubic"`` and ``"quintic"`` (classical Newton-Schulz),
@@ -144,7 +144,7 @@ def _quintic(X: Array, a: float, b: float, c: float) -> Array:
 
 
 def _prepare(
-    A: Array, steps: int, coefficients: str | Sequence[Sequence[float]], eps: float, eps_rule: str
+    A: Array, steps: int, coefficients: str | Schedule | Sequence[Sequence[float]], eps: float, eps_rule: str
 ) -> tuple[Array, tuple[Triple, ...], Array, bool]:
     A = check_array(A, "A", min_ndim=2, complex_ok=True)
     if A.shape[-1] == 0 or A.shape[-2] == 0:
@@ -179,7 +179,7 @@ def _derivative(
     A: Array,
     E: Array,
     steps: int,
-    coefficients: str | Sequence[Sequence[float]],
+    coefficients: str | Schedule | Sequence[Sequence[float]],
     eps: float,
     eps_rule: str,
     name: str,
@@ -206,7 +206,7 @@ def polar_newton_schulz_jvp(
     A: Array,
     tangent: Array,
     steps: int = 5,
-    coefficients: str | Sequence[Sequence[float]] = "jordan",
+    coefficients: str | Schedule | Sequence[Sequence[float]] = "jordan",
     *,
     eps: float = 1e-7,
     eps_rule: str = "add",
@@ -219,7 +219,7 @@ def polar_newton_schulz_vjp(
     A: Array,
     cotangent: Array,
     steps: int = 5,
-    coefficients: str | Sequence[Sequence[float]] = "jordan",
+    coefficients: str | Schedule | Sequence[Sequence[float]] = "jordan",
     *,
     eps: float = 1e-7,
     eps_rule: str = "add",

@@ -130,10 +130,14 @@ def _optimal_quintic(low: float, high: float) -> Triple:
     return a, b, c
 
 
-def choose(coefficients: str | Sequence[Sequence[float]], steps: int) -> tuple[tuple[Triple, ...], float]:
+def choose(
+    coefficients: str | Schedule | Sequence[Sequence[float]], steps: int
+) -> tuple[tuple[Triple, ...], float]:
     """Return `steps` triples and the norm's factor."""
     check_count(steps, "steps")
-    if isinstance(coefficients, str):
+    if isinstance(coefficients, Schedule):
+        schedule = coefficients
+    elif isinstance(coefficients, str):
         check_choice(coefficients, "coefficients", tuple(SCHEDULES))
         schedule = SCHEDULES[coefficients]
     else:

@@ -41,9 +41,19 @@ STEPS = 40
 # Gravity draws a velocity before the first step.
 MOVING = {"gravity"}
 # Where x moves without a gradient for other reasons than decay: AdamP decays a weight that is free of scale by
-# less, INNA has a second variable, MADGRAD goes a part of the way to a point, SOAP's first call makes no step, and
-# the spectral sphere has a norm of its own.
-OTHERWISE = {"adamp", "inna", "innaprop", "madgrad", "soap", "spectral-sphere"}
+# less, INNA has a second variable, MADGRAD goes a part of the way to a point, SOAP's and its kin's first calls make no step, SaRA
+# moves small entries alone, and the spectral sphere has a norm of its own.
+OTHERWISE = {
+    "adamp",
+    "inna",
+    "innaprop",
+    "kl-shampoo",
+    "kl-soap",
+    "madgrad",
+    "sara",
+    "soap",
+    "spectral-sphere",
+}
 # Fromage divides a leaf by the root of 1 + η² in every step.
 SHRINKING = {"fromage"}
 STANDING = [n for n in GRADIENT_ONLY if n not in MOVING | SHRINKING]
@@ -241,7 +251,9 @@ def test_no_gradient_no_move(name: str, eps: float) -> None:
         k: v for k, v in tiny.items() if v or str(cls.__dataclass_fields__[k].metadata["allowed"])[0] == "["
     }
     still = {
-        k: v for k, v in (("weight_decay", 0.0), ("constrained", False)) if k in cls.__dataclass_fields__
+        k: v
+        for k, v in (("weight_decay", 0.0), ("norm_loss", 0.0), ("constrained", False))
+        if k in cls.__dataclass_fields__
     }
     o = refopt.optimizer(name, **tiny, **still)
     x = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)

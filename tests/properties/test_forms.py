@@ -81,8 +81,10 @@ def test_a_method_of_one_vector_says_that_it_takes_all_leaves(method: Entry) -> 
 @pytest.mark.parametrize("method", SEPARATE, ids=[m.name for m in SEPARATE])
 def test_a_leaf_without_a_gradient_stands_still(method: Entry, rng: np.random.Generator) -> None:
     """And so does its state; with a gradient it goes on."""
-    # AdaShift does not move before its window is full, RAdam without a schedule not before its ρ is above 4.
-    at_once: dict[str, dict[str, Any]] = {"adashift": {"window": 1}, "schedule-free-radam": {"silent": False}}
+    # AdaShift does not move before its window is full, RAdam without a schedule not before its ρ is above 4, SaRA not what is large.
+    at_once: dict[str, dict[str, Any]] = {
+        "adashift": {"window": 1}, "schedule-free-radam": {"silent": False}, "sara": {"threshold": 10.0}
+    }  # fmt: skip
     o = refopt.optimizer(method.name, **at_once.get(method.name, {}))
     x = {"a": rng.standard_normal((3, 2)), "b": rng.standard_normal(4)}
     g = {k: rng.standard_normal(v.shape) for k, v in x.items()}

@@ -18,6 +18,7 @@ NAMES = (
     "spd-log",
     "spd-exp",
     "polar-newton-schulz",
+    "polar-express",
     "inverse-newton",
 )
 

@@ -181,3 +181,41 @@ dialect(Muon, "keras", "Keras 3.15 Muon",
     "precision, and its adam_weight_decay is not read",
     lr=1e-3, scale="match-rms", weight_decay=0.004, group="matrices",
     others=AdamW(lr=1e-3, eps=1e-7, eps_corrected=False, weight_decay=0.004, decay="decoupled"))  # fmt: skip
+
+
+@register(
+    "distributed-muon",
+    source=JORDAN,
+    where="the class Muon of muon.py, whose workers share the matrices",
+    state_copies=1,
+)
+class DistributedMuon(Muon):
+    """Distributed Muon: Muon's steps, every worker making those of its own matrices from the reduced gradient.
+
+    With G_t the mean of the workers' gradients, ``B_t = μ B_{t-1} + G_t``, ``O_t = NewtonSchulz(G_t + μ B_t)``,
+    ``X_t = X_{t-1} - η κ O_t``, for a matrix by the worker that owns it, which sends X_t to the others.
+
+    Notes
+    -----
+    The rule is `muon`'s, and so is this class: a step looks at one matrix alone, so that it does not depend on who owns what, to the
+    bit. What differs is where the state lies: a checkpoint of one worker has the momenta of its own matrices
+    alone. In the codes a matrix without a gradient has a gradient of zero, and moves by its momentum; here it stands
+    still.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> x = {"a": np.eye(2), "b": np.ones((2, 3))}
+    >>> both = refopt.optimizer("distributed-muon")
+    >>> new, _ = both.update(x, x, both.init(x))
+    >>> mine = {"b": x["b"]}  # the second worker
+    >>> sent, _ = both.update(mine, mine, both.init(mine))
+    >>> bool(np.all(sent["b"] == new["b"]))
+    True
+    """
+
+
+dialect(DistributedMuon, "official", "KellerJordan/Muon muon.py Muon", "runs Newton-Schulz in bfloat16 (ns_dtype)",
+    momentum_form="average", kernel_sides=True)  # fmt: skip
+dialect(DistributedMuon, "kozistr", "pytorch_optimizer 4.1 DistributedMuon", "runs Newton-Schulz in bfloat16 (ns_dtype)",
+    momentum_form="average", eps_rule="clamp")  # fmt: skip

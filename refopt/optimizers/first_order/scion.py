@@ -125,3 +125,43 @@ dialect(Scion, "official", "LIONS-EPFL/scion scion.py", "Newton-Schulz in bfloat
     factor="newton-schulz", eps=1e-8, taps="power")  # fmt: skip
 dialect(Scion, "kozistr", "pytorch_optimizer 4.1 SCION", "Newton-Schulz in bfloat16 (ns_dtype)",
     factor="newton-schulz", ns_eps_rule="clamp", eps=1e-8, alpha=0.1, constrained=False)  # fmt: skip
+
+
+@register("scion-light", source=PETHICK, where="Scion with the gradient's buffer as momentum", state_copies=1)
+class ScionLight(Scion):
+    """Scion-light: Scion whose momentum is the buffer that gradients are added to, so that no state is kept beside it.
+
+    ``G_t = B_{t-1} + g_t``, ``x_{t+1} = (1 - γ) x_t - γ ρ D(G_t)``, ``B_t = (1 - α) G_t``, from B_0 = 0; unconstrained without the
+    factor of x_t.
+
+    Notes
+    -----
+    ``α G_t`` is Scion's average, and D does not see a positive factor: where eps is zero it is `scion`, step by step. In a
+    trainer nothing may set gradients to zero between steps; here B is the state, and gradients come as they are.
+
+    Examples
+    --------
+    >>> import numpy as np, refopt
+    >>> o = refopt.optimizer("scion-light", lr=0.1, alpha=0.5, norm="sign", constrained=False)
+    >>> x = np.zeros((1, 2))
+    >>> x, s = o.update(x, np.array([[4.0, 1.0]]), o.init(x))
+    >>> x, s = o.update(x, np.array([[-1.0, -1.0]]), s)
+    >>> print(x)  # half of 4 outweighs 1
+    [[-0.1  0. ]]
+    """
+
+    slots = ("buffer",)
+    alpha: float = hyper(1.0, "(0, 1]", "α, the share of the buffer that a step takes away; 1: no memory.")
+
+    def rule(self, xp):
+        def scion_light(x, g, buffer, lr, keep):
+            buffer = buffer + g
+            return keep * x - lr * self.radius * self.direction(buffer), (1.0 - self.alpha) * buffer
+
+        return scion_light
+
+
+dialect(ScionLight, "official", "LIONS-EPFL/scion examples/modded-nanogpt/train_gpt_scionlight.py",
+    "Newton-Schulz in bfloat16 (ns_dtype)", factor="newton-schulz", eps=1e-8, taps="power")  # fmt: skip
+dialect(ScionLight, "kozistr", "pytorch_optimizer 4.1 SCIONLight", "Newton-Schulz in bfloat16 (ns_dtype)",
+    factor="newton-schulz", ns_eps_rule="clamp", eps=1e-8, alpha=0.1, constrained=False)  # fmt: skip

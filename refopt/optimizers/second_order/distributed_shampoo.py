@@ -114,7 +114,7 @@ class DistributedShampoo(Decay):
             )
 
     def rule(self, xp):
-        def shampoo(x, g, factors, roots, filtered, squares, buffer, t, c1, c2, cg, lr, l2, extra):
+        def shampoo(x, g, factors, roots, filtered, squares, buffer, t, c1, c2, cg, lr, l2, extra, apart):
             g = g + l2 * x
             G = xp.reshape(g, self.shape(x.shape))
             cuts = tuple(blocks(tuple(G.shape), self.max_size))
@@ -124,9 +124,7 @@ class DistributedShampoo(Decay):
                 for cut, Hs in zip(cuts, factors)
             )
             if self.due(int(t)):
-                roots = tuple(
-                    tuple(inverse_root(H / c2, self.power(len(Hs)), self.eps) for H in Hs) for Hs in factors
-                )
+                roots = tuple(tuple(self.root(H / c2, len(Hs)) for H in Hs) for Hs in factors)
             if self.grafting in ("adagrad", "adam"):
                 keep = 1.0 if self.grafting == "adagrad" else self.grafting_beta
                 squares = ema(squares, g * g, keep, 1.0 if self.grafting == "adagrad" else 1.0 - keep)
@@ -141,7 +139,7 @@ class DistributedShampoo(Decay):
             if self.momentum:
                 buffer = self.momentum * buffer + (1.0 - self.dampening) * P
                 P = (1.0 - self.dampening) * P + self.momentum * buffer if self.nesterov else buffer
-            return x - lr * P, factors, roots, filtered, squares, buffer
+            return apart * x - lr * P, factors, roots, filtered, squares, buffer
 
         return shampoo
 
@@ -156,6 +154,7 @@ class DistributedShampoo(Decay):
             "cg": correction(self.grafting_beta, t) if corrected and self.grafting == "adam" else 1.0,
             # The decay is part of what momentum sees.
             "extra": (1.0 - self.keep(t)) / rate if rate > 0.0 else 0.0,
+            "apart": 1.0,
         }
 
     @property
@@ -166,6 +165,10 @@ class DistributedShampoo(Decay):
     def due(self, t: int) -> bool:
         """Tell whether roots are made anew at step t."""
         return t == self.first or (t > self.first and t % self.update_every == 0)
+
+    def root(self, H: Array, axes: int) -> Array:
+        """Return the inverse root of a factor of a block of `axes` axes."""
+        return inverse_root(H, self.power(axes), self.eps)
 
     def power(self, axes: int) -> float:
         """Return the exponent of a block of `axes` axes."""

@@ -60,7 +60,7 @@ def recognise(other: Any, seed: int = 0, **given: Any) -> Recognised:
     numbers = measured(subject)
     course = [{k: size * v for k, v in subject.normal(20 + t).items()} for t, size in enumerate(SIZES)]
     theirs = _points(subject, course)
-    found: list[tuple[tuple[bool, bool, bool, int], str, str]] = []
+    found: list[tuple[tuple[bool, bool, bool, int, int], str, str]] = []
     own = called(subject.side.name)
     likely = ranked(numbers)
     for place, (name, dialect) in enumerate(likely):
@@ -70,12 +70,14 @@ def recognise(other: Any, seed: int = 0, **given: Any) -> Recognised:
             continue
         if all(_near(theirs[k], ours[k]) for k in theirs):
             cls = entry(name).obj
-            # Many methods are a plainer one where a number of theirs is zero, space flat or a leaf small.
+            # Many methods are a plainer one where a number of theirs is zero, space flat or a leaf small; and some are
+            # another under a name of their own.
             far = (
                 name != own,
                 ".manifold." in cls.__module__,
                 not issubclass(cls, Elementwise),
                 len(dataclasses.fields(cls)),
+                len(cls.__mro__),
             )
             found.append((far, name, dialect))
             likely[place + 1 + AFTER :] = []
