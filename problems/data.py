@@ -112,7 +112,7 @@ MOST_FEATURES = 10**8
 NAMED = {"breast-cancer": _breast_cancer, "diabetes": _diabetes, "digits": _digits}
 
 
-def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) -> tuple[Any, Any]:
+def load(data: Any, n_examples: int | None = None, *, sparse: bool = False, in_blocks: bool = False) -> tuple[Any, Any]:
     """Return inputs (n, d) and targets (n, ...) of a data set.
 
     Parameters
@@ -124,8 +124,10 @@ def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) ->
         used as they are.
     n_examples : int, optional
         Keep the first `n_examples` alone.
-    as_it_is : bool
-        Leave a SciPy sparse X, or a file of which less than a quarter is not zero, in CSR, and Dask arrays in blocks.
+    sparse : bool
+        Leave a SciPy sparse X, or a file of which less than a quarter is not zero, as it is, in CSR.
+    in_blocks : bool
+        Take Dask arrays, which stay in blocks.
 
     Returns
     -------
@@ -167,7 +169,7 @@ def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) ->
         raise ArgumentTypeError(f"data: wanted numbers as y, got dtype {targets.dtype}")
     held = inputs.data if scipy.sparse.issparse(inputs) else inputs
     if blocks.is_blocks(inputs):
-        if not as_it_is:
+        if not in_blocks:
             raise ArgumentTypeError("data: this problem takes no Dask arrays; logistic and softmax do")
         blocks.check_finite(inputs, targets)
     elif not (np.isfinite(held).all() and np.isfinite(targets).all()):
@@ -180,7 +182,7 @@ def load(data: Any, n_examples: int | None = None, *, as_it_is: bool = False) ->
         inputs, targets = inputs[:n_examples], targets[:n_examples]
     if scipy.sparse.issparse(inputs):
         from_file = not isinstance(data, (tuple, list))
-        if not as_it_is or (from_file and len(held) > math.prod(inputs.shape) / 4):
+        if not sparse or (from_file and len(held) > math.prod(inputs.shape) / 4):
             return _dense(inputs), targets
     return inputs, targets
 

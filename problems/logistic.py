@@ -93,7 +93,7 @@ class Logistic(Problem):
         check_number(l1, "[0, inf)", "l1")
         if not isinstance(intercept, bool):
             raise ArgumentTypeError(f"intercept: wanted True or False, got {intercept!r}")
-        inputs, targets = load(data, n_examples, as_it_is=True)
+        inputs, targets = load(data, n_examples, sparse=True, in_blocks=True)
         if isinstance(data, str) and data == "digits":
             targets = targets % 2
         classes, index = class_indices(targets)

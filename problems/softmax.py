@@ -81,7 +81,7 @@ class Softmax(Network):
 
     def __init__(self, data: Any = "digits", l2: float = 0.0, n_examples: int | None = None) -> None:
         check_number(l2, "[0, inf)", "l2")
-        inputs, targets = load(data, n_examples, as_it_is=True)
+        inputs, targets = load(data, n_examples, sparse=True, in_blocks=True)
         self.classes, index = class_indices(targets)
         widths = (inputs.shape[1], len(self.classes))
         # There is no hidden layer, so the activation is never applied.
