@@ -112,7 +112,9 @@ MOST_FEATURES = 10**8
 NAMED = {"breast-cancer": _breast_cancer, "diabetes": _diabetes, "digits": _digits}
 
 
-def load(data: Any, n_examples: int | None = None, *, sparse: bool = False, in_blocks: bool = False) -> tuple[Any, Any]:
+def load(
+    data: Any, n_examples: int | None = None, *, sparse: bool = False, in_blocks: bool = False
+) -> tuple[Any, Any]:
     """Return inputs (n, d) and targets (n, ...) of a data set.
 
     Parameters
