@@ -98,7 +98,7 @@ def sweep(
     --------
     >>> import refopt
     >>> from refopt.sweeps import Serial
-    >>> s = refopt.sweep(["sgd", "adam"], "rosenbrock", [0], {"lr": [0.001, 0.01]}, None, Serial(), steps=100)
+    >>> s = refopt.sweep(["sgd", "adam"], "rosenbrock", [0], {"lr": [0.001, 0.0001]}, None, Serial(), steps=100)
     >>> s
     Sweep(4 rows, 0 failed, 0 left)
     >>> s.profile().methods
