@@ -102,6 +102,7 @@ bench-full: $(PARITY)/.done
 	$(PARITY)/bin/python -m asv_bench.growth
 	$(PARITY)/bin/python -m asv_bench.survey
 	$(PARITY)/bin/python -m asv_bench.sparse_logistic
+	OMP_NUM_THREADS=1 $(PARITY)/bin/python -m asv_bench.bilevel
 	OMP_NUM_THREADS=1 $(PARITY)/bin/python -m asv_bench.target
 	$(PARITY)/bin/python -m asv_bench.target_report docs/time_to_target.png
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from asv_bench import growth, rows, sparse_logistic, target
+from asv_bench import bilevel, growth, rows, sparse_logistic, target
 from asv_bench.side_by_side import SPREAD, Times, compare
 from asv_bench.sides import Key
 from refopt.cli import bench, main
@@ -307,3 +307,20 @@ def test_sparse_logistic_counts_the_steps_that_it_times() -> None:
         assert k is not None and p.value(way.run(k)) <= target < p.value(
             way.run(k - 1) if k > 1 else p.start()
         )
+
+
+def test_bilevel_counts_until_the_target() -> None:
+    """On the scalar quadratic, whose phi is x^2/2 + (x - 1)^2/2: what a run asks for until phi is there, and no step less."""
+    p = refopt.problem("bilevel-quadratic", scalar=True)
+    x0 = p.start(0)["upper"]
+    assert bilevel.value(p, np.array([0.3])) == pytest.approx(0.3**2 / 2 + 0.7**2 / 2)
+    assert bilevel.least(p, x0) == pytest.approx(0.25)
+    given = {"lr": 0.1, **bilevel.methods(bilevel.lower_lipschitz(p))["ift-cg"]}
+    target = 0.25 + (bilevel.value(p, x0) - 0.25) / 10
+    got = bilevel.spent(p, "ift-cg", target, **given)
+    steps = [refopt.minimize(p, "ift-cg", steps=k, **given) for k in range(1, 20)]
+    wanted = next(r for r in steps if bilevel.value(p, r.x["upper"]) <= target)
+    assert wanted.gradient_equivalents <= got <= bilevel.SPACING * wanted.gradient_equivalents + 33
+    assert bilevel.spent(p, "ift-cg", -1.0, **given) == math.inf
+    assert math.isnan(bilevel.spent(refopt.problem("ridge-hyperparameter"), "maid", target))
+    assert bilevel.HYPERGRADIENT == 33.0
