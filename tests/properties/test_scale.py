@@ -63,12 +63,17 @@ def first_step(name: str, scale: float) -> tuple[np.ndarray, list[np.ndarray]]:
     o = refopt.optimizer(name)
     moved, s = o.update(x, {k: scale * v for k, v in g.items()}, o.init(x))
     held = [leaf for value in s.values() if isinstance(value, dict) for leaf in value.values()]
+    arrays = [v for leaf in held for v in (leaf if isinstance(leaf, tuple) else (leaf,))]
     return np.concatenate([(moved[k] - x[k]).ravel() for k in x]), [
-        np.asarray(v) for v in held if not isinstance(v, dict)
+        np.asarray(v) for v in arrays if not isinstance(v, dict | tuple)
     ]
 
 
-@pytest.mark.parametrize("name", [m.name for m in UPDATES])
+# Adalite's ratio of lengths is never below 1e-4, and its gradients' lengths count as 1e-10 at least.
+BOUNDED = {"adalite"}
+
+
+@pytest.mark.parametrize("name", [m.name for m in UPDATES if m.name not in BOUNDED])
 def test_a_step_that_does_not_see_the_gradient_s_scale_never_does(name: str) -> None:
     """Where 2^10 g and 2^-10 g give the step of g, so do 2^560 g and 2^-560 g, whose squares no float64 holds.
 
