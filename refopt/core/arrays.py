@@ -29,7 +29,7 @@ CHECKING = _Checking()
 
 # The namespace of each type of array that was met: asking array-api-compat costs as much as a small sum.
 _spaces: dict[type, Namespace] = {np.ndarray: array_api_compat.numpy}
-_floating: dict[tuple[type, Any], bool] = {}
+_kinds: dict[tuple[type, Any, str], bool] = {}
 
 
 def namespace(*arrays: Array) -> Namespace:
@@ -54,10 +54,19 @@ def is_array(value: Any) -> bool:
 
 def is_floating(array: Array) -> bool:
     """Tell whether `array` holds real floating-point numbers."""
-    key = (type(array), array.dtype)
-    found = _floating.get(key)
+    return _is_of(array, "real floating")
+
+
+def is_complex(array: Array) -> bool:
+    """Tell whether `array` holds complex numbers."""
+    return _is_of(array, "complex floating")
+
+
+def _is_of(array: Array, kind: str) -> bool:
+    key = (type(array), array.dtype, kind)
+    found = _kinds.get(key)
     if found is None:
-        found = _floating[key] = bool(namespace(array).isdtype(array.dtype, "real floating"))
+        found = _kinds[key] = bool(namespace(array).isdtype(array.dtype, kind))
     return found
 
 

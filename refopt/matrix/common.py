@@ -19,6 +19,7 @@ from refopt.core.arrays import (
     check_square,
     check_symmetric,
     eye_like,
+    is_complex,
     namespace,
 )
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
@@ -42,11 +43,6 @@ def single_threaded_blas() -> contextlib.AbstractContextManager[Any]:
     """Keep BLAS from starting threads of its own while a stack of small matrices is split over ours."""
     controller = _blas_controller()
     return contextlib.nullcontext() if controller is None else controller.limit(limits=1)
-
-
-def is_complex(A: Array) -> bool:
-    """Tell whether `A` holds complex numbers."""
-    return bool(namespace(A).isdtype(A.dtype, "complex floating"))
 
 
 def adjoint(A: Array) -> Array:
@@ -215,8 +211,7 @@ def eigh(A: Array) -> tuple[Array, Array]:
 
 def from_eigen(vectors: Array, values: Array) -> Array:
     """Return ``Q diag(values) Q*``."""
-    xp = namespace(vectors)
-    return (vectors * xp.expand_dims(values, axis=-2)) @ adjoint(vectors)
+    return (vectors * values[..., None, :]) @ adjoint(vectors)
 
 
 def schur_map(vectors: Array, kernel: Array, E: Array) -> Array:

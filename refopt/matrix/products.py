@@ -5,8 +5,8 @@ from __future__ import annotations
 import array_api_compat
 import numpy as np
 
-from refopt.core.arrays import Array, namespace
-from refopt.matrix.common import adjoint, is_complex
+from refopt.core.arrays import Array, is_complex, namespace
+from refopt.matrix.common import adjoint
 
 # Of torch's products on the CPU: below this order the calls cost more than the half that is saved.
 STRIPS, STRIPS_FROM = 4, 256

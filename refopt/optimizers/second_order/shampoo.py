@@ -35,7 +35,7 @@ def root_of_sum(S: Array, power: int, eps: float, method: str) -> Array:
     xp = namespace(S)
     values, vectors = eigh(S)
     eps = max(eps, float(xp.finfo(S.dtype).smallest_normal))
-    return from_eigen(vectors, (xp.clip(values, min=0.0) + eps) ** (-1.0 / power))
+    return from_eigen(vectors, (xp.maximum(values, 0.0) + eps) ** (-1.0 / power))
 
 
 def _square_state(n: int) -> Callable[[], Any]:
