@@ -14,14 +14,24 @@ def _load(name: str) -> Any:
         return np
     if name == "strict":
         return pytest.importorskip("array_api_strict")
+    if name == "jax":
+        return _jax()
     return pytest.importorskip("torch")
 
 
-@pytest.fixture(params=["numpy", "strict", "torch"])
+def _jax() -> Any:
+    """JAX's namespace, eager and with 64 bits."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return jax.numpy
+
+
+@pytest.fixture(params=["numpy", "strict", "torch", "jax"])
 def xp(request: pytest.FixtureRequest) -> Any:
-    """An array-API namespace; torch is skipped where it is not installed (`make parity` has it)."""
-    if request.param == "torch" and importlib.util.find_spec("torch") is None:
-        pytest.skip("torch is not installed; make parity runs this")
+    """An array-API namespace; torch and JAX are skipped where they are not installed (`make parity` has them)."""
+    if request.param in ("torch", "jax") and importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed; make parity runs this")
     return _load(request.param)
 
 

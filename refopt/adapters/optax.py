@@ -8,10 +8,15 @@ import numpy as np
 
 from refopt.core.arrays import to_numpy
 from refopt.core.build import optimizer
-from refopt.core.errors import ArgumentError, CapabilityError, missing_extra
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, DtypeError, missing_extra
+
+# In which small steps are rounded away.
+SHORT = ("float16", "bfloat16")
 
 
-def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> Any:
+def as_optax(
+    name: str, *, dialect: str = "paper", master_weights: bool = False, **hyperparameters: Any
+) -> Any:
     """Return a method as an ``optax.GradientTransformation``.
 
     Parameters
@@ -19,6 +24,9 @@ def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> An
     name : str
         A registered optimizer or wrapper that needs gradients alone.
     dialect : str
+    master_weights : bool
+        True keeps for each float16 or bfloat16 parameter its weights and the method's state in float32, in the state; the
+        updates, in float32, lead to the master, rounded.
     hyperparameters
         The method's own. Functions of the step count from 1, as everywhere here; optax's count from 0.
 
@@ -34,6 +42,8 @@ def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> An
         optax is not installed.
     CapabilityError
         The method asks for more than a gradient.
+    DtypeError
+        A parameter is bfloat16, which NumPy does not have, and there are no master weights.
 
     Notes
     -----
@@ -45,6 +55,8 @@ def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> An
         import optax
     except ImportError:
         raise missing_extra("parity", "optax") from None
+    if not isinstance(master_weights, bool):
+        raise ArgumentTypeError(f"master_weights: wanted True or False, got {master_weights!r}")
     method = optimizer(name, dialect=dialect, **hyperparameters)
     if method.needs != ("grad",):
         raise CapabilityError(
@@ -60,19 +72,47 @@ def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> An
             jax.tree_util.tree_structure(tree), [leaves[k] for k in named(tree)]
         )
 
+    def short(a: Any) -> bool:
+        return master_weights and a.dtype.name in SHORT
+
+    def wide(x: dict[str, Any]) -> dict[str, Any]:
+        return {k: to_numpy(v).astype(np.float32) if short(v) else to_numpy(v) for k, v in x.items()}
+
+    def kept(x: dict[str, Any], moved: dict[str, Any], s: Any) -> Any:
+        """Return what is held between steps: the method's state, with the masters where there are some."""
+        return {"state": s, "master": {k: moved[k] for k in x if short(x[k])}} if master_weights else s
+
     def start(x: dict[str, Any]) -> Any:
-        return _packed(method.init({k: to_numpy(v) for k, v in x.items()}))
+        return _packed(kept(x, wide(x), method.init(wide(x))))
 
     def step(x: dict[str, Any], g: dict[str, Any], s: Any) -> tuple[dict[str, Any], Any]:
-        x = {k: to_numpy(v) for k, v in x.items()}
-        new_x, new_s = method.update(x, {k: to_numpy(v) for k, v in g.items()}, _unpacked(s))
-        return {k: (new_x[k] - x[k]).astype(x[k].dtype) for k in x}, _packed(new_s)
+        s, at, masters = _unpacked(s), wide(x), {}
+        if master_weights:
+            s, masters = s["state"], s["master"]
+        for k, m in masters.items():
+            # Where somebody else has set the parameter since, it is what counts.
+            at[k] = np.where(m.astype(x[k].dtype) == np.asarray(x[k]), m, at[k])
+        new_x, new_s = method.update(at, wide(g), s)
+        update = {k: (new_x[k] - at[k]).astype(at[k].dtype) for k in x if k not in masters}
+        for k in masters:
+            update[k] = new_x[k].astype(x[k].dtype).astype(np.float32) - np.asarray(x[k]).astype(np.float32)
+        return {k: update[k] for k in x}, _packed(kept(x, new_x, new_s))
 
     def shapes(tree: Any) -> Any:
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype), tree)
 
+    def steps(x: dict[str, Any]) -> Any:
+        return {
+            k: jax.ShapeDtypeStruct(np.shape(v), np.float32 if short(v) else v.dtype) for k, v in x.items()
+        }
+
     def init(params: Any) -> Any:
         x = named(params)
+        for k, v in x.items():
+            if v.dtype.name == "bfloat16" and not master_weights:
+                raise DtypeError(
+                    f"params: {k} is bfloat16, which NumPy does not have; pass master_weights=True"
+                )
         form = shapes(start({k: np.ones(np.shape(v), v.dtype) for k, v in x.items()}))
         return jax.pure_callback(start, form, x)
 
@@ -82,7 +122,7 @@ def as_optax(name: str, *, dialect: str = "paper", **hyperparameters: Any) -> An
                 f"params: {name} is a rule for x, so update needs the parameters: update(g, s, params)"
             )
         x, g = named(params), named(grads)
-        moved, state = jax.pure_callback(step, (shapes(x), shapes(state)), x, g, state)
+        moved, state = jax.pure_callback(step, (steps(x), shapes(state)), x, g, state)
         return like(params, moved), state
 
     return optax.GradientTransformation(init, update)

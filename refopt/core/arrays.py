@@ -102,6 +102,14 @@ def like(values: Any, reference: Array, *, dtype: Any = None) -> Array:
     return xp.asarray(values, dtype=dtype, device=device)
 
 
+def put(a: Array, index: Any, values: Array) -> Array:
+    """Return `a`, which is its caller's own, with `values` at `index`; a new array where arrays do not change (JAX)."""
+    if array_api_compat.is_jax_array(a):
+        return a.at[index].set(values)
+    a[index] = values
+    return a
+
+
 def eye_like(A: Array, n: int | None = None) -> Array:
     """Return the identity of `A`'s dtype and device, of order `n` (default: `A`'s columns)."""
     xp = namespace(A)

@@ -84,3 +84,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def missing_extra(extra: str, package: str) -> MissingExtraError:
     """Build the one-line error for a missing optional `package` of the extra `extra`."""
     return MissingExtraError(f"this needs {package}, which is not installed: pip install 'refopt[{extra}]'")
+
+
+def traced(error: BaseException) -> bool:
+    """Tell whether JAX raised `error` because a value was asked for that it only traces."""
+    return any(kind.__name__ == "JAXTypeError" for kind in type(error).__mro__)

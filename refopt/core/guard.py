@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refopt.core.arrays import CHECKING, all_finite, is_array
-from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest
+from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest, traced
 from refopt.core.hyper import check_number
 
 UNCHECKED = """Other Parameters
@@ -73,6 +73,11 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
         try:
             answer = function(*args, **kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
+            if traced(error):
+                raise ArgumentTypeError(
+                    f"{name}: looks at values, which arrays that JAX traces (jit, grad, vmap) do not have; call it outside,"
+                    " or a matrix function of a fixed number of steps with check=False"
+                ) from None
             if isinstance(error, RefoptError) or not _UNSUPPORTED.search(str(error)):
                 raise
             dtypes = sorted({str(a.dtype) for a in given.arguments.values() if is_array(a)})

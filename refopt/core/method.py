@@ -11,7 +11,7 @@ import numpy as np
 
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
-from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, traced
 from refopt.core.forms import form_of
 from refopt.core.hyper import check_hyperparameters, check_rate, hyper
 from refopt.core.oracle import Oracle
@@ -169,7 +169,15 @@ class GradientMethod(Method):
             x = check_start(x, "x")
         self.check_state(s)
         check_like(grad, x, "grad")
-        return self._update(without_graph(x), grad, s, donate)
+        try:
+            return self._update(without_graph(x), grad, s, donate)
+        except TypeError as error:
+            if not traced(error):
+                raise
+            raise ArgumentTypeError(
+                f"{self.registered_name}: its step looks at values, which arrays that JAX traces (jit, grad, vmap) do not"
+                " have; call update outside, or use refopt.as_optax, which calls back"
+            ) from None
 
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         """Make one step from what `update` has checked."""

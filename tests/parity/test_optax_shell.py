@@ -75,3 +75,40 @@ def test_what_cannot_be_is_told() -> None:
     o = refopt.as_optax("adam")
     with pytest.raises(refopt.errors.ArgumentError, match="params"):
         o.update(tree(), o.init(tree()))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "muon"])
+def test_master_weights(name, dtype, jit) -> None:
+    """Short weights are the rounded run in float32, to the bit at each step, and move where they would stand still without."""
+    rng = np.random.default_rng(0)
+    start = rng.choice([1.0, -1.5, 2.0], (3, 4))
+    slope = {"w": jnp.asarray(rng.choice([0.5, -1.0], (3, 4)), jnp.float32)}
+    lr = {"sgd": 1e-4, "adam": 1e-4, "muon": 1e-3}[name]
+    tx, plain = refopt.as_optax(name, lr=lr, master_weights=True), refopt.as_optax(name, lr=lr)
+
+    def steps(o, p, s, g):
+        u, s = o.update(g, s, p)
+        return optax.apply_updates(p, u), s
+
+    step = jax.jit(lambda p, s, g: steps(tx, p, s, g)) if jit else lambda p, s, g: steps(tx, p, s, g)
+    p, q = ({"w": jnp.asarray(start, t)} for t in (getattr(jnp, dtype), jnp.float32))
+    s, r = tx.init(p), plain.init(q)
+    first = p["w"]
+    for _ in range(150):
+        p, s = step(p, s, {"w": slope["w"].astype(p["w"].dtype)})
+        q, r = steps(plain, q, r, slope)
+        assert p["w"].dtype == getattr(jnp, dtype)
+        np.testing.assert_array_equal(s["master"]["w"], q["w"])
+        np.testing.assert_array_equal(
+            p["w"].astype(jnp.float32), q["w"].astype(p["w"].dtype).astype(jnp.float32)
+        )
+    assert bool((p["w"] != first).any())
+
+
+def test_bfloat16_without_masters_is_refused() -> None:
+    with pytest.raises(refopt.errors.DtypeError, match=r"params: w is bfloat16.*master_weights=True"):
+        refopt.as_optax("sgd").init({"w": jnp.ones(3, jnp.bfloat16)})
+    with pytest.raises(refopt.errors.ArgumentTypeError, match="master_weights: wanted True or False"):
+        refopt.as_optax("sgd", master_weights=1)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from refopt.core import arrays
-from refopt.core.arrays import Array, eye_like, namespace
+from refopt.core.arrays import Array, eye_like, namespace, put
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.registry import Source, register
@@ -197,7 +197,7 @@ class DistributedShampoo(Decay):
                 P = mode_product(P, axis, R)
             if self.grafting != "none":
                 P = arrays.norm(A[cut]) / (arrays.norm(P) + 1e-16) * P
-            out[cut] = P
+            out = put(out, cut, P)
         return out
 
     def init_slot(self, slot: str, leaf: Array) -> Array:
