@@ -63,12 +63,8 @@ check: $(VENV)/.done lint
 parity: $(PARITY)/.done
 	$(PARITY)/bin/pytest -n 2 tests/parity
 	@# What `make test` has to skip: all else in there it has run.
-<<<<<<< HEAD
-	$(PARITY)/bin/pytest -n 2 tests/properties -k "torch or graph"
-	$(PARITY)/bin/pytest tests/sweeps tests/unit -k dask
-=======
 	$(PARITY)/bin/pytest -n 2 tests/properties -k "torch or jax or graph"
->>>>>>> s27-b
+	$(PARITY)/bin/pytest tests/sweeps tests/unit -k dask
 
 # One environment a release, over the peers'; not part of `make test`, nor of the checks of a push.
 museum: $(PARITY)/.done
