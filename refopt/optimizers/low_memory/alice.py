@@ -36,7 +36,7 @@ def outside(U: Array, count: int, rng: np.random.Generator) -> Array:
 @register("alice", source=GONG, where="Algorithm 4, with Algorithms 2, 3 and 10", also=(CHEN_FIRA,),
     calm_problem=("asymmetric-matrix-sensing", {"n1": 6, "n2": 5, "rank": 2}))  # fmt: skip
 class Alice(Limited):
-    """Alice: Adam's step in a subspace that is tracked and mixed with random directions, and a scaled step for the rest.
+    """Alice: Adam in a subspace that is tracked and partly random, and a scaled step for the rest.
 
     For a matrix of m ≤ n, at t = 1 and the multiples of K: ``Q = β3 U Q̃ U^T + (1 - β3) G G^T``, ``V = qr(Q U)``, the l leading
     eigenvectors of Q in V, and r - l orthonormal columns drawn from V's complement make the new U. ``σ = U^T G``, ``Q̃ ← β3 Q̃ + (1 - β3) σ σ^T``,
