@@ -121,6 +121,35 @@ def test_compensation_is_full_rank_and_limited() -> None:
         last = size
 
 
+@pytest.mark.identity("alice")
+def test_other_leaves_have_adamw() -> None:
+    """Vectors beside a matrix take AdamW's steps, whatever the matrix does, to 1e-14, 15 steps with decay, a large ε and a schedule, ε beside either
+    root; coupled decay is in the gradient that the subspace is found from.
+    """
+    x, gradients = stream(0, "random", steps=15, shapes={"w": (4, 5), "b": (6,)})
+    given: dict[str, Any] = {
+        "lr": 0.05,
+        "beta1": 0.6,
+        "beta2": 0.7,
+        "eps": 1e-2,
+        "weight_decay": 0.1,
+        "schedule": schedule,
+    }
+    for corrected in (True, False):
+        a = refopt.optimizer("alice", rank=2, eps_corrected=corrected, **given)
+        b = refopt.optimizer("adamw", decay="decoupled", eps_corrected=corrected, **given)
+        y, z, s, r = x, {"b": x["b"]}, a.init(x), b.init({"b": x["b"]})
+        for g in gradients:
+            y, s = a.update(y, g, s)
+            z, r = b.update(z, {"b": g["b"]}, r)
+            np.testing.assert_allclose(y["b"], z["b"], rtol=1e-14, atol=1e-15)
+    coupled = refopt.optimizer("alice", rank=2, leading=2, weight_decay=0.3, decay="coupled")
+    plain = refopt.optimizer("alice", rank=2, leading=2)
+    y, _ = coupled.update(x, gradients[0], coupled.init(x))
+    z, _ = plain.update(x, {k: v + 0.3 * x[k] for k, v in gradients[0].items()}, plain.init(x))
+    np.testing.assert_allclose(y["w"], z["w"], rtol=1e-12)
+
+
 def _kozistr(seed: int) -> Arrays:
     """pytorch_optimizer's Alice in float64 on a whole basis, whose signs are those of the reference."""
     import torch
