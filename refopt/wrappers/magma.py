@@ -25,7 +25,7 @@ JOO = Source("joo-2026-surprising", "T. Joo, W. Xia, C. Kim, M. Zhang, E. Ie", "
 
 @register("magma", source=JOO, where="the algorithm Magma, blocks being leaves")
 class Magma(Wrapper):
-    """Magma: every leaf takes half of the steps, at random, the shorter the less momentum and gradient agree.
+    """Magma: a leaf takes half of the base's steps, and the shorter the less momentum and gradient agree.
 
     With the base's step Δ_t and its first moment m_t, new already, for every leaf ``s_t = β s_{t-1} + (1 - β) / (1 + exp(-cos(m_t, g_t) / τ))``,
     ``z_t = 1`` with probability p, else 0, ``x_t = x_{t-1} + s_t z_t Δ_t``. The base's state goes on as if x had moved.

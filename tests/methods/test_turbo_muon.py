@@ -31,7 +31,7 @@ def test_line_by_line(dialect: str, shape: tuple[int, ...]) -> None:
     """
     x, gradients = stream(0, "ill", steps=9, shapes={"w": shape})
     o = refopt.optimizer(
-        "turbo-muon", dialect=dialect, lr=0.3, momentum=0.6, weight_decay=0.2, eps=0.5, schedule=schedule
+        "turbo-muon", dialect=dialect, lr=0.3, momentum=0.6, weight_decay=0.2, eps=1e3, schedule=schedule
     )
     s, B, met = o.init(x), np.zeros((shape[0], int(np.prod(shape[1:])))), []
     W = x["w"].reshape(B.shape)
@@ -42,15 +42,15 @@ def test_line_by_line(dialect: str, shape: tuple[int, ...]) -> None:
         B = 0.6 * B + G
         X = (G + 0.6 * B).T if tall else G + 0.6 * B
         sums = np.abs(X @ X.T).sum(axis=1)
-        met += list(sums < 0.5)
-        X = np.diag(np.maximum(sums, 0.5) ** -0.5) @ X
+        met += list(sums < 1e3)
+        X = np.diag(np.maximum(sums, 1e3) ** -0.5) @ X
         for a, b, c in TABLES[dialect]:
             A = X @ X.T
             X = a * X + (b * A + c * A @ A) @ X
         kappa = np.sqrt(max(1.0, B.shape[0] / B.shape[1]))
         W = (1 - 0.2 * lr) * W - lr * kappa * (X.T if tall else X)
         np.testing.assert_allclose(x["w"].reshape(W.shape), W, rtol=1e-12, atol=1e-12)
-    assert not all(met)
+    assert any(met) and not all(met)
 
 
 @pytest.mark.claim("turbo-muon")

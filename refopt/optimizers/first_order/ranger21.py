@@ -37,7 +37,7 @@ def softplus(d: Array, sharpness: float) -> Array:
     state_copies=5,
 )
 class Ranger21(LeafRule):
-    """Ranger21: AdaPNM on clipped, centred and standardised gradients, with two kinds of decay and Lookahead.
+    """Ranger21: AdaPNM on clipped, centred and standardised gradients, two kinds of decay, and Lookahead.
 
     For every leaf, with u its units (rows): ``g ← g c max(‖x_u‖, 1e-3) / ‖g_u‖`` where ``‖g_u‖`` is larger than that; ``g ← g - mean_u(g)``; and
     ``g ← g / (std(g) + 1e-8)``. ``v ← β2 v + (1 - β2) g²``, ``V ← max(V, v)``, and over all leaves ``S = sqrt(mean(v̂))``. Then

@@ -129,7 +129,7 @@ dialect(Scion, "kozistr", "pytorch_optimizer 4.1 SCION", "Newton-Schulz in bfloa
 
 @register("scion-light", source=PETHICK, where="Scion with the gradient's buffer as momentum", state_copies=1)
 class ScionLight(Scion):
-    """Scion-light: Scion whose momentum is the buffer that gradients are added to: no state beside it.
+    """Scion-light: Scion whose momentum is the buffer that gradients are added to.
 
     ``G_t = B_{t-1} + g_t``, ``x_{t+1} = (1 - γ) x_t - γ ρ D(G_t)``, ``B_t = (1 - α) G_t``, from B_0 = 0; unconstrained without the
     factor of x_t.

@@ -44,7 +44,7 @@ def almost_orthogonal(M: Array, least: float = 0.0) -> Array:
 @register("turbo-muon", source=BOISSIN, where="Muon with AOL preconditioning and one iteration less", also=(PRACH, JORDAN),
     state_copies=1)  # fmt: skip
 class TurboMuon(Muon):
-    """Turbo-Muon: Muon with rows scaled to be almost orthogonal, and four steps of Newton-Schulz.
+    """Turbo-Muon: Muon with rows scaled to be almost orthogonal, and one step of Newton-Schulz less.
 
     ``B_t = μ B_{t-1} + G_t``, ``C = G_t + μ B_t``, for no more rows than columns ``A = C C^T``, ``s_i = (Σ_j |A_ij|)^{-1/2}``,
     ``O_t = NewtonSchulz(diag(s) C)``, ``X_t = X_{t-1} - η κ O_t``; columns are scaled where there are more rows.

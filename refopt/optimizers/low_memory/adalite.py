@@ -25,7 +25,7 @@ def softmax(a: Array) -> Array:
 
 @register("adalite", source=VATSADEV, where="train.py, the class Adalite")
 class Adalite(Decay):
-    """Adalite: Adam without one of two corrections on gradients of the weights' length, the averages of a matrix of rank one.
+    """Adalite: Adam on gradients as long as the weights, a matrix's averages kept as matrices of rank one.
 
     ``ĝ = g max(‖x‖ / max(‖g‖, 1e-10), 1e-4)``. A vector has averages m and v; a matrix begins with ``v = r c^T / Σ r``, ``m = u C R^T`` from the state. Then
     ``m ← β1 m + (1 - β1) ĝ``, ``v ← β2 v + (1 - β2) (ĝ - m)²``, ``v̂ = v / (1 - β2^t)``; of a matrix, with the weights ``W = a b^T`` of rows

@@ -52,7 +52,7 @@ def largest(T: Array, k: int) -> Array:
 
 @register("demo", source=PENG, where="Algorithm 1", calm_problem=("logistic", {"l2": 0.1}))
 class DeMo(GradientMethod):
-    """DeMo: workers keep a momentum each and send its fastest part; all step along the sign of the mean.
+    """DeMo: workers send the fastest parts of their momenta, and step along the sign of the mean of these.
 
     For worker i ``δ_i ← β δ_i + η g_i``; of the cosine transform of every tile of δ_i the k largest coefficients q_i are sent and taken out of it,
     ``δ_i ← δ_i - DCT^{-1}(q_i)``; with q the mean of those that were sent, coefficient by coefficient,

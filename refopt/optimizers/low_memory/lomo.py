@@ -75,7 +75,7 @@ dialect(
 
 @register("adalomo", source=LV_ADA, where="the algorithm AdaLomo", also=(SHAZEER, LV))
 class AdaLomo(Adafactor):
-    """AdaLomo: Adafactor's factored second moment and relative step, with a rate that does not fall.
+    """AdaLomo: Adafactor without its rate 1/sqrt(t), fused into the backward pass.
 
     With ``β_t = 1 - t^{-0.8}``, R_t and C_t the averages of row and column means of ``g_t² + ε1``, ``V_t = R_t C_t / mean(R_t)`` (vectors: the average
     itself), ``U_t = g_t / sqrt(V_t)``, ``Û_t = U_t / max(1, RMS(U_t))``: ``x_t = x_{t-1} - α_t (Û_t + λ x_{t-1})``,

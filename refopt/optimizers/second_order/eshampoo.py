@@ -29,7 +29,7 @@ def off_diagonal(B: Array) -> float:
 @register("eshampoo", source=ESCHENHAGEN, where="eigenvalue-corrected Shampoo, with the adaptive criterion for its bases",
     also=(SHI_2023, GUPTA), calm_problem=("matrix-sensing", {"n": 4, "rank": 4}))  # fmt: skip
 class EShampoo(Decay):
-    """EShampoo: Adam's second moment in the eigenbasis of Shampoo's matrices, renewed before it is used.
+    """EShampoo: Adam's second moment in the eigenbasis of Shampoo's Gram matrices, renewed before use.
 
     ``M ← β1 M + (1 - β1) G``, for every axis ``H ← β2 H + (1 - β2) mat(G) mat(G)^T``; at steps s, and behind it the multiples of f, Q becomes the
     eigenvectors of H, unless ``‖B - diag(B)‖_F ≤ τ ‖B‖_F`` with ``B = Q^T H Q``. Then ``D ← β2 D + (1 - β2) (Q_L^T G Q_R)²``,

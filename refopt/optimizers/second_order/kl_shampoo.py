@@ -93,7 +93,7 @@ class Fitted(Grouped, Decay):
 @register("kl-shampoo", source=LIN, where="KL-Shampoo with the QR-based and moving-average schemes, as in the authors' code",
     also=(VYAS,), calm_problem=("matrix-sensing", {"n": 4, "rank": 4}))  # fmt: skip
 class KLShampoo(Fitted):
-    """KL-Shampoo: the average over the root of a product of covariances, each fitted through the other.
+    """KL-Shampoo: momentum over the root of a product of covariances, each fitted through the other.
 
     With ``S = Q diag(λ) Q^T`` for the rows (L) and the columns (R) of a matrix of m rows and n columns, ``M ← β1 M + (1 - β1) G``,
     ``U = Q_L ((Q_L^T M Q_R) / (sqrt(λ_L λ_R^T) + ε)) Q_R^T``, ``W ← (1 - η λ_w) (W - η U)``, then
