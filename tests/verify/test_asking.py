@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,8 @@ STEPPING = [m for kind in ("optimizer", "wrapper", "estimator") for m in refopt.
 
 
 def test_every_third_method_can_be_compared() -> None:
-    """Optimizers, wrappers and estimators; `make exhaustive` takes all of them."""
-    compared(STEPPING[::3])
+    """Optimizers, wrappers and estimators, chosen by name, whatever else is registered; `make exhaustive` takes all of them."""
+    compared([m for m in STEPPING if zlib.crc32(m.name.encode()) % 3 == 0])
 
 
 @pytest.mark.exhaustive

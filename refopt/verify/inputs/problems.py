@@ -193,8 +193,8 @@ def courses(
     flat : bool
         As of `course`.
     own : (str, dict), optional
-        A problem of the zoo and its parameters, which the method names itself. Where no problem made here offers what
-        is needed it is taken, or else the first one that does.
+        A problem of the zoo and its parameters, which the method names itself. Where no problem made here will do it is
+        taken, or else the first one that offers what is needed.
 
     Raises
     ------
@@ -202,9 +202,11 @@ def courses(
         No problem here offers all of the needs.
     """
     kind = next((k for k in ("objectives", "project", "layers", "residual", "prox") if k in needs), "grad")
+    # With its gradient by the residual a method may want rows of single examples, which its own problem has.
+    made = () if own and "loss_gradient" in needs else _zoo(kind, seed)
     found = [
         course(p, steps, batch_size=size, flat=flat, seed=seed, name=name)
-        for p, size, name in _zoo(kind, seed)
+        for p, size, name in made
         if all(offers(p, n) for n in needs)
     ]
     if not found:

@@ -65,7 +65,7 @@ def observe_asked(
     given = {k: v for k, v in given.items() if k in hyperparameters or k not in it.known}
     profiles = profiles_for(it, found, base, given)
     own = courses(
-        needs, min(steps, STEPS), seed=seed, flat=not it.together, own=found.extra.get("calm_problem")
+        needs, min(steps, STEPS), seed=seed, flat=not it.together, own=entry(name).extra.get("calm_problem")
     )
     for tape in (further := list(extra)):
         if not isinstance(tape, Course):
