@@ -265,3 +265,19 @@ def test_layers_at_several_positions_are_taken_or_refused() -> None:
     odd = shared_layer(g_shape=(4, 2, 2))[0]
     with pytest.raises(ShapeError, match=r"layers\(x\): k: wanted inputs"):
         refopt.curvature("kfac-factors", odd, x0)
+
+
+@pytest.mark.identity("kfac-factors")
+def test_a_layer_without_a_bias() -> None:
+    """A layer whose inputs get no one: the Kronecker product of its factors, and solutions with it."""
+    rng = np.random.default_rng(0)
+    layer = Layer("W", None, rng.standard_normal((5, 3)), rng.standard_normal((5, 2)))
+    problem = refopt.from_functions(
+        lambda x: 0.0, lambda x: x, x0={"W": np.zeros((2, 3))}, layers=lambda x, batch=None, rng=None: [layer]
+    )
+    A, G = (m.T @ m / 5 for m in (layer.inputs, layer.output_grads))
+    C = refopt.curvature("kfac-factors", problem, problem.x0, labels="data")
+    np.testing.assert_allclose(C.dense(), np.kron(G, A), rtol=1e-12)
+    v = {"W": rng.standard_normal((2, 3))}
+    want = np.linalg.solve(np.kron(G, A) + 0.1 * np.eye(6), v["W"].ravel())
+    np.testing.assert_allclose(C.solve(v, damping=0.1)["W"].ravel(), want, rtol=1e-10)

@@ -64,7 +64,6 @@ def patches(a: np.ndarray, kernel: tuple[int, int], stride: Any, padding: Any, d
     return out.reshape(B, down * right, -1)
 
 
-@pytest.mark.identity("kfac-factors")
 def test_factors_of_a_convolution_are_the_paper_s() -> None:
     """KFC by loops: ``Ω = mean_b Σ_t ā āᵀ`` of patches with a one, ``Γ = mean_b mean_t s sᵀ``, to 1e-12; and its products."""
     stride, padding, dilation = (2, 1), (1, 2), (1, 2)
@@ -107,7 +106,6 @@ class _Units:
         return np.tile(np.sqrt(shape[1]) * np.eye(shape[1])[self.k], (shape[0], 1))
 
 
-@pytest.mark.identity("kfac-factors")
 @pytest.mark.parametrize("layer", ["0", "3"])
 def test_one_example_and_one_position_is_the_dense_block(layer: str) -> None:
     """Where the kernel is the image and the batch one example the blocks are those of the dense Gauss-Newton matrix."""
