@@ -88,22 +88,26 @@ def test_constant_gradient() -> None:
 
 @pytest.mark.claim("kl-shampoo")
 def test_fits_a_matrix_gaussian() -> None:
-    """Where gradients are drawn with covariance B ⊗ A, S_L ⊗ S_R tends to it: the largest error of an average over about a thousand draws is below
+    """Where gradients are drawn with covariance B ⊗ A, S_L ⊗ S_R tends to it: the largest error of an average over about five hundred draws is below
     0.25 of the entries' scale. The product of Shampoo's Gram matrices is the same but for a factor of 46, tr(A) tr(B).
     """
     rng = np.random.default_rng(1)
     A, B = np.diag([4.0, 1.0, 0.04]), np.diag([9.0, 0.25])
-    o = refopt.optimizer("kl-shampoo", lr=0.0, beta2=0.999, update_every=1, first_eigenvalue=1.0)
-    x = np.zeros((3, 2))
-    s = o.init(x)
+    o: Any = refopt.optimizer("kl-shampoo", beta2=0.998, largest_inverse=np.inf)
+    # The covariances are diagonal, so that the axes are their bases.
+    grams, bases, values = (
+        (np.zeros((3, 3)), np.zeros((2, 2))),
+        (np.eye(3), np.eye(2)),
+        (np.ones(3), np.ones(2)),
+    )
     L, R = np.zeros((3, 3)), np.zeros((2, 2))
-    for _ in range(6000):
+    for _ in range(3000):
         g = np.sqrt(A) @ rng.standard_normal((3, 2)) @ np.sqrt(B)
-        _, s = o.update(x, g, s)
-        L, R = 0.999 * L + 0.001 * g @ g.T, 0.999 * R + 0.001 * g.T @ g
+        grams, values = o.fitted(g, grams, bases, values)
+        L, R = 0.998 * L + 0.002 * g @ g.T, 0.998 * R + 0.002 * g.T @ g
     want = np.kron(A, B)
     scale = np.sqrt(np.outer(np.diag(want), np.diag(want)))
-    fitted, plain = np.kron(*s["grams"][""]), np.kron(L, R)
+    fitted, plain = np.kron(*grams), np.kron(L, R)
     assert np.max(np.abs(fitted - want) / scale) < 0.25
     assert np.max(np.abs(plain * np.trace(want) / np.trace(plain) - want) / scale) < 0.25
     # Shampoo's product is the covariance times tr(A) tr(B).

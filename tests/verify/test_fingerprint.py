@@ -12,6 +12,7 @@ from refopt.verify import compare, diagnose, fingerprint
 from refopt.verify.measure.differences import ORDER
 from refopt.verify.measure.experiments import EXPERIMENTS, words
 from refopt.verify.measure.nearest import line, of, recognisable, table
+from refopt.verify.search.recognition import recognise
 
 
 def of_method(name: str, **settings) -> dict[str, float]:
@@ -132,3 +133,9 @@ def test_called_after_a_method() -> None:
 
     answer = diagnose(faults.adagrad, steps=10)
     assert answer.method == "adagrad" and answer.explained_by == ("torch", "rate-times--1")
+
+
+@pytest.mark.parametrize("name", ["muon", "scion", "adafactor", "sgd"])
+def test_the_plainer_of_two_names(name: str) -> None:
+    """Of a method and another name of the same rule (distributed-muon, scion-light, adalomo, lomo) the method is named."""
+    assert recognise(refopt.optimizer(name)).name == name
