@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import refopt
 import scipy.optimize
+from refopt.core.counts import COST
 from refopt.core.errors import RefoptError
-from refopt.core.oracle import COST
 
 # F's gradient, ten lower steps, ten Hessian products and the mixed one.
 HYPERGRADIENT = COST["upper_grad"] + 10 * COST["lower_grad"] + 10 * COST["lower_hvp"] + COST["lower_mixed"]

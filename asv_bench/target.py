@@ -27,7 +27,7 @@ from typing import Any
 
 import refopt
 from refopt.core.errors import ArgumentError, RefoptError
-from refopt.core.oracle import objective
+from refopt.core.objective import objective
 from refopt.core.problem import offers
 from refopt.core.registry import methods
 from refopt.sweeps import Serial

@@ -61,7 +61,7 @@ def minimize(
         gradient) is at most `tol`. It is checked before each step; on batches, only at recorded
         steps and on all examples.
     max_calls : float or dict of str to int, optional
-        A budget in gradient equivalents (`refopt.core.oracle.COST`), or of calls by oracle
+        A budget in gradient equivalents (`refopt.core.counts.COST`), or of calls by oracle
         (``{"hvp": 100}``). The step that exceeds it is the last.
     max_seconds : float, optional
         A budget of time, that of recording left out.

@@ -29,7 +29,8 @@ from refopt.core.history import History
 from refopt.core.hyper import check_number
 from refopt.core.identity import identity
 from refopt.core.method import Method, State
-from refopt.core.oracle import Oracle, has_objective
+from refopt.core.objective import has_objective
+from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, copied, leaves
 from refopt.core.problem import offers, require, start_of
 from refopt.core.result import Result

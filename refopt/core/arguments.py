@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from refopt.core.counts import COST
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CheckpointError, nearest
 from refopt.core.hyper import check_number
 from refopt.core.method import Method
-from refopt.core.oracle import COST, Oracle, objective
+from refopt.core.objective import objective
+from refopt.core.oracle import Oracle
 from refopt.core.params import Params
 
 

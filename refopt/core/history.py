@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from refopt.core.errors import ArgumentError
-from refopt.core.oracle import Oracle, gradient_norm, has_objective, objective
+from refopt.core.objective import gradient_norm, has_objective, objective
+from refopt.core.oracle import Oracle
 from refopt.core.params import Params, norm
 
 COLUMNS = ("step", "value", "grad_norm", "gradient_equivalents", "seconds", "full")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from refopt.core.answers import (
-    NonFiniteAnswer,
     a_kind_of,
     as_array,
     as_x,
@@ -22,73 +20,12 @@ from refopt.core.answers import (
     stack_of,
 )  # fmt: skip
 from refopt.core.arrays import Array
+from refopt.core.counts import COST, Counts
 from refopt.core.errors import ShapeError
-from refopt.core.params import Params, leaves, norm, size
+from refopt.core.params import Params, leaves, size
 from refopt.core.problem import Layer, Rollouts
 from refopt.core.rng import generator
 from refopt.core.sampling import Sampler
-
-# The price of one call in full gradients, times the share of the examples that it looks at. A
-# gradient in reverse mode costs about three evaluations of f; a Hessian-vector product is a
-# derivative of a gradient, about two gradients; a derivative along one direction is two
-# evaluations of f in forward mode, a third one four; prox, penalty and projection look at no data.
-COST: dict[str, float] = {
-    "value": 1 / 3,
-    "grad": 1.0,
-    "directional": 2 / 3,
-    "hvp": 2.0,
-    "third": 4 / 3,
-    "example_grads": 1.0,
-    "residual": 1 / 3,
-    "jvp": 2 / 3,
-    "vjp": 1.0,
-    "loss_gradient": 1 / 3,
-    "loss_hessian": 1 / 3,
-    "layers": 1.0,
-    "slopes": 1 / 3,
-    "rollouts": 1.0,
-    "sample_grad": 1.0,
-    "penalty": 0.0,
-    "prox": 0.0,
-    "example_prox": 1.0,
-    "project": 0.0,
-    "bounds": 0.0,
-    "gram": 1.0,
-    "term_weights": 1 / 3,
-    "term_grad": 1.0,
-    "fraction": 1 / 3,
-    # Times the share of one entry.
-    "coordinate_slope": 1.0,
-    "coordinate_prox": 0.0,
-    # Of one objective.
-    "objectives": 1 / 3,
-    "jacobian": 1.0,
-    # Of one level.
-    "upper_value": 1 / 3,
-    "upper_grad": 1.0,
-    "lower_value": 1 / 3,
-    "lower_grad": 1.0,
-    "lower_hvp": 2.0,
-    "lower_mixed": 2.0,
-    "upper_hvp": 2.0,
-    "upper_mixed": 2.0,
-    "constraint": 0.0,
-    "constraint_vjp": 0.0,
-    "constraint_hvp": 0.0,
-}
-
-
-class Counts:
-    """What was asked of a problem: calls by name, and their price in full gradients."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
-        self.equivalents = 0.0
-
-    def add(self, name: str, share: float) -> None:
-        """Count one call of `name` that looks at `share` of the examples."""
-        self.calls[name] = self.calls.get(name, 0) + 1
-        self.equivalents += COST[name] * share
 
 
 class Oracle:
@@ -448,30 +385,3 @@ class GradientsAt(Oracle):
 
     def _with_batch(self, batch: np.ndarray | None) -> Oracle:
         return GradientsAt(self._inner._with_batch(batch), self._replaced)
-
-
-def has_objective(problem: Any) -> bool:
-    """Tell whether `objective` has something to say of `problem`."""
-    return hasattr(problem, "value") or hasattr(problem, "upper_value")
-
-
-def objective(problem: Any, x: Params) -> float:
-    """Return the whole objective f + g (of two levels the upper's) at x, uncounted; NaN where there is none."""
-    if hasattr(problem, "upper_value"):
-        return number(problem.upper_value(x), "upper_value(x)")
-    if not hasattr(problem, "value"):
-        return math.nan
-    total = number(problem.value(x), "value(x)")
-    if hasattr(problem, "penalty"):
-        total += number(problem.penalty(x), "penalty(x)")
-    return total
-
-
-def gradient_norm(problem: Any, x: Params) -> float:
-    """Return the norm of the gradient of f at x, uncounted; NaN where there is none or it is not finite."""
-    if not hasattr(problem, "grad"):
-        return math.nan
-    try:
-        return norm(Oracle(problem).grad(x))
-    except NonFiniteAnswer:
-        return math.nan

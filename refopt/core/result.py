@@ -28,7 +28,7 @@ class Result:
     calls : dict of str to int
         How often each oracle was asked (``grad``, ``hvp``, ``value``, …).
     gradient_equivalents : float
-        The same in units of one full gradient (`refopt.core.oracle.COST`).
+        The same in units of one full gradient (`refopt.core.counts.COST`).
     history : dict of str to array
         Columns ``step``, ``value``, ``grad_norm``, ``gradient_equivalents``, ``seconds``, and ``full``: 1 where the
         value is that of all examples, 0 where it is what the step saw (`refopt.minimize`, ``record``). A problem of

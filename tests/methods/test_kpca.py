@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import Oracle, objective
+from refopt.core.objective import objective
+from refopt.core.oracle import Oracle
 from scipy.optimize import minimize
 
 from tests.alike import steps_on

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
-from refopt.core.oracle import objective
+from refopt.core.objective import objective
 
 
 def _problem(l2: float) -> object:

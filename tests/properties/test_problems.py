@@ -11,7 +11,7 @@ import pytest
 import refopt
 from refopt.core.arrays import to_numpy
 from refopt.core.errors import MissingExtraError
-from refopt.core.oracle import objective
+from refopt.core.objective import objective
 from refopt.core.params import leaves, map_leaves, norm, rebuild
 from refopt.core.problem import offered
 from refopt.diagnostics.derivative_check import derivative_check

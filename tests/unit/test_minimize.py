@@ -16,8 +16,8 @@ import pytest
 import refopt
 import scipy.optimize
 from refopt.core import checkpoint
+from refopt.core.counts import COST
 from refopt.core.errors import CheckpointError
-from refopt.core.oracle import COST
 from refopt.core.sampling import Sampler
 
 
