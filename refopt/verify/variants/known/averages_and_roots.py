@@ -76,6 +76,11 @@ _CHANGES: Mapping[str, tuple[str, Correction, tuple[str, ...]]] = {
         ("pytorch-optimizer 3.3.0 AdamG (fixed in 3.3.1)",),
     ),
     "one-step-ahead": ("1 - beta^(t+1) in place of 1 - beta^t", lambda b, t: averages.correction(b, t + 1), ()),
+    "one-step-behind": (
+        "1 - beta^(t-1), from the second step on, in place of 1 - beta^t",
+        lambda b, t: averages.correction(b, max(t - 1, 1)),
+        (),
+    ),
     "power-of-complement": ("(1 - beta)^t in place of 1 - beta^t", lambda b, t: (1.0 - b) ** t, ()),
     "inverted": ("the bias correction multiplied in place of divided", lambda b, t: 1.0 / averages.correction(b, t), ()),
     "squared": ("the bias correction applied twice", lambda b, t: averages.correction(b, t) ** 2, ()),
