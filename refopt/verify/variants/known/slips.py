@@ -27,7 +27,7 @@ from refopt.verify.variants.deviation import (
 def _(method: Any) -> Any:
     inner = innermost(method)
     have = fields(inner)
-    decay, beta = have.get("weight_decay"), have.get("beta1")
+    decay, beta = float(have.get("weight_decay") or 0.0), float(have.get("beta1") or 0.0)
     if not decay or not beta or "m" not in getattr(inner, "active_slots", tuple)():
         return None
     share, plain = decay / beta, altered(inner, weight_decay=0.0)
