@@ -46,6 +46,22 @@ def run(name: str, losses: list[float], **options: Any) -> list[np.ndarray]:
 
 
 @pytest.mark.identity("emonavi", "emolynx", "emofact")
+def test_the_drive_of_small_losses() -> None:
+    """The distance of the averages counts in units of the long one down to 1e-5, and of 1e-5 below: the same at 1e-3 and 1e-4, a tenth as far at
+    1e-6; and T's sign is σ's, by which 8 |T| (1 + T / 10) differs between a fall and a rise.
+    """
+    for unit in (1.0, 1e-3, 1e-4):
+        for share in (0.6, 1.4):
+            sigma = math.tanh(1.0 - share)
+            T = math.copysign(1.0 - abs(sigma), sigma)
+            assert drive(share * unit, unit) == pytest.approx(8.0 * abs(T) * (1.0 + 0.1 * T), rel=1e-12)
+    assert drive(0.6e-6, 1e-6) == 1.0
+    assert drive(5e-6, 1e-6) == pytest.approx(
+        8.0 * (1 - math.tanh(0.4)) * (1.0 - 0.1 * (1 - math.tanh(0.4))), rel=1e-12
+    )
+
+
+@pytest.mark.identity("emonavi", "emolynx", "emofact")
 def test_line_by_line() -> None:
     """Sixty steps line by line with NumPy alone, on losses that fall, jump and stand still, so that all four ranges of the drive are met, with decay
     and a schedule, to 1e-12.
