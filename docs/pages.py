@@ -19,6 +19,7 @@ from refopt.cli.catalogue import describe
 from refopt.core.document import default_of, kind_of
 from refopt.core.registry import KINDS, Entry
 from rst import code_block, escaped, folded, heading, literal, table
+from settled import changes
 from source import helpers, shown
 
 # `η, in the units of x`, or `λ before the first step`: a symbol of the formula, then what it is.
@@ -87,7 +88,20 @@ def dialects(method: Entry, facts: dict[str, Any]) -> list[str]:
         for name, d in facts["dialects"].items()
     ]
     header = ("dialect", "settings", "whose", "what differs")
-    return [*heading("Dialects"), *table(header, rows, style="worded")] if len(rows) > 1 else []
+    texts = {name: changes(method.obj, d["settings"]) for name, d in facts["dialects"].items()}
+    # Two libraries of one text are told together.
+    alike: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        if text:
+            alike.setdefault(text, []).append(name)
+    lines = [
+        line
+        for text, names in alike.items()
+        for line in folded(
+            f"The text in {' and '.join(names)}, beside the paper's (-)", code_block(text, "diff")
+        )
+    ]
+    return [*heading("Dialects"), *table(header, rows, style="worded"), *lines] if len(rows) > 1 else []
 
 
 def state(method: Entry, facts: dict[str, Any]) -> list[str]:

@@ -1,8 +1,11 @@
 """What the site's pages are put together from."""
 
+import ast
+
 import faults
 import measured
 import refopt
+import settled
 import source
 from bibtex import authors
 from curves import HEIGHT, LEFT, WIDTH, picture
@@ -58,3 +61,37 @@ def test_a_curve_stays_in_its_picture():
     points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
     assert len(points) == 3
     assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+
+
+def test_a_dialects_text_has_its_choices_settled():
+    """Of Adam in torch the decay is in the gradient; optax differs in numbers alone; Keras's ε is beside the uncorrected root."""
+    adam = entry("adam").obj
+    torch = settled.changes(adam, {"decay": "coupled"}).splitlines()
+    assert [line for line in torch if line[0] in "-+" and "def " not in line] == [
+        "+        g = g + l2 * x",
+        "-        return (keep * x - step * m / below, m, v)",
+        "+        return (x - step * m / below, m, v)",
+    ]
+    assert settled.changes(adam, {"eps_root": 1e-8}) == ""
+    assert "+    eps = self.eps / c2 ** 0.5" in settled.changes(adam, {"eps_corrected": False}).splitlines()
+    assert settled.changes(entry("cg").obj, {}) == ""
+
+
+def test_what_is_settled():
+    """Branches, comparisons, terms of zero, factors of one, and functions that nothing calls any more."""
+    text = """
+def rule(self, xp):
+    def a(x, l2):
+        return x + l2 * x
+    def b(x, g, keep):
+        if self.form == "sum" and not self.late:
+            g = g + 0.0 * x
+        else:
+            g = 2.0 * g
+        return keep * (1.0 * x) - (g if self.late is None else x)
+    return a if self.form == "mean" or self.late else b
+"""
+    tree = settled.Settled({"form": "sum", "late": None}, {"keep": 1.0}).visit(ast.parse(text))
+    assert ast.unparse(ast.fix_missing_locations(tree)) == (
+        "def rule(self, xp):\n\n    def b(x, g):\n        return x - g\n    return b"
+    )
