@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import refopt
+from refopt.core.build import problem as build
+from refopt.core.build import problems_with
 from refopt.core.errors import RefoptError
 from refopt.core.registry import Entry
 from rst import heading
@@ -55,8 +57,18 @@ def network() -> dict[str, tuple[Any, float]]:
     return {"network of 8 tanh units, 100 examples": (problem, 0.0)}
 
 
-def run(problem: Any, optimum: float, name: str, given: dict[str, float]) -> Curve | None:
-    """Return gradient equivalents and what is left of the start's distance to the optimum, or None: it cannot run."""
+def own(method: Entry) -> dict[str, tuple[Any, float | None]]:
+    """Return a problem of the zoo that offers what the method asks for, one with a known optimum before others."""
+    named = method.extra.get("calm_problem")
+    choice = [named] if named else [(name, {}) for name in problems_with(method.needs)]
+    found = [(name, build(name, **given)) for name, given in choice]
+    known = [(name, p, p.optimum) for name, p in found if getattr(p, "optimum", None) is not None]
+    name, problem, optimum = next(iter(known), None) or (*found[0], None)
+    return {f"the problem {name}": (problem, optimum)}
+
+
+def run(problem: Any, name: str, given: dict[str, float]) -> Curve | None:
+    """Return gradient equivalents and objectives, or None: it cannot run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -65,30 +77,36 @@ def run(problem: Any, optimum: float, name: str, given: dict[str, float]) -> Cur
             ).history
         except (RefoptError, ArithmeticError, np.linalg.LinAlgError):
             return None
-    value = np.asarray(history["value"], dtype=np.float64) - optimum
-    asked = np.asarray(history["gradient_equivalents"], dtype=np.float64)
-    if len(value) < 2 or not value[0] > 0:
-        return None
-    return asked.tolist(), (value / value[0]).tolist()
+    asked, value = (history[k].tolist() for k in ("gradient_equivalents", "value"))
+    return (asked, value) if len(value) >= 2 else None
 
 
-def best(problem: Any, optimum: float, method: Entry) -> tuple[Curve, float | None] | None:
-    """Return the run of the rate that ends lowest, and that rate; a method without one runs once."""
+def best(problem: Any, optimum: float | None, method: Entry) -> tuple[Curve, float | None] | None:
+    """Return the run of the rate that ends lowest, and that rate; a method without one runs once.
+
+    Values are distances from the optimum as parts of the start's. Without an optimum the least value of all these runs
+    takes its place, and is not drawn.
+    """
     rated = dataclasses.is_dataclass(method.obj) and any(
         f.name == "lr" for f in dataclasses.fields(method.obj)
     )
-    found: list[tuple[float, Curve, float | None]] = []
+    found: list[tuple[Curve, float | None]] = []
     for rate in RATES if rated else (None,):
-        curve = run(problem, optimum, method.name, {} if rate is None else {"lr": rate})
+        curve = run(problem, method.name, {} if rate is None else {"lr": rate})
         if curve is None:
             # What cannot run at one rate can at none.
             break
-        last = curve[1][-1]
-        found.append((last if math.isfinite(last) else math.inf, curve, rate))
+        found.append((curve, rate))
     if not found:
         return None
-    _, curve, rate = min(found, key=lambda f: f[0])
-    return curve, rate
+    values = [v for (_, value), _ in found for v in value if math.isfinite(v)]
+    floor = optimum if optimum is not None else min(values)
+    (asked, value), rate = min(found, key=lambda f: f[0][1][-1] if math.isfinite(f[0][1][-1]) else math.inf)
+    fall = value[0] - floor
+    if not fall > 0:
+        return None
+    unknown = optimum is None
+    return (asked, [math.nan if unknown and v == floor else (v - floor) / fall for v in value]), rate
 
 
 def place(asked: float, left: float) -> tuple[float, float]:
@@ -126,19 +144,24 @@ def section(method: Entry) -> list[str]:
     """Return the pictures of an optimizer that runs on at least one of the problems."""
     if method.kind != "optimizer":
         return []
-    figures = drawn(method, problems()) or drawn(method, network())
+    choices = (
+        (problems, "the optimum"),
+        (network, "0"),
+        (lambda: own(method), "the optimum, or the least value found where that is unknown"),
+    )
+    found = ((drawn(method, on()), level) for on, level in choices)
+    figures, level = next((f for f in found if f[0]), ([], ""))
     if not figures:
         return []
-    above = "above 0" if "network" in figures[0] else "above the optimum"
     lead = (
-        f"The objective {above}, as a part of what it was at the start, over {BUDGET} gradient equivalents or steps, all"
+        f"The objective above {level}, as a part of what it was at the start, over {BUDGET} gradient equivalents or steps, all"
         f" other hyperparameters at their defaults. {rates(figures)}Small problems say how a method moves, not which is"
         " the better; for that see the :doc:`benchmarks </benchmarks>`."
     )
     return [*heading("Convergence"), lead, "", *raw(figures)]
 
 
-def drawn(method: Entry, on: dict[str, tuple[Any, float]]) -> list[str]:
+def drawn(method: Entry, on: Mapping[str, tuple[Any, float | None]]) -> list[str]:
     """Return the pictures of those problems that the method runs on."""
     figures = []
     for title, (problem, optimum) in on.items():
