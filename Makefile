@@ -61,9 +61,10 @@ check: $(VENV)/.done lint
 	$(if $(NAME),$(BIN)/pytest -n 2 tests/methods tests/parity/test_tapes.py tests/properties -k "$(NAME)")
 
 parity: $(PARITY)/.done
-	$(PARITY)/bin/pytest -n 2 tests/parity
+	@# One thread a worker: the pools of torch, JAX and BLAS spin against each other.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PARITY)/bin/pytest -n 2 tests/parity
 	@# What `make test` has to skip: all else in there it has run.
-	$(PARITY)/bin/pytest -n 2 tests/properties -k "torch or jax or graph"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PARITY)/bin/pytest -n 2 tests/properties -k "torch or jax or graph"
 	$(PARITY)/bin/pytest tests/sweeps tests/unit -k dask
 
 # One environment a release, over the peers'; not part of `make test`, nor of the checks of a push.

@@ -19,7 +19,11 @@ JAHANI = Source("jahani-2021-doubly",
 
 
 @register(
-    "oasis", source=JAHANI, where="Algorithm 1", needs=("grad", "hvp"), calm_problem=("quadratic", {"n": 12})
+    "oasis",
+    source=JAHANI,
+    where="Algorithm 1",
+    needs=("grad", "hvp"),
+    calm_problem=("matrix-sensing", {"n": 6, "rank": 2}),
 )
 class OASIS(Method):
     """OASIS: a step divided by the averaged Hessian diagonal, and a rate without a search.
