@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -63,7 +64,9 @@ class Settled(ast.NodeTransformer):
         """Compare constants."""
         self.generic_visit(node)
         if all(isinstance(part, ast.Constant) for part in (node.left, *node.comparators)):
-            return ast.Constant(_value(node))
+            # A text and a number are compared in branches alone that a choice has ruled out.
+            with contextlib.suppress(TypeError):
+                return ast.Constant(_value(node))
         return node
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
