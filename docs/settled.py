@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import inspect
+import operator
 import re
 import textwrap
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from refopt.core.method import LeafRule
 from source import bare, shown
 
 CONTEXT = 1
+COMPARED: Mapping[type, Any] = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
+}  # fmt: skip
 # What every method has: rates and schedules.
 SHARED = {"refopt.core.method", "refopt.optimizers.common.decay"}
 
@@ -63,17 +68,19 @@ class Settled(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         """Compare constants."""
         self.generic_visit(node)
-        if all(isinstance(part, ast.Constant) for part in (node.left, *node.comparators)):
+        sides = (node.left, *node.comparators)
+        known = COMPARED.get(type(node.ops[0]))
+        if known and len(sides) == 2 and all(isinstance(side, ast.Constant) for side in sides):
             # A text and a number are compared in branches alone that a choice has ruled out.
             with contextlib.suppress(TypeError):
-                return ast.Constant(_value(node))
+                return ast.Constant(known(*(side.value for side in sides)))  # type: ignore[union-attr]
         return node
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         """Negate a constant."""
         self.generic_visit(node)
         settled = isinstance(node.op, ast.Not) and isinstance(node.operand, ast.Constant)
-        return ast.Constant(_value(node)) if settled else node
+        return ast.Constant(not node.operand.value) if settled else node  # type: ignore[attr-defined]
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         """Leave the parts that are not constant, or the one that decides."""
@@ -140,10 +147,6 @@ class Settled(ast.NodeTransformer):
 def _number(node: ast.expr) -> float | None:
     plain = isinstance(node, ast.Constant) and isinstance(node.value, float)
     return node.value if plain else None  # type: ignore[union-attr, return-value]
-
-
-def _value(node: ast.expr) -> Any:
-    return eval(compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval"))
 
 
 def settled(cls: type, settings: Mapping[str, Any]) -> str:
