@@ -88,7 +88,7 @@ def dialects(method: Entry, facts: dict[str, Any]) -> list[str]:
         for name, d in facts["dialects"].items()
     ]
     header = ("dialect", "settings", "whose", "what differs")
-    texts = {name: changes(method.obj, d["settings"]) for name, d in facts["dialects"].items()}
+    texts = {name: changes(method.obj, d.settings) for name, d in method.dialects.items()}
     # Two libraries of one text are told together.
     alike: dict[str, list[str]] = {}
     for name, text in texts.items():

@@ -9,8 +9,9 @@ import settled
 import source
 from bibtex import authors
 from curves import HEIGHT, LEFT, WIDTH, picture
-from pages import symbol
+from pages import dialects, symbol
 from prose import paragraph
+from refopt.cli.catalogue import describe
 from refopt.core.registry import entry
 from rst import escaped
 
@@ -75,6 +76,13 @@ def test_a_dialects_text_has_its_choices_settled():
     assert settled.changes(adam, {"eps_root": 1e-8}) == ""
     assert "+    eps = self.eps / c2 ** 0.5" in settled.changes(adam, {"eps_corrected": False}).splitlines()
     assert settled.changes(entry("cg").obj, {}) == ""
+
+
+def test_a_page_shows_each_text_once_with_its_dialects():
+    """Settings as they are, not as they are printed: Adam's page tells what torch's and Keras's text is."""
+    found = "\n".join(dialects(entry("adam"), describe(entry("adam"))))
+    assert "The text in torch, beside" in found and "+        g = g + l2 * x" in found
+    assert "The text in keras, beside" in found and "1e-07'" not in found.partition("<summary>")[2]
 
 
 def test_what_is_settled():
