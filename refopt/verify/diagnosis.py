@@ -126,7 +126,7 @@ def diagnose(
     elif explained is None:
         explained = _first(search, tried)
     if explained is not None:
-        return _told(observed, search, explained, parts)
+        return _told(observed, search, explained if parts else _at_bottom(search, base, explained), parts)
     # The nearest of what has a name; a number or an edit could be fitted to rounding.
     near = [
         c for c in (search.best[1],) if c and not c.settings and all(d.stage != "rule" for d in c.changes)
@@ -159,6 +159,17 @@ def _first(
         if search.effort.struck:
             break
     return None
+
+
+def _at_bottom(
+    search: Search, base: Iterable[Candidate], explained: list[tuple[Candidate, list[Finding]]]
+) -> list[tuple[Candidate, list[Finding]]]:
+    """Return the explanation, or the dialect whose steps it takes to the bit: then nothing but rounding differs."""
+    c, findings = explained[0]
+    if not c.changes:
+        return explained
+    same = next((d for d in base if d.method == c.method and search.same_steps(c, d)), None)
+    return explained if same is None else [(same, findings)]
 
 
 def recognised_name(other: Any, seed: int, hyperparameters: Mapping[str, Any]) -> str:

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.registry import entry
+from refopt.verify.diagnosis import _at_bottom
+from refopt.verify.runs.observe import observe
+from refopt.verify.search.effort import Effort
+from refopt.verify.search.trajectories import Search
+from refopt.verify.variants.candidate import dialects, faults
 
 
 def _adam(x: Any, g: Any, state: Any, late: int, inside: float) -> Any:
@@ -65,3 +71,25 @@ def test_slips_are_named(mine: Any) -> None:
     method, name = FOUND[mine]
     why = refopt.verify.diagnose(mine, method, steps=30)
     assert any(name in names for names in (why.explained_by, *why.also)), str(why)
+
+
+def test_steps_to_the_bit() -> None:
+    """A counter that momentum does not look at changes no bit; a negated gradient does. What takes the dialect's own steps is told as it."""
+    found = entry("momentum")
+    paper, faulty = dialects(found)[0], {c.names[0]: c for c in faults(found)}
+    search = Search(observe(refopt.optimizer("momentum"), "momentum", steps=5), Effort(100))
+    idle, other = (paper.with_(faulty[n]) for n in ("counter-one-ahead", "gradient-negated"))
+    assert search.same_steps(idle, paper) and not search.same_steps(other, paper)
+    assert _at_bottom(search, [paper], [(idle, [])]) == [(paper, [])]
+    assert _at_bottom(search, [paper], [(other, [])]) == [(other, [])]
+
+
+@pytest.mark.exhaustive
+def test_a_variant_that_changes_nothing_explains_nothing() -> None:
+    """Heavy ball as the difference of two points cancels, and is a hair outside the bound: it is told to be momentum."""
+
+    def difference(x: Any, g: Any, last: Any, lr: float = 1e-2, momentum: float = 0.9) -> Any:
+        return x - lr * g + momentum * (x - (x if last is None else last)), x.copy()
+
+    why = refopt.verify.diagnose(difference, "momentum", steps=60)
+    assert why.explained_by == ("paper",), str(why)

@@ -127,6 +127,17 @@ class Search:
         self._order.remove(place)
         self._order.insert(0, place)
 
+    def same_steps(self, one: Candidate, other: Candidate) -> bool:
+        """Tell whether two candidates are at the same points on every run, to the bit."""
+        for run in self.seen.runs:
+            a, b = (
+                follow(run.drive(self.build(c, run.profile)), run.tape, together=self.seen.together).points
+                for c in (one, other)
+            )
+            if not all(np.array_equal(a[k], b[k], equal_nan=True) for k in a):
+                return False
+        return True
+
     def close_throughout(self, c: Candidate) -> list[Finding] | None:
         """Return the findings if the candidate stays within `STILL_CLOSE` everywhere, though not to rounding."""
         out: list[Finding] = []
