@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -92,6 +93,41 @@ def test_line_by_line() -> None:
         for mine, other in zip(got, (x, y, z)):
             np.testing.assert_allclose(mine[t], other, rtol=1e-12, atol=1e-12)
     assert {r for r, _ in ranges} == {0, 1, 2, 3} and (1, False) in ranges and (1, True) in ranges
+
+
+@pytest.mark.identity("emofact")
+def test_vectors_have_a_momentum() -> None:
+    """β = 0.6, at a constant loss: m = 0.4 g₁, then 0.24 g₁ + 0.4 g₂, which turns at g₂ = -0.6 g₁; on both sides of that by a hundredth. A matrix
+    goes by g₂ alone. Far from the origin: m begins with zero.
+    """
+
+    class Turning:
+        asked = 0
+
+        def value(self, x: Any) -> float:
+            return 2.0
+
+        def grad(self, x: Any) -> Any:
+            self.asked += 1
+            g = np.array([1.0, -1.0, 1.0, -1.0]) if self.asked == 1 else np.array([-0.59, 0.59, -0.61, 0.61])
+            return {"b": g, "w": g.reshape(2, 2)}
+
+    o, oracle = (
+        refopt.optimizer("emofact", lr=0.5, vector_momentum=0.6, weight_decay=0.0),
+        Oracle(Turning(), 0),
+    )
+    x = {"b": np.full(4, 64.0), "w": np.full((2, 2), 64.0)}
+    s, points = o.init(x), [x]
+    for t in (1, 2):
+        oracle.begin(t)
+        x, s = o.step(x, s, oracle)
+        points.append(x)
+    first, second = ({k: (b[k] - a[k]).ravel() for k in a} for a, b in itertools.pairwise(points))
+    for k in "bw":
+        np.testing.assert_array_equal(first[k], [-0.5, 0.5, -0.5, 0.5])
+    np.testing.assert_array_equal(second["b"], [-0.5, 0.5, 0.5, -0.5])
+    np.testing.assert_array_equal(second["w"], [0.5, -0.5, 0.5, -0.5])
+    assert s["m"]["w"].shape == ()
 
 
 @pytest.mark.claim("emonavi", "emolynx", "emofact")

@@ -151,3 +151,23 @@ CASES = [
         says="The authors' code in float64 on square matrices with decay, a large ε and a schedule, 200 steps and 66 refreshes, to 1e-12.")
     for name in ("kl-shampoo", "kl-soap")
 ]  # fmt: skip
+
+
+@pytest.mark.identity("kl-shampoo", "kl-soap")
+@pytest.mark.parametrize(("largest", "long"), [(4000.0, 144.0), (11.0, 121.0), (5.0, 100.0), (np.inf, None)])
+@pytest.mark.parametrize("name", ["kl-shampoo", "kl-soap"])
+def test_eigenvalues_have_a_least(name: str, largest: float, long: float | None) -> None:
+    """Gradients of 1e-12 let λ fall by β2 a step until ``max(10, min(n, c))^-2``: of axes of 12 and 3 entries 1/144 and 1/100 at the default c,
+    1/121 with c = 11; without a bound to below 1e-7 in 40 steps, from 0.1 with β2 = 1/2.
+    """
+    o = refopt.optimizer(name, beta2=0.5, largest_inverse=largest, lr=0.1)
+    x, rng = {"w": np.zeros((12, 3))}, np.random.default_rng(0)
+    s = o.init(x)
+    for _ in range(40):
+        x, s = o.update(x, {"w": 1e-12 * rng.standard_normal((12, 3))}, s)
+    rows, columns = s["values"]["w"]
+    if long is None:
+        assert rows.max() < 1e-7 and columns.max() < 1e-7
+    else:
+        np.testing.assert_allclose(rows, np.full(12, 1.0 / long), rtol=1e-14)
+        np.testing.assert_allclose(columns, np.full(3, 0.01), rtol=1e-14)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
-from refopt.core.errors import HyperparameterError, RefoptError
+from refopt.core.errors import ArgumentError, HyperparameterError, RefoptError
 from refopt.matrix.polar_schedules import SCHEDULES
 from scipy.optimize import linprog
 
@@ -93,3 +93,12 @@ def test_bad_arguments() -> None:
     ):
         with pytest.raises((RefoptError, HyperparameterError), match=name):
             polar_express(np.eye(2), **{name: value})
+
+
+@pytest.mark.parametrize(
+    "given", [{"safety": 0.99}, {"lower": 0.0}, {"lower": 1.0}, {"steps": 0}, {"cushion": 1.0}, {"eps": -1.0}]
+)
+def test_numbers_out_of_range_are_refused(given: dict[str, float]) -> None:
+    """By name, before anything is computed."""
+    with pytest.raises(ArgumentError, match=next(iter(given))):
+        polar_express(np.eye(2), **given)

@@ -14,6 +14,12 @@ XIE = Source("xie-2021-positive", "Z. Xie, L. Yuan, Z. Zhu, M. Sugiyama",
     "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve Generalization", arxiv="2103.17182")  # fmt: skip
 
 
+def weights(beta0: float, beta1: float) -> dict[str, float]:
+    """Return β1² and its complement, and the weights of this step's average and of the last's, a vector of length 1."""
+    length, memory = ((1.0 + beta0) ** 2 + beta0**2) ** 0.5, beta1 * beta1
+    return {"memory": memory, "new": 1.0 - memory, "plus": (1.0 + beta0) / length, "minus": beta0 / length}
+
+
 class PositiveNegative(ElementwiseDecay):
     """What both share: two averages, of every second gradient each, and the weights of their difference."""
 
@@ -23,14 +29,7 @@ class PositiveNegative(ElementwiseDecay):
 
     def weights(self) -> dict[str, float]:
         """Return the numbers of every step."""
-        length = ((1.0 + self.beta0) ** 2 + self.beta0**2) ** 0.5
-        memory = self.beta1 * self.beta1
-        return {
-            "memory": memory,
-            "new": 1.0 - memory,
-            "plus": (1.0 + self.beta0) / length,
-            "minus": self.beta0 / length,
-        }
+        return weights(self.beta0, self.beta1)
 
 
 @register("pnm", source=XIE, where="PNM", state_copies=2)

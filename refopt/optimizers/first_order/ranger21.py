@@ -12,7 +12,7 @@ from refopt.core.params import Params, leaves, map_leaves, size
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.averages import correction, ema
 from refopt.optimizers.common.division import nonzero
-from refopt.optimizers.first_order.pnm import XIE
+from refopt.optimizers.first_order.pnm import XIE, weights
 
 WRIGHT_2021 = Source("wright-2021-ranger21", "L. Wright, N. Demeure", "Ranger21: a synergistic deep learning optimizer", arxiv="2106.13731")  # fmt: skip
 
@@ -177,13 +177,8 @@ class Ranger21(LeafRule):
         return super()._update(x, g, {**s, "spread": spread}, donate)
 
     def scalars(self, t, carried):
-        length = math.hypot(1.0 + self.beta0, self.beta0)
-        memory = self.beta1 * self.beta1
         return {
-            "memory": memory,
-            "new": 1.0 - memory,
-            "plus": (1.0 + self.beta0) / length,
-            "minus": self.beta0 / length,
+            **weights(self.beta0, self.beta1),
             "k2": 1.0 - self.beta2,
             "step": self.rate(t) / correction(self.beta1, t),
             "root": correction(self.beta2, t) ** -0.5,
