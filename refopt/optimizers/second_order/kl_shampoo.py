@@ -86,8 +86,8 @@ class Fitted(Grouped, Decay):
         return tuple(new), tuple(found)
 
     def due(self, t: float) -> bool:
-        """Tell whether the bases take a power step at step t."""
-        return t > 1.0 and int(t - 1.0) % self.update_every == 0
+        """Tell whether the bases take a power step at step t, from the second on."""
+        return int(t - 1.0) % self.update_every == 0
 
 
 @register("kl-shampoo", source=LIN, where="KL-Shampoo with the QR-based and moving-average schemes, as in the authors' code",
