@@ -17,7 +17,7 @@ from refopt.core.errors import ArgumentError
 from refopt.core.registry import entry, methods
 from refopt.verify.comparison import compare
 from refopt.verify.diagnosis import diagnose, recognised_name
-from refopt.verify.inputs.calls import FUNCTIONS
+from refopt.verify.inputs.calls.kinds import kind_of
 from refopt.verify.report import Diagnosis, Report
 
 
@@ -68,7 +68,7 @@ def verify(options: Any, rest: list[str]) -> int:
     common = {"dtype": options.dtype, "seed": options.seed, **hyper}
     if options.name is None:
         options.name = recognised_name(other, options.seed, hyper)
-    if entry(options.name).kind in FUNCTIONS:
+    if kind_of(options.name) is not None:
         held = compare(other, options.name, seed=options.seed, **hyper)
         print(diagnose(other, options.name, seed=options.seed, **search, **hyper))
         print(held)

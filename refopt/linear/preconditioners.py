@@ -324,7 +324,7 @@ def _ic0_rows(n: int) -> Callable[..., int]:
     return compiled.ic0_rows
 
 
-_NAMED: dict[str, tuple[Callable[..., Preconditioner], tuple[str, ...]]] = {
+NAMED: dict[str, tuple[Callable[..., Preconditioner], tuple[str, ...]]] = {
     "jacobi": (jacobi, ()),
     "ssor": (ssor, ("omega",)),
     "ic0": (ic0, ("shift",)),
@@ -342,13 +342,13 @@ def preconditioner_for(
     ArgumentError, ArgumentTypeError, HyperparameterError, ShapeError
     """
     if isinstance(spec, str):
-        if spec not in _NAMED:
+        if spec not in NAMED:
             raise ArgumentError(
-                f"preconditioner: wanted one of {', '.join(_NAMED)}, got {spec!r}.{nearest(spec, _NAMED)}"
+                f"preconditioner: wanted one of {', '.join(NAMED)}, got {spec!r}.{nearest(spec, NAMED)}"
             )
         if operator.matrix is None:
             raise ArgumentTypeError(f"preconditioner: {spec!r} reads A's entries, but A is a function")
-        build, known = _NAMED[spec]
+        build, known = NAMED[spec]
         for name in options:
             if name not in known:
                 raise HyperparameterError(

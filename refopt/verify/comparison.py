@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from refopt.core.hyper import check_number
-from refopt.core.registry import entry
-from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
+from refopt.verify.inputs.calls.kinds import kind_of
 from refopt.verify.inputs.problems import Course
 from refopt.verify.inputs.tapes import Tape
 from refopt.verify.measure.sides import apart
 from refopt.verify.report import Finding, Report
 from refopt.verify.runs.draws import compare_draws, draws
-from refopt.verify.runs.functions import compare_function
+from refopt.verify.runs.functions import compare_function, with_steps
 from refopt.verify.runs.observe import hold, observe
 from refopt.verify.runs.other import Observations, Observed
 from refopt.verify.runs.reference import Trajectory, follow
@@ -32,12 +31,13 @@ def compare(
     name: str,
     *,
     dialect: str = "paper",
-    steps: int = 200,
+    steps: int | None = None,
     dtype: str = "float64",
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     extra_tapes: Iterable[Tape] = (),
     param_groups: Any = (),
+    label: str = "",
     **hyperparameters: Any,
 ) -> Report:
     """Hold another implementation against the reference.
@@ -64,7 +64,8 @@ def compare(
         same positional arguments, and the arguments below but `seed` do not apply (see
         `refopt.verify.runs.functions`).
     dialect : str
-    steps : int, range [1, 1000]
+    steps : int, range [1, 1000], optional
+        By default 200. Of a schedule or a function with an option of this name, that option.
     dtype : {"float64", "float32"}
         The other side's precision. The reference runs in float64 in both cases.
     seed : int
@@ -77,6 +78,8 @@ def compare(
         Parameter groups: leaves by shape class (``"vectors"``), names, patterns or a function of name and
         leaf, and the hyperparameters that are theirs. A torch class is given such groups; a function of
         the parameters that makes an optimizer, and an optax transformation, have them by themselves.
+    label : str, optional
+        What reports call the other side; by default its own name.
     hyperparameters
         By the reference's names. The other side gets those that it can be given; what it has by itself,
         and shows, the reference takes over.
@@ -102,13 +105,15 @@ def compare(
     True
     """
     check_number(seed, "int [0, 9223372036854775807]", "seed")
-    if entry(name, COMPARED).kind in FUNCTIONS:
-        return compare_function(other, name, seed=seed, **hyperparameters)  # type: ignore[return-value]
+    if (kind := kind_of(name)) is not None:
+        return compare_function(
+            other, name, kind, seed=seed, label=label, **with_steps(hyperparameters, steps)
+        )  # type: ignore[return-value]
     if draws(name, dialect, hyperparameters) and not param_groups:
-        return compare_draws(other, name, dialect, dtype, seed, **hyperparameters)
+        return compare_draws(other, name, dialect, dtype, seed, label=label, **hyperparameters)
     seen = observe(
-        other, name, dialect=dialect, steps=steps, dtype=dtype, seed=seed, shapes=shapes,
-        extra_tapes=extra_tapes, param_groups=param_groups, **hyperparameters,
+        other, name, dialect=dialect, steps=200 if steps is None else steps, dtype=dtype, seed=seed, shapes=shapes,
+        extra_tapes=extra_tapes, param_groups=param_groups, label=label, **hyperparameters,
     )  # fmt: skip
     held = _held(seen, name, dialect)
     agrees = all(f.agrees for f in held.findings) and not seen.faults

@@ -8,12 +8,12 @@ from typing import Any
 
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.core.registry import entry
-from refopt.verify.inputs.calls import COMPARED, FUNCTIONS
+from refopt.verify.inputs.calls.kinds import kind_of
 from refopt.verify.inputs.problems import Course
 from refopt.verify.measure.sides import apart
 from refopt.verify.report import MEASURED, Diagnosis, Finding
 from refopt.verify.runs.draws import draws
+from refopt.verify.runs.functions import with_steps
 from refopt.verify.runs.observe import observe
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.rounding import machine_epsilon
@@ -40,12 +40,13 @@ def diagnose(
     other: Any,
     name: str | None = None,
     *,
-    steps: int = 60,
+    steps: int | None = None,
     dtype: str = "float64",
     seed: int = 0,
     effort: int | None = None,
     patience: float | None = None,
     param_groups: Any = (),
+    label: str = "",
     **hyperparameters: Any,
 ) -> Diagnosis:
     """Say what another implementation computes.
@@ -63,7 +64,8 @@ def diagnose(
         A registered optimizer that needs gradients alone, or a function as `compare` takes it. None: every
         registered optimizer that needs gradients alone is run beside it, and where it is none of them it is
         held to the one whose `refopt.verify.fingerprint` is nearest.
-    steps : int, range [1, 1000]
+    steps : int, range [1, 1000], optional
+        By default 60; otherwise as in `compare`.
     dtype : {"float64", "float32"}
     seed : int
     effort : int, range [1, inf), optional
@@ -75,6 +77,8 @@ def diagnose(
         Seconds after which the search stops wherever it is, and says so. None: it runs to its end.
     param_groups : list of (leaves, dict), optional
         As in `compare`; ways in which groups go wrong are tried too.
+    label : str, optional
+        As in `compare`.
     hyperparameters
         As in `compare`.
 
@@ -98,12 +102,28 @@ def diagnose(
     check_number(seed, "int [0, 9223372036854775807]", "seed")
     if name is None:
         name = recognised_name(other, seed, hyperparameters)
-    if entry(name, COMPARED).kind in FUNCTIONS:
-        return diagnose_function(other, name, seed=seed, effort=effort, patience=patience, **hyperparameters)  # type: ignore[return-value]
+    if (kind := kind_of(name)) is not None:
+        return diagnose_function(  # type: ignore[return-value]
+            other,
+            name,
+            kind,
+            seed=seed,
+            effort=effort,
+            patience=patience,
+            label=label,
+            **with_steps(hyperparameters, steps),
+        )
     if draws(name, "paper", hyperparameters) and not param_groups:
-        return diagnose_draws(other, name, dtype, seed, effort, patience, **hyperparameters)
+        return diagnose_draws(other, name, dtype, seed, effort, patience, label=label, **hyperparameters)
     observed = observe(
-        other, name, steps=steps, dtype=dtype, seed=seed, param_groups=param_groups, **hyperparameters
+        other,
+        name,
+        steps=60 if steps is None else steps,
+        dtype=dtype,
+        seed=seed,
+        param_groups=param_groups,
+        label=label,
+        **hyperparameters,
     )
     found = observed.entry
     search = Search(observed, Effort(default_effort(observed) if effort is None else effort, patience))

@@ -7,9 +7,9 @@ import pytest
 import refopt
 from refopt.core.registry import entry
 from refopt.verify import compare, diagnose
-from refopt.verify.inputs.calls import SOLVER_FAULTS
+from refopt.verify.inputs.calls.systems import SOLVER_FAULTS, SYSTEMS
 from refopt.verify.inputs.profiles import Profile
-from refopt.verify.runs.functions import answer_of, cases_of, compared, kind_of, reference_of
+from refopt.verify.runs.functions import answer_of, cases_of, compared, reference_of
 from refopt.verify.runs.observe import observe
 from refopt.verify.search.effort import Effort
 from refopt.verify.search.filters import filters
@@ -88,9 +88,11 @@ def test_undefined_at_zero() -> None:
     report = compare(cg, "cg")
     assert not report.agrees and report.leaf == "nothing to solve for"
     fault = next(f for f in SOLVER_FAULTS if f.name == "undefined-at-zero")
-    cases = cases_of(kind_of("cg"), "cg", 0, {})
-    answers = [(c, answer_of(cg, kind_of("cg"), c, {})) for c in cases if c.name == "nothing to solve for"]
-    ((error, _, problem),) = (compared(fault.change(reference_of("cg")), kind_of("cg"), *a) for a in answers)
+    cases = cases_of(SYSTEMS, "cg", 0, {})
+    answers = [(c, answer_of(cg, SYSTEMS, c, {})) for c in cases if c.name == "nothing to solve for"]
+    ((error, _, problem),) = (
+        compared(fault.change(reference_of("cg", SYSTEMS)), SYSTEMS, *a) for a in answers
+    )
     assert error == 0.0 and not problem
 
 

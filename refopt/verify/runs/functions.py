@@ -1,4 +1,4 @@
-"""Matrix functions, linear solvers and transport: `compare` and `diagnose` for functions of arrays.
+"""Matrix functions, solvers, transport, aggregators, schedules and what else is compared call by call.
 
 A comparison calls both sides on the same inputs and compares what they answer, within the spread of
 the reference's answers to inputs perturbed by one unit of rounding, times a factor for the operations.
@@ -6,17 +6,18 @@ the reference's answers to inputs perturbed by one unit of rounding, times a fac
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from refopt.core.errors import ArgumentTypeError, CapabilityError, RefoptError
-from refopt.core.registry import entry, get
+from refopt.core.errors import ArgumentError, ArgumentTypeError, MissingExtraError, RefoptError
+from refopt.core.registry import get
 from refopt.core.rng import generator
-from refopt.verify.inputs.calls import KINDS, Case, Kind, Reference
-from refopt.verify.report import Answer, FunctionReport
+from refopt.verify.inputs.calls.case import Case, Kind, Reference, Unanswered
+from refopt.verify.function_report import Answer, FunctionReport
 from refopt.verify.runs.rounding import perturbed
 from refopt.verify.sides.functions import label_of
 from refopt.verify.sides.names import parameters
@@ -32,52 +33,80 @@ OPERATIONS = 512.0
 HOPELESS = 0.05
 
 
-def kind_of(name: str) -> Kind:
-    """Return how functions like `name` are compared.
-
-    Raises
-    ------
-    CapabilityError
-        No cases for it.
-    """
-    found = entry(name)
-    kind = KINDS.get(name) or KINDS.get(found.kind)
-    if kind is None:
-        raise CapabilityError(f"name: there are no comparisons for {name!r}, a {found.kind}")
-    return kind
-
-
-def compare_function(other: Any, name: str, *, seed: int = 0, **options: Any) -> FunctionReport:
-    """Hold a function against a registered matrix function, solver or transport solver.
+def compare_function(
+    other: Any, name: str, kind: Kind, *, seed: int = 0, label: str = "", **options: Any
+) -> FunctionReport:
+    """Hold a function against a registered one, an operation of a manifold or a preconditioner.
 
     Parameters
     ----------
     other : callable
         With the reference's positional arguments. A solver may answer x, ``(x, ...)`` or an object with
-        ``x``; transport the plan, ``(plan, ...)`` or an object with ``plan``.
+        ``x``; transport the plan, ``(plan, ...)`` or an object with ``plan``; docs/verify.md has the other kinds.
     name : str
+    kind : Kind
     seed : int
     options
-        Keywords of both sides, by the reference's names.
+        Keywords of both sides, by the reference's names; what the other side cannot be given, it was made with.
 
     Raises
     ------
-    ArgumentTypeError, CapabilityError, UnknownNameError
+    ArgumentError, ArgumentTypeError, CapabilityError
     """
-    kind, reference = kind_of(name), reference_of(name)
-    call, takes = callable_side(other)
-    answers, left = [], []
-    for case in cases_of(kind, name, seed, options):
-        if all(spelled(k, kind, takes) for k in case.needs):
-            theirs = answer_of(call, kind, case, takes)
-            answers.append(Answer(case.name, *compared(reference, kind, case, theirs)))
-        else:
+    reference, (call, takes) = reference_of(name, kind), side_of(other, kind)
+    answers, left, refused = [], [], []
+    for case, theirs in asked(kind, name, seed, options, call, takes):
+        if isinstance(theirs, Unanswered):
             left.append(case.name)
-    return FunctionReport(all(a.agrees for a in answers), label_of(other), name, tuple(answers), tuple(left))
+            continue
+        answers.append(Answer(case.name, *compared(reference, kind, case, theirs)))
+        if isinstance(theirs, Exception) and isinstance(
+            own := own_answer(reference, kind, case, case.args), Exception
+        ):
+            refused.append(own)
+    if answers and len(refused) == len(answers):
+        raise refused[0]
+    if not answers:
+        raise ArgumentError(f"other: {label or label_of(other)} {_cannot(kind, name, seed, takes)}")
+    return FunctionReport(
+        all(a.agrees for a in answers), label or label_of(other), name, tuple(answers), tuple(left)
+    )
 
 
-def reference_of(name: str) -> Reference:
+def with_steps(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+    """Return the options of a function, one of which may be called ``steps``."""
+    return dict(options) if steps is None else {**options, "steps": steps}
+
+
+def _cannot(kind: Kind, name: str, seed: int, takes: Mapping[str, Any]) -> str:
+    wanted = dict.fromkeys(k for c in kind.cases(name, seed) for k in c.needs if not spelled(k, kind, takes))
+    if not wanted:
+        return "answers nothing that is compared"
+    first, *_ = wanted
+    return (
+        f"takes none of {', '.join(wanted)}; say what it was made with: compare(other, {name!r}, {first}=...)"
+    )
+
+
+def asked(
+    kind: Kind, name: str, seed: int, options: Mapping[str, Any], call: Reference, takes: Mapping[str, Any]
+) -> list[tuple[Case, Any]]:
+    """Return every case with what the other side answers: an array, its error, or `Unanswered`."""
+    return [
+        (
+            c,
+            answer_of(call, kind, c, takes)
+            if all(spelled(k, kind, takes) for k in c.needs)
+            else Unanswered(),
+        )
+        for c in cases_of(kind, name, seed, options)
+    ]
+
+
+def reference_of(name: str, kind: Kind) -> Reference:
     """Return the registered function as one that can be wrapped."""
+    if kind.reference is not None:
+        return kind.reference(name)
     fn = get(name)
 
     def run(*args: Any, **options: Any) -> Any:
@@ -86,7 +115,12 @@ def reference_of(name: str) -> Reference:
     return run
 
 
-def callable_side(other: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+def side_of(other: Any, kind: Kind) -> tuple[Reference, Mapping[str, Any]]:
+    """Return the other side as a function, and the options that it takes with their defaults."""
+    return (kind.side or callable_side)(other)
+
+
+def callable_side(other: Any) -> tuple[Reference, dict[str, Any]]:
     """Return the other side, and the options that it takes with their defaults."""
     if not callable(other):
         raise ArgumentTypeError(f"other: wanted a function of arrays, got {type(other).__qualname__}")
@@ -102,29 +136,37 @@ def spelled(option: str, kind: Kind, takes: Mapping[str, Any]) -> str | None:
 
 
 def cases_of(kind: Kind, name: str, seed: int, options: Mapping[str, Any]) -> list[Case]:
-    """Return the calls on which `name` is compared, with options of the user's besides."""
-    return [
-        Case(c.name, c.args, {**c.options, **options}, c.symmetric, c.needs, c.slack)
-        for c in kind.cases(name, seed)
-    ]
+    """Return the calls on which `name` is compared, with options of the user's besides.
+
+    What the user states, the other side need not be able to take. Cases that this makes equal are one.
+    """
+    out: dict[Any, Case] = {}
+    for c in kind.cases(name, seed):
+        needs = tuple(k for k in c.needs if k not in options)
+        new = dataclasses.replace(c, options={**c.options, **options}, needs=needs)
+        out.setdefault((tuple(map(id, c.args)), repr(sorted(new.options.items(), key=str))), new)
+    return list(out.values())
 
 
-def answer_of(call: Callable[..., Any], kind: Kind, case: Case, takes: Mapping[str, Any]) -> Any:
+def answer_of(call: Reference, kind: Kind, case: Case, takes: Mapping[str, Any]) -> Any:
     """Call the other side; return its answer as an array, or the exception."""
+    extras = {k: v for k, v in case.extras.items() if k in takes}
     given = {s: v for k, v in case.options.items() if (s := spelled(k, kind, takes)) is not None}
-    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in case.args]
+    copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in case.args)
     try:
         with np.errstate(all="ignore"):
-            return kind.read(call(*copies, **given))
+            return kind.read(kind.ask(call, copies, {**extras, **given}))
     except Exception as error:
         return error
 
 
 def own_answer(reference: Reference, kind: Kind, case: Case, args: Sequence[Any]) -> Any:
-    """Return the reference's answer, or the error that it raises."""
+    """Return the reference's answer, or the error that it raises on bad input."""
     try:
         with np.errstate(all="ignore"):
-            return kind.read(reference(*args, **case.options))
+            return kind.read(kind.ask(reference, tuple(args), case.options))
+    except MissingExtraError:
+        raise
     except RefoptError as error:
         return error
 

@@ -25,6 +25,7 @@ from refopt.verify.sides.adapt import side
 from refopt.verify.sides.elsewhere import asks_elsewhere, hidden, names_questions
 from refopt.verify.sides.groups import note as group_note
 from refopt.verify.sides.groups import resolve
+from refopt.verify.sides.loops import owns_loop
 from refopt.verify.sides.side import Side, asks, unwrap
 from refopt.verify.variants.candidate import wrong_groups
 
@@ -55,6 +56,7 @@ def observe(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     extra_tapes: Iterable[Tape] = (),
     param_groups: Any = (),
+    label: str = "",
     **hyperparameters: Any,
 ) -> Observations:
     """Run the other side on every tape, under every profile that it can be given."""
@@ -69,10 +71,12 @@ def observe(
         raise CapabilityError(
             f"param_groups: are for methods that need gradients alone, {name} asks for more"
         )
-    if asks(base) or (tuple(found.needs) == ("grad",) and names_questions(unwrap(other)[0])):
-        return observe_asked(other, name, dialect, steps, dtype, seed, extra_tapes, hyperparameters)
+    inner = unwrap(other)[0]
+    if asks(base) or (tuple(found.needs) == ("grad",) and names_questions(inner) and not owns_loop(inner)):
+        return observe_asked(other, name, dialect, steps, dtype, seed, extra_tapes, hyperparameters, label)
     curved = tuple(found.needs) == ("grad", "hvp")
     it = side(other, found.obj)
+    it = dataclasses.replace(it, name=label or it.name)
     chosen = dict(shapes if shapes is not None else SHAPES)
     first = tapes(1, seed=seed, shapes=chosen, kinds=("random",))[0]
     profiles = profiles_for(it, found, base, hyperparameters)

@@ -47,6 +47,7 @@ def observe_asked(
     seed: int,
     extra: Iterable[Tape],
     hyperparameters: Mapping[str, Any],
+    label: str = "",
 ) -> Observations:
     """Run the other side on every course, under every profile; arguments as of `observe`.
 
@@ -62,6 +63,7 @@ def observe_asked(
     found = entry(name) if built else with_base(entry(name), base)
     needs = tuple(dict.fromkeys(base.needs))
     it = asking_side(other, found.obj, needs)
+    it = dataclasses.replace(it, name=label or it.name)
     given = {k: v for k, v in given.items() if k in hyperparameters or k not in it.known}
     profiles = profiles_for(it, found, base, given)
     own = courses(

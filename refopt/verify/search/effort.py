@@ -16,9 +16,8 @@ from refopt.verify.runs.other import Observations
 T = TypeVar("T")
 
 # An elementwise method is looked at on all tapes at once, another leaf by leaf, and one that asks runs a
-# problem. Measured on a search that found nothing, two cores busy: Adam 23 s, LARS 54 s, CG 13 s; ASKING is a guess.
+# problem. Measured on a search that found nothing, two cores busy: Adam 23 s, LARS 54 s; ASKING is a guess.
 ELEMENTWISE, LEAFWISE, ASKING = 40_000, 8_000, 2_000
-FUNCTIONS = {"matfun": 4_000, "solver": 4_000, "transport": 600}
 
 
 def default_effort(seen: Observations) -> int:

@@ -9,20 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from refopt.core.registry import entry, get
-from refopt.verify.inputs.calls import Case, Fault, Kind, Reference
-from refopt.verify.report import FunctionDiagnosis
-from refopt.verify.runs.functions import (
-    HOPELESS,
-    answer_of,
-    callable_side,
-    cases_of,
-    compared,
-    kind_of,
-    own_answer,
-    reference_of,
-    spelled,
-)
-from refopt.verify.search.effort import FUNCTIONS, Effort
+from refopt.verify.inputs.calls.case import Case, Fault, Kind, Reference, Unanswered
+from refopt.verify.function_report import FunctionDiagnosis
+from refopt.verify.runs.functions import HOPELESS, asked, compared, own_answer, reference_of, side_of
+from refopt.verify.search.effort import Effort
 from refopt.verify.sides.functions import label_of
 from refopt.verify.variants.text_edit import BROKEN, codes_of, small_edits, swapped, words
 
@@ -33,25 +23,29 @@ SMALL = (0.0, 1e-16, 1e-15, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5)
 def diagnose_function(
     other: Any,
     name: str,
+    kind: Kind,
     *,
     seed: int = 0,
     effort: int | None = None,
     patience: float | None = None,
+    label: str = "",
     **options: Any,
 ) -> FunctionDiagnosis:
     """Say which dialect, option, known fault, small edit or pair reproduces a function's answers.
 
     Parameters
     ----------
-    other, name, seed, options
+    other, name, kind, seed, options
         As of `refopt.verify.runs.functions.compare_function`.
     effort, patience
         As of `refopt.verify.diagnose`; effort counts everything that is tried.
     """
-    kind, reference, label = kind_of(name), reference_of(name), label_of(other)
-    call, takes = callable_side(other)
-    cases = [c for c in cases_of(kind, name, seed, options) if all(spelled(k, kind, takes) for k in c.needs)]
-    theirs = [answer_of(call, kind, c, takes) for c in cases]
+    reference, label = reference_of(name, kind), label or label_of(other)
+    call, takes = side_of(other, kind)
+    found = [
+        (c, a) for c, a in asked(kind, name, seed, options, call, takes) if not isinstance(a, Unanswered)
+    ]
+    cases, theirs = [c for c, _ in found], [a for _, a in found]
     if all(isinstance(answer, Exception) for answer in theirs):
         return _failing(label, name, theirs[0])
 
@@ -61,7 +55,7 @@ def diagnose_function(
             own = fault.change(own)
         return _excess(own, kind, cases, theirs)
 
-    spent = Effort(FUNCTIONS[entry(name).kind] if effort is None else effort, patience)
+    spent = Effort(kind.effort if effort is None else effort, patience)
     best: tuple[float, tuple[Fault, ...]] = (math.inf, ())
     changes = _changes(name, kind, lambda: [own_answer(reference, kind, c, c.args) for c in cases])
     for change in spent.rest(changes):
@@ -70,18 +64,26 @@ def diagnose_function(
         if excess <= 1.0:
             names = tuple(f.name for f in change) or ("paper",)
             words = " and ".join(f.what for f in change) or "as the reference has it"
-            sentence = f"{label} is {name} {words}: all {len(cases)} cases agree to rounding."
+            sentence = f"{label} is {name} {words}: {_all(len(cases))} to rounding."
             return FunctionDiagnosis(names, label, name, sentence, names, excess)
         best = min(best, (excess, change), key=lambda pair: pair[0])
     close = tuple(f.name for f in best[1])
     nearest = " and ".join(f.what for f in best[1]) or "the reference itself"
-    off = f"{best[0]:.2g} times what rounding allows" if math.isfinite(best[0]) else "which fails on a case"
+    off = (
+        f"off by {best[0]:.2g} times what rounding allows"
+        if math.isfinite(best[0])
+        else "which fails on a case"
+    )
     return FunctionDiagnosis(
         (), label, name,
         f"Nothing that was tried ({spent.spent} variants of {name}) explains {label}; the"
-        f" nearest is {nearest}, off by {off}.{spent.note()}",
+        f" nearest is {nearest}, {off}.{spent.note()}",
         close, best[0],
     )  # fmt: skip
+
+
+def _all(cases: int) -> str:
+    return f"all {cases} cases agree" if cases > 1 else "the one case agrees"
 
 
 def _failing(label: str, name: str, error: Exception) -> FunctionDiagnosis:
@@ -93,8 +95,9 @@ def _failing(label: str, name: str, error: Exception) -> FunctionDiagnosis:
 
 def _changes(name: str, kind: Kind, run: Callable[[], Any]) -> Iterator[tuple[Fault, ...]]:
     """Yield nothing, dialects, options and faults, a dialect with one of these, small edits, and pairs."""
-    roots = [(), *((d,) for d in _dialects(name))]
-    single = [*kind.faults, *_options(name)]
+    registered = "." not in name
+    roots = [(), *((d,) for d in (_dialects(name) if registered else ()))]
+    single = [*kind.faults, *(_options(name) if registered else ())]
     yield from roots
     for root in roots:
         for fault in single:
@@ -104,7 +107,7 @@ def _changes(name: str, kind: Kind, run: Callable[[], Any]) -> Iterator[tuple[Fa
         for edit in small_edits(run)
         if (codes := codes_of((edit,))) is not None
     ]
-    for root in roots:
+    for root in (*roots, *((c,) for c in kind.conventions)):
         for fault in small:
             yield (*root, fault)
     yield from itertools.combinations(single, 2)

@@ -9,6 +9,7 @@ from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError
 from refopt.core.method import Method
 from refopt.verify.sides.functions import asking_function, function_side, label_of, method_side, positional
 from refopt.verify.sides.keras import keras_side
+from refopt.verify.sides.loops import loop_side, owns_loop
 from refopt.verify.sides.modules import module_side
 from refopt.verify.sides.objects import object_side, stepper
 from refopt.verify.sides.optax import GradFnRun, optax_side
@@ -19,7 +20,8 @@ from refopt.verify.sides.torch import ClosureRun, torch_side
 WANTED = (
     "a torch.optim class or instance (or a function of the parameters that makes one), an optax"
     " transformation or the function that makes it, a Keras optimizer, a refopt method, a function"
-    " (x, g, state) -> (x, state), a class or instance with update(params, grads) on dicts, lists or arrays, a pair (init, update) of functions init(x) and update(x, g, state),"
+    " (x, g, state) -> (x, state), a class or instance with update(params, grads) on dicts, lists or arrays, a function minimize(f, x0, grad) with a loop of its own,"
+    " a pair (init, update) of functions init(x) and update(x, g, state),"
     " or the command line of a program (a list of str)"
 )
 
@@ -62,6 +64,8 @@ def side(other: Any, cls: type) -> Side:
 
 
 def _callable_side(fn: Any, kept: Mapping[str, Any], cls: type, label: str) -> Side:
+    if owns_loop(fn):
+        return loop_side(fn, kept, cls, label)
     names = [n for n in positional(fn) if n not in kept]
     if len(names) >= 3:
         return function_side(None, fn, kept, cls, label)

@@ -14,6 +14,11 @@ from refopt.verify.sides.names import parameters, places, read, write
 from refopt.verify.sides.queries import Asks
 from refopt.verify.sides.side import Leaves, Run, Schedule, Side
 
+CLIMBS = (
+    "Its first step goes up the gradient. A transformation without a rate is compared at rate 1 as"
+    " optax.chain(transformation, optax.scale(-1.0))."
+)
+
 
 class OptaxRun(Run):
     """A gradient transformation, under ``jax.jit``."""
@@ -28,6 +33,7 @@ class OptaxRun(Run):
         with jax_precision(self.dtype):
             self.x = {k: jax.numpy.asarray(v) for k, v in x0.items()}
             self.s = transformation.init(self.x)
+        self.climbs: bool | None = None
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Transform the gradient and add it."""
@@ -35,8 +41,14 @@ class OptaxRun(Run):
 
         with jax_precision(self.dtype):
             steps, self.s = self.update({k: jax.numpy.asarray(v) for k, v in g.items()}, self.s, self.x)
+            if self.climbs is None and any(np.any(v) for v in g.values()):
+                self.climbs = sum(float(np.sum(np.asarray(steps[k]) * v)) for k, v in g.items()) > 0
             self.x = {k: (v + steps[k]).astype(v.dtype) for k, v in self.x.items()}
             return {k: np.array(v) for k, v in self.x.items()}
+
+    def notes(self) -> list[str]:
+        """Say how a transformation by itself is compared, where the first step goes up the gradient."""
+        return [CLIMBS] if self.climbs else []
 
     def state(self) -> dict[str, Leaves]:
         """Return every dict of arrays in the state that has the parameters' names."""

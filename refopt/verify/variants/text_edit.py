@@ -21,7 +21,7 @@ from refopt.verify.variants.turns import NAME, counted, turn
 
 # What a variant raises that is out of its range, or that its fault breaks altogether.
 BROKEN = (
-    RefoptError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError,
+    RefoptError, ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NameError,
     RuntimeError, TypeError, ValueError, np.linalg.LinAlgError,
 )  # fmt: skip
 
