@@ -107,7 +107,7 @@ def compare(
     check_number(seed, "int [0, 9223372036854775807]", "seed")
     if (kind := kind_of(name)) is not None:
         return compare_function(
-            other, name, kind, seed=seed, label=label, **with_steps(hyperparameters, steps)
+            other, name, kind, dialect=dialect, seed=seed, label=label, **with_steps(hyperparameters, steps)
         )  # type: ignore[return-value]
     if draws(name, dialect, hyperparameters) and not param_groups:
         return compare_draws(other, name, dialect, dtype, seed, label=label, **hyperparameters)

@@ -50,6 +50,8 @@ class FunctionReport:
     answers : tuple of Answer
     left_out : tuple of str
         Cases that the other side cannot be given.
+    agrees_in : str
+        Where it differs: another dialect in which it agrees; empty if there is none.
     """
 
     agrees: bool
@@ -57,6 +59,7 @@ class FunctionReport:
     method: str
     answers: tuple[Answer, ...]
     left_out: tuple[str, ...] = ()
+    agrees_in: str = ""
 
     step: None = None
     index: None = None
@@ -88,10 +91,13 @@ class FunctionReport:
                 f" {w.error:.2g} (allowed there {w.allowed:.2g})."
             )
         else:
+            also = (
+                f"agrees with {self.method} in the dialect {self.agrees_in!r}, and " if self.agrees_in else ""
+            )
             bad = [a.case for a in self.answers if not a.agrees]
             what = w.problem or f"relative difference {w.error:.2g}, allowed {w.allowed:.2g}"
             text = (
-                f"{self.other} differs from {self.method} in {len(bad)} of {cases}: {', '.join(bad)}."
+                f"{self.other} {also}differs from {self.method} in {len(bad)} of {cases}: {', '.join(bad)}."
                 f"\n  Most in {w.case!r}: {what}."
             )
         if self.left_out:

@@ -187,6 +187,16 @@ def test_faults_of_every_kind(mine: Any, name: str, fault: str) -> None:
     assert found.explained_by == (fault,), str(found)
 
 
+def test_dialects_of_functions() -> None:
+    """The dialect that agrees is named in the first line, and may be asked for."""
+    report = compare(lambda t: 0.9 ** (t - 1), "exponential-decay", rate=0.9)
+    assert not report.agrees and report.agrees_in == "torch"
+    assert "agrees with exponential-decay in the dialect 'torch', and differs" in str(report)
+    assert compare(lambda t: 0.9 ** (t - 1), "exponential-decay", dialect="torch", rate=0.9).agrees
+    with pytest.raises(UnknownNameError, match="no dialect 'torchh'"):
+        compare(lambda t: 0.9**t, "exponential-decay", dialect="torchh", rate=0.9)
+
+
 def test_an_edit_beside_a_convention() -> None:
     """A schedule that counts from zero and falls to half of the way: both are told."""
     found = diagnose(

@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.errors import ArgumentError, ArgumentTypeError, MissingExtraError, RefoptError
-from refopt.core.registry import get
+from refopt.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    MissingExtraError,
+    RefoptError,
+    UnknownNameError,
+    nearest,
+)
+from refopt.core.registry import entry, get
 from refopt.core.rng import generator
-from refopt.verify.inputs.calls.case import Case, Kind, Reference, Unanswered
 from refopt.verify.function_report import Answer, FunctionReport
+from refopt.verify.inputs.calls.case import Case, Kind, Reference, Unanswered
 from refopt.verify.runs.rounding import perturbed
 from refopt.verify.sides.functions import label_of
 from refopt.verify.sides.names import parameters
@@ -34,7 +41,14 @@ HOPELESS = 0.05
 
 
 def compare_function(
-    other: Any, name: str, kind: Kind, *, seed: int = 0, label: str = "", **options: Any
+    other: Any,
+    name: str,
+    kind: Kind,
+    *,
+    dialect: str = "paper",
+    seed: int = 0,
+    label: str = "",
+    **options: Any,
 ) -> FunctionReport:
     """Hold a function against a registered one, an operation of a manifold or a preconditioner.
 
@@ -45,32 +59,43 @@ def compare_function(
         ``x``; transport the plan, ``(plan, ...)`` or an object with ``plan``; docs/verify.md has the other kinds.
     name : str
     kind : Kind
+    dialect : str
     seed : int
+    label : str
     options
         Keywords of both sides, by the reference's names; what the other side cannot be given, it was made with.
 
     Raises
     ------
-    ArgumentError, ArgumentTypeError, CapabilityError
+    UnknownNameError, ArgumentError, ArgumentTypeError, CapabilityError
     """
     reference, (call, takes) = reference_of(name, kind), side_of(other, kind)
-    answers, left, refused = [], [], []
-    for case, theirs in asked(kind, name, seed, options, call, takes):
-        if isinstance(theirs, Unanswered):
-            left.append(case.name)
-            continue
-        answers.append(Answer(case.name, *compared(reference, kind, case, theirs)))
-        if isinstance(theirs, Exception) and isinstance(
-            own := own_answer(reference, kind, case, case.args), Exception
-        ):
-            refused.append(own)
-    if answers and len(refused) == len(answers):
-        raise refused[0]
-    if not answers:
+    known = {} if "." in name else entry(name).dialects
+    if dialect != "paper" and dialect not in known:
+        raise UnknownNameError(f"{name} has no dialect {dialect!r}.{nearest(dialect, known)}")
+    seen = asked(kind, name, seed, options, call, takes)
+    left = tuple(case.name for case, theirs in seen if isinstance(theirs, Unanswered))
+    seen = [pair for pair in seen if not isinstance(pair[1], Unanswered)]
+    if not seen:
         raise ArgumentError(f"other: {label or label_of(other)} {_cannot(kind, name, seed, takes)}")
-    return FunctionReport(
-        all(a.agrees for a in answers), label or label_of(other), name, tuple(answers), tuple(left)
-    )
+
+    def held(dialect: str) -> tuple[Answer, ...]:
+        settings = known[dialect].settings if dialect in known else {}
+        answers, refused = [], []
+        for case, theirs in seen:
+            own = dataclasses.replace(case, options={**settings, **case.options})
+            answers.append(Answer(case.name, *compared(reference, kind, own, theirs)))
+            if isinstance(theirs, Exception):
+                refused.append(own_answer(reference, kind, own, own.args))
+        if len(refused) == len(seen) and all(isinstance(e, Exception) for e in refused):
+            raise refused[0]
+        return tuple(answers)
+
+    answers = held(dialect)
+    agrees = all(a.agrees for a in answers)
+    others = (d for d in ("paper", *known) if d != dialect and (d == "paper" or known[d].settings))
+    elsewhere = "" if agrees else next((d for d in others if all(a.agrees for a in held(d))), "")
+    return FunctionReport(agrees, label or label_of(other), name, answers, left, elsewhere)
 
 
 def with_steps(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
@@ -143,7 +168,8 @@ def cases_of(kind: Kind, name: str, seed: int, options: Mapping[str, Any]) -> li
     out: dict[Any, Case] = {}
     for c in kind.cases(name, seed):
         needs = tuple(k for k in c.needs if k not in options)
-        new = dataclasses.replace(c, options={**c.options, **options}, needs=needs)
+        label = "as stated" if options.keys() & set(c.needs) else c.name
+        new = dataclasses.replace(c, name=label, options={**c.options, **options}, needs=needs)
         out.setdefault((tuple(map(id, c.args)), repr(sorted(new.options.items(), key=str))), new)
     return list(out.values())
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from refopt.core.registry import entry, get
-from refopt.verify.inputs.calls.case import Case, Fault, Kind, Reference, Unanswered
 from refopt.verify.function_report import FunctionDiagnosis
+from refopt.verify.inputs.calls.case import Case, Fault, Kind, Reference, Unanswered
 from refopt.verify.runs.functions import HOPELESS, asked, compared, own_answer, reference_of, side_of
 from refopt.verify.search.effort import Effort
 from refopt.verify.sides.functions import label_of
