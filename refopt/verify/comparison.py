@@ -23,7 +23,8 @@ from refopt.verify.runs.rounding import bound, machine_epsilon
 from refopt.verify.search.effort import Effort
 from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.side import Leaves
-from refopt.verify.variants.candidate import dialects
+from refopt.verify.variants.candidate import Candidate, dialects
+from refopt.verify.variants.rewritings import rewritings
 
 
 def compare(
@@ -117,6 +118,8 @@ def compare(
     )  # fmt: skip
     held = _held(seen, name, dialect)
     agrees = all(f.agrees for f in held.findings) and not seen.faults
+    if not agrees and not seen.faults and (written := _written_otherwise(seen, held, name, dialect)):
+        agrees, held = True, written
     return Report(
         agrees=agrees,
         other=seen.side.name,
@@ -126,7 +129,7 @@ def compare(
         dtype=dtype,
         steps=seen.steps,
         findings=tuple(held.findings),
-        notes=seen.notes,
+        notes=(*seen.notes, *held.notes),
         operations=held.operations,
         state=match_states(held.pairs),
         agrees_in="" if agrees or seen.faults else _dialect_that_agrees(seen, name, dialect),
@@ -139,6 +142,21 @@ class _Held:
     findings: list[Finding]
     operations: int
     pairs: list[tuple[Trajectory, Observed]]
+    notes: tuple[str, ...] = ()
+
+
+def _written_otherwise(seen: Observations, held: _Held, name: str, dialect: str) -> _Held | None:
+    """Hold everything to the same rule by formulas that lose digits; None where it is none of them."""
+    for change in rewritings(seen.runs[0].profile.method(name, dialect)):
+        search = Search(seen, Effort(1))
+        own = next(c for c in dialects(seen.entry) if c.dialect == dialect and not c.settings)
+        findings = search.explains(
+            own.with_(Candidate((change.name,), (change.what,), name, changes=(change,)))
+        )
+        if findings is not None:
+            note = f"The same rule, written so that digits cancel: {change.what}. It is held to the reference written so."
+            return _Held(findings, held.operations, held.pairs, (note,))
+    return None
 
 
 def _held(seen: Observations, name: str, dialect: str) -> _Held:

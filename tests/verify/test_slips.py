@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,35 @@ def velocity(
     return x - lr * (trust * a / b if a > 0 and b > 0 else trust) * v, v
 
 
+def on_the_velocity(x: Any, g: Any, v: Any, lr: float = 0.1, trust: float = 1e-3, momentum: float = 0.9,
+                    weight_decay: float = 5e-4) -> Any:  # fmt: skip
+    """LARS whose ratio, which alone has the decay, multiplies the velocity (oracle-cases, H13)."""
+    a, b = np.linalg.norm(x), np.linalg.norm(g)
+    v = momentum * (0 * x if v is None else v) + g
+    return x - (lr * trust * a / (b + weight_decay * a) if a > 0 and b > 0 else lr) * v, v
+
+
+def capped(x: Any, g: Any, v: Any, lr: float = 0.1, trust: float = 1e-3, momentum: float = 0.9,
+           weight_decay: float = 5e-4) -> Any:  # fmt: skip
+    """The same with the rate capped, as fastai's Larc has it (H26)."""
+    a, b = np.linalg.norm(x), np.linalg.norm(g)
+    v = momentum * (0 * x if v is None else v) + g
+    return x - lr * (min(trust * a / (b + weight_decay * a), 1.0) if a > 0 and b > 0 else 1.0) * v, v
+
+
+def ratio_first(x: Any, g: Any, state: Any, lr: float = 1e-3, weight_decay: float = 0.01) -> Any:
+    """LAMB whose ratio is taken before the decay is added."""
+    m, v, t = state or (0 * x, 0 * x, 0)
+    m, v, t = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1
+    r = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6)
+    a, b = np.linalg.norm(x), np.linalg.norm(r)
+    return x - lr * (a / b if a > 0 and b > 0 else 1.0) * (r + weight_decay * x), (m, v, t)
+
+
 FOUND = {
+    on_the_velocity: ("lars", "ratio-beside-the-velocity-or-the-rate"),
+    capped: ("lars", "ratio-beside-the-velocity-capped"),
+    ratio_first: ("lamb", "ratio-before-the-decay"),
     behind: ("adam", "bias-correction-one-step-behind"),
     inside: ("adamw", "weight-decay-in-the-quotient"),
     mean: ("adagrad", "mean-in-place-of-the-sum"),
@@ -82,6 +111,19 @@ def test_steps_to_the_bit() -> None:
     assert search.same_steps(idle, paper) and not search.same_steps(other, paper)
     assert _at_bottom(search, [paper], [(idle, [])]) == [(paper, [])]
     assert _at_bottom(search, [paper], [(other, [])]) == [(other, [])]
+
+
+def test_a_rule_written_so_that_digits_cancel() -> None:
+    """Heavy ball as the difference of two points agrees, and the report says how it is written; with 0.9001 it does not."""
+
+    def difference(
+        x: Any, g: Any, last: Any, lr: float = 1e-2, momentum: float = 0.9, times: float = 1.0
+    ) -> Any:
+        return x - lr * g + times * momentum * (x - (x if last is None else last)), x.copy()
+
+    report = refopt.verify.compare(difference, "momentum")
+    assert report.agrees and any("difference of the last two points" in n for n in report.notes), str(report)
+    assert not refopt.verify.compare(functools.partial(difference, times=1.0001), "momentum", steps=60).agrees
 
 
 @pytest.mark.exhaustive

@@ -239,7 +239,8 @@ def bound(
         out = {k: np.zeros_like(v) for k, v in reference.points.items()}
         for run in runs:
             for k, v in run.points.items():
-                gap = np.abs(v - reference.points[k])
+                with np.errstate(invalid="ignore"):
+                    gap = np.abs(v - reference.points[k])
                 # Not finite here and there: nothing is known of that entry.
                 out[k] = np.maximum(out[k], np.where(np.isfinite(gap), gap, np.inf))
         return {k: np.maximum.accumulate(v, axis=0) for k, v in out.items()}

@@ -7,7 +7,8 @@ from typing import Any
 
 from refopt.core import params
 from refopt.core.params import Params
-from refopt.optimizers.common.averages import correction
+from refopt.optimizers.common.averages import correction, ema
+from refopt.optimizers.common.trust import leaf_norm, trust_ratio
 from refopt.verify.variants.deviation import (
     Around,
     altered,
@@ -75,3 +76,79 @@ def _(method: Any) -> Any:
         return lars
 
     return rewritten(altered(method, joint=True), rule=rule)
+
+
+# The rate itself where a norm is zero, with and without decay.
+GUARDED = {"rate_without_ratio": True, "ratio_needs": "gradient", "always_adapt": True, "eps": 0.0}
+
+
+def _on_the_velocity(method: Any, cap: float = math.inf) -> Any:
+    """Put LARS's ratio, at most `cap`, on the velocity, which holds gradients without decay."""
+    if method is None or fields(method)["nesterov"]:
+        return None
+
+    def rule(self: Any, xp: Any) -> Any:
+        def lars(w, g, v, rate, mu, fresh, inside, out):  # type: ignore[no-untyped-def]
+            v = mu * v + fresh * g
+            local = self._local(w, g, g + self.weight_decay * w, rate)
+            return w - inside * out * (local if cap == math.inf else xp.clip(local, max=cap)) * v, v
+
+        return lars
+
+    return rewritten(method, rule=rule)
+
+
+deviation(
+    "ratio-beside-the-velocity",
+    "with the ratio on the velocity, which holds gradients without decay (the ratio alone has it)",
+    stage="text",
+    only=("lars",),
+)(_on_the_velocity)
+
+
+@deviation(
+    "ratio-beside-the-velocity-or-the-rate",
+    "with the ratio (which alone has the decay) on the velocity, and the rate itself where a norm is zero",
+    stage="text",
+    only=("lars",),
+)
+def _(method: Any) -> Any:
+    return _on_the_velocity(altered(method, **GUARDED))
+
+
+@deviation(
+    "ratio-beside-the-velocity-capped",
+    "with the ratio (which alone has the decay) on the velocity, and at most the rate itself",
+    stage="text",
+    only=("lars",),
+)
+def _(method: Any) -> Any:
+    return _on_the_velocity(altered(method, **GUARDED), cap=1.0)
+
+
+@deviation(
+    "ratio-before-the-decay",
+    "with the ratio to the direction before decay is added to it",
+    stage="text",
+    only=("lamb",),
+)
+def _(method: Any) -> Any:
+    have = fields(method)
+    if not have["decay_in_ratio"] or have["eps_in_ratio"]:
+        return None
+
+    def rule(self: Any, xp: Any) -> Any:
+        adapts = self.always_adapt or self.weight_decay > 0.0
+
+        def lamb(x, g, m, v, lr, step, c1, c2):  # type: ignore[no-untyped-def]
+            m = ema(m, g, self.beta1, 1.0 - self.beta1)
+            v = ema(v, g * g, self.beta2, 1.0 - self.beta2)
+            below = xp.sqrt(v / c2) + self.eps
+            r = (m / c1) / xp.where(below > 0.0, below, xp.ones_like(below))
+            size = xp.clip(leaf_norm(x), min=self.smallest_size, max=self.largest_size)
+            ratio = trust_ratio(size, leaf_norm(r)) if adapts else 1.0
+            return x - step * ratio * (r + self.weight_decay * x), m, v
+
+        return lamb
+
+    return rewritten(method, rule=rule)
