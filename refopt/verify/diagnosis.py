@@ -22,7 +22,7 @@ from refopt.verify.search.effort import Effort, default_effort
 from refopt.verify.search.functions import diagnose_function
 from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.levels import levels
-from refopt.verify.search.parts import Parted, parted
+from refopt.verify.search.parts import Parted, finite_part, parted
 from refopt.verify.search.recognition import recognise
 from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.elsewhere import hidden
@@ -136,6 +136,10 @@ def diagnose(
     # What has a name is tried on all leaves: one may be given another's gradient.
     whole, tried = search, iter(levels(search, base, found, told))
     explained = _first(search, itertools.islice(tried, NAMED))
+    if explained is None and (part := finite_part(observed)) is not None:
+        rest = Search(part[0], search.effort)
+        if (there := _first(rest, itertools.islice(levels(rest, base, found, told), NAMED))) is not None:
+            return _told(part[0], rest, there, lost=part[1])
     parts = parted(search, base) if explained is None else None
     if parts is not None:
         search = Search(parts.rest, search.effort)
@@ -217,6 +221,7 @@ def _told(
     search: Search,
     explained: list[tuple[Candidate, list[Finding]]],
     parts: Parted | None = None,
+    lost: tuple[str, ...] = (),
 ) -> Diagnosis:
     c, findings = explained[0]
     if parts is not None:
@@ -238,6 +243,9 @@ def _told(
             *names,
             f"in:{','.join(parts.rest.runs[0].tape.x0)}",
         )
+    if lost:
+        names = (*(n for n in names if n != "paper"), f"not-finite:{','.join(lost)}")
+        sentence += f". But it is not finite on {', '.join(lost)} gradients, where the reference is"
     if seen.faults:
         names = (*(n for n in names if n != "paper"), *seen.faults)
         note = next(n for n in seen.notes if n.startswith("Its probe"))

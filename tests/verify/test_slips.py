@@ -135,3 +135,58 @@ def test_a_variant_that_changes_nothing_explains_nothing() -> None:
 
     why = refopt.verify.diagnose(difference, "momentum", steps=60)
     assert why.explained_by == ("paper",), str(why)
+
+
+def test_a_variance_less_eps() -> None:
+    """TensorFlow.js takes eps from the variance of centered RMSprop, which then may have no root (oracle-cases, H5)."""
+
+    def tfjs(x: Any, g: Any, state: Any, lr: float = 0.01, beta2: float = 0.9, eps: float = 1e-7) -> Any:
+        v, m = state or (0 * x, 0 * x)
+        v, m = beta2 * v + (1 - beta2) * g * g, beta2 * m + (1 - beta2) * g
+        return x - lr * g / np.sqrt(v - (m * m + eps)), (v, m)
+
+    why = refopt.verify.diagnose(tfjs, "rmsprop", steps=30)
+    assert why.explained_by == ("eps-subtracted-in-the-variance",), str(why)
+
+
+def test_damping_that_adds_up() -> None:
+    """Levenberg-Marquardt whose damping is added to the J^T J that is kept for the next trial (oracle-cases, H15)."""
+
+    def kept(x: Any, state: Any, residual: Any, jacobian: Any, tau: float = 1e-3) -> Any:
+        r, s = np.ravel(residual(x)), state or {}
+        if s.get("fresh", True):
+            J = jacobian(x)
+            A, b = J.T @ J, J.T @ r
+            lam = s.get("lam", tau * np.max(np.diag(A)))
+        else:
+            A, b, lam = s["A"], s["b"], s["lam"]
+        A = A + lam * np.eye(len(x))
+        d = np.linalg.solve(A, -b)
+        if r @ r - np.sum(np.ravel(residual(x + d)) ** 2) > 0:
+            return x + d, {"fresh": True, "lam": lam / 10}
+        return x, {"fresh": False, "A": A, "b": b, "lam": lam * 10}
+
+    why = refopt.verify.diagnose(kept, "levenberg-marquardt")
+    assert "damping-adds-up" in why.explained_by, str(why)
+
+
+def test_what_is_not_finite_on_one_tape() -> None:
+    """Shampoo of order 2 whose roots have no digits left on huge gradients: told, and where (oracle-cases, H14)."""
+
+    def odyssey(x: Any, g: Any, state: Any, lr: float = 0.1, eps: float = 1e-4) -> Any:
+        if x.ndim != 2:
+            raise ValueError("matrices only")
+        L, R = state or (eps * np.eye(x.shape[0]), eps * np.eye(x.shape[1]))
+        L, R = L + g @ g.T, R + g.T @ g
+        # The smallest eigenvalues of a singular sum are rounding: made negative here, on every processor.
+        lost = np.nan if np.max(np.abs(g)) > 1e5 else 1.0
+
+        def root(a: Any) -> Any:
+            w, q = np.linalg.eigh(a)
+            return (q * w**-0.5) @ q.T
+
+        return x - lost * lr * root(L) @ g @ root(R), (L, R)
+
+    why = refopt.verify.diagnose(odyssey, "shampoo", steps=20)
+    assert why.explained_by == ("exponent=order", "not-finite:huge"), str(why)
+    assert "But it is not finite on huge gradients, where the reference is" in str(why)

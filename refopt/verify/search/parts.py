@@ -1,9 +1,11 @@
-"""Where some leaves are explained and others are not: what was seen is parted, and the rest is searched alone."""
+"""What was seen is parted, and a part searched alone: leaves that nothing explains yet, tapes on which it stays finite."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+
+import numpy as np
 
 from refopt.core.method import LeafRule
 from refopt.verify.inputs.problems import Course
@@ -71,6 +73,23 @@ def parted(search: Search, base: list[Candidate]) -> Parted | None:
                 axes = tuple(first.tape.x0[k].ndim for k in kept)
                 found.append(Parted(c, findings, tuple(kept), axes, _only(seen, rest)))
     return max(found, key=lambda p: len(p.leaves), default=None)
+
+
+def finite_part(seen: Observations) -> tuple[Observations, tuple[str, ...]] | None:
+    """Return what was seen where the other side stays finite, and the tapes where it does not; None if that is all or nothing.
+
+    NaN where every gradient so far was zero is looked at elsewhere.
+    """
+    good, lost = [], dict[str, None]()
+    for run in seen.runs:
+        idle = run.tape.idle()
+        if all(np.all(np.isfinite(v) | idle[k]) for k, v in run.theirs.items()):
+            good.append(run)
+        else:
+            lost[run.tape.name] = None
+    if not good or not lost:
+        return None
+    return dataclasses.replace(seen, runs=tuple(good)), tuple(lost)
 
 
 def _explains(search: Search, c: Candidate) -> bool:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from refopt.core import params
 from refopt.core.arrays import namespace
 from refopt.core.method import Method
@@ -233,6 +235,25 @@ deviation("damping-constant", "with the damping as it began", stage="text", only
 deviation("damping-backwards", "with the damping growing after a success", stage="text", only=LM)(
     _factors(0.1, 0.1)
 )
+
+
+@deviation(
+    "damping-adds-up", "with the damping added to the kept J^T J, so that it adds up over failures", stage="text", only=LM
+)  # fmt: skip
+def _(method: Any) -> Any:
+    cls: Any = type(method)
+
+    def step(self: Any, x: Any, s: Any, oracle: Any) -> Any:
+        new, after = cls.step(self, x, s, oracle)
+        if after["model"] is None:
+            return new, after
+        gram, gradient, value = after["model"]
+        diagonal = np.diagonal(gram)
+        damping = self.tau * float(np.max(diagonal)) if s["damping"] is None else s["damping"]
+        added = np.diag(damping * self._scale(diagonal, s["scale"]))
+        return new, {**after, "model": (gram + added, gradient, value)}
+
+    return rewritten(method, step=step)
 
 
 # What public implementations divide and multiply by, beside Marquardt's 10.

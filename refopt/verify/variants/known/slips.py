@@ -152,3 +152,26 @@ def _(method: Any) -> Any:
         return lamb
 
     return rewritten(method, rule=rule)
+
+
+@deviation(
+    "eps-subtracted-in-the-variance",
+    "with eps taken from the variance, which has no root where it is smaller",
+    stage="text",
+    only=("rmsprop",),
+    seen=("tensorflow/tfjs RMSPropOptimizer(centered=true) (tfjs-core at 2e55c335)",),
+)
+def _(method: Any) -> Any:
+    have = fields(method)
+    if have["momentum"] or have["nesterov"]:
+        return None
+
+    def rule(self: Any, xp: Any) -> Any:
+        def centered(x, g, v, m, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep):  # type: ignore[no-untyped-def]
+            g = g + l2 * x
+            v, m = ema(v, g * g, beta, fresh), ema(m, g, beta, fresh)
+            return keep * x - out * gain * g / xp.sqrt(v - (m * m + (eps_in + eps_out))), v, m
+
+        return centered
+
+    return rewritten(altered(method, centered=True), rule=rule)
