@@ -190,3 +190,23 @@ def test_what_is_not_finite_on_one_tape() -> None:
     why = refopt.verify.diagnose(odyssey, "shampoo", steps=20)
     assert why.explained_by == ("exponent=order", "not-finite:huge"), str(why)
     assert "But it is not finite on huge gradients, where the reference is" in str(why)
+
+
+def test_a_variant_that_is_lost_in_rounding_explains_nothing() -> None:
+    """RAdam without the rectification's root was told as a variant whose steps grow without end, off by 8e20 and allowed more."""
+
+    def rootless(x: Any, g: Any, state: Any, lr: float = 1e-3) -> Any:
+        m, v, t = state or (0 * x, 0 * x, 0)
+        m, v, t = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1
+        top, u = 1999.0, m / (1 - 0.9**t)
+        length = top - 2 * t * 0.999**t / (1 - 0.999**t)
+        if length <= 4:
+            return x - lr * u, (m, v, t)
+        r = (length - 4) * (length - 2) * top / ((top - 4) * (top - 2) * length)
+        return x - lr * r * u / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), (m, v, t)
+
+    found = entry("radam")
+    search = Search(observe(rootless, "radam", steps=60), Effort(100))
+    lost = next(c for c in faults(found) if "(1 - beta)^t" in c.words[0] and "second" in c.words[0])
+    assert search.glance(dialects(found)[0].with_(lost)) < 1e-6  # as far as it looks at first
+    assert search.explains(dialects(found)[0].with_(lost)) is None

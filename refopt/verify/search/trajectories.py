@@ -31,6 +31,10 @@ FACTORISED = 1e4
 CLOSE, STILL_CLOSE, MOST_CLOSE = 1e-8, 1e-6, 20
 
 
+# A variant that is only allowed to be farther off than this, relative to its leaf, has lost itself in rounding.
+HOPELESS = 0.1
+
+
 def _largest(points: np.ndarray) -> float:
     finite = np.abs(points[np.isfinite(points)])
     return float(np.max(finite, initial=0.0))
@@ -115,8 +119,8 @@ class Search:
                 drive=run.drive,
             )  # fmt: skip
             found = hold(run, ours, limit, self.seen.dtype)
-            # Where nothing is known of an entry, nothing is explained either.
-            if not all(f.agrees and math.isfinite(f.error) for f in found):
+            # Where nothing, or next to nothing, is known of an entry, nothing is explained either.
+            if not all(f.agrees and f.error <= HOPELESS for f in found):
                 self._refuted(place)
                 return None
             out[place] = found
