@@ -83,7 +83,26 @@ def ratio_first(x: Any, g: Any, state: Any, lr: float = 1e-3, weight_decay: floa
     return x - lr * (a / b if a > 0 and b > 0 else 1.0) * (r + weight_decay * x), (m, v, t)
 
 
+def raw_velocity(
+    x: Any, g: Any, state: Any, lr: float = 1e-2, alpha: float = 0.99, momentum: float = 0.9
+) -> Any:
+    """RMSprop whose velocity is of gradients, divided afterwards."""
+    v, b = state or (0 * x, 0 * x)
+    v, b = alpha * v + (1 - alpha) * g * g, momentum * b + g
+    return x - lr * b / (np.sqrt(v) + 1e-8), (v, b)
+
+
+def norms(x: Any, g: Any, state: Any, lr: float = 1e-2, beta1: float = 0.95, beta2: float = 0.98) -> Any:
+    """NovoGrad of norms in place of their squares."""
+    n = np.linalg.norm(g)
+    m, v = (g / (n + 1e-8), n) if state is None else (state[0], beta2 * state[1] + (1 - beta2) * n)
+    m = m if state is None else beta1 * m + g / (v + 1e-8)
+    return x - lr * m, (m, v)
+
+
 FOUND = {
+    raw_velocity: ("rmsprop", "velocity-before-the-root"),
+    norms: ("novograd", "norm-in-place-of-its-square"),
     on_the_velocity: ("lars", "ratio-beside-the-velocity-or-the-rate"),
     capped: ("lars", "ratio-beside-the-velocity-capped"),
     ratio_first: ("lamb", "ratio-before-the-decay"),

@@ -8,6 +8,7 @@ from typing import Any
 from refopt.core import params
 from refopt.core.params import Params
 from refopt.optimizers.common.averages import correction, ema
+from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.common.trust import leaf_norm, trust_ratio
 from refopt.verify.variants.deviation import (
     Around,
@@ -175,3 +176,47 @@ def _(method: Any) -> Any:
         return centered
 
     return rewritten(altered(method, centered=True), rule=rule)
+
+
+@deviation(
+    "velocity-before-the-root",
+    "with the velocity of the gradients as they come, divided by the root each time",
+    stage="text",
+    only=("rmsprop",),
+)
+def _(method: Any) -> Any:
+    have = fields(method)
+    if not have["momentum"] or have["nesterov"] or have["centered"]:
+        return None
+
+    def rule(self: Any, xp: Any) -> Any:
+        divisor = nonzero(xp)
+
+        def heavy(x, g, v, b, beta, fresh, weight, eps_in, eps_out, mu, gain, out, l2, keep):  # type: ignore[no-untyped-def]
+            g = g + l2 * x
+            v, b = ema(v, g * g, beta, fresh), mu * b + gain * g
+            return keep * x - out * b / divisor(xp.sqrt(v / weight + eps_in) + eps_out), v, b
+
+        return heavy
+
+    return rewritten(method, rule=rule)
+
+
+@deviation(
+    "norm-in-place-of-its-square",
+    "with the average of norms, not of their squares, and no root of it",
+    stage="text",
+    only=("novograd",),
+)
+def _(method: Any) -> Any:
+    def rule(self: Any, xp: Any) -> Any:
+        divisor = nonzero(xp)
+
+        def novograd(x, g, m, v, lr, beta1, gain, beta2, eps, d, keep):  # type: ignore[no-untyped-def]
+            v = ema(v, leaf_norm(g), beta2, 1.0 - beta2)
+            m = beta1 * m + gain * (g / divisor(v + eps) + d * x)
+            return keep * x - lr * m, m, v
+
+        return novograd
+
+    return rewritten(method, rule=rule)
