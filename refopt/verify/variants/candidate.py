@@ -158,7 +158,7 @@ def numbers(found: Entry) -> list[Candidate]:
         if not isinstance(f.metadata.get("allowed"), str):
             continue
         own = [d.settings[f.name] for d in found.dialects.values() if f.name in d.settings]
-        for value in dict.fromkeys((*COMMON.get(f.name, ()), *own)):
+        for value in dict.fromkeys((*COMMON.get(f.name, ()), *own, *_whole(f))):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 out.append(
                     Candidate(
@@ -169,6 +169,14 @@ def numbers(found: Entry) -> list[Candidate]:
                     )
                 )
     return out
+
+
+def _whole(f: dataclasses.Field[Any]) -> tuple[int, ...]:
+    """Return whole numbers about a field's default: one more, one less, twice and half as many; some may be out of range."""
+    if not f.metadata["allowed"].startswith("int") or type(f.default) is not int or f.name == "seed":
+        return ()
+    near = (f.default - 1, f.default + 1, 2 * f.default, f.default // 2)
+    return tuple(v for v in near if v != f.default)
 
 
 def faults(found: Entry) -> list[Candidate]:

@@ -89,6 +89,20 @@ def _(method: Any) -> Any:
     return altered(method, beta1=have["beta2"], beta2=have["beta1"])
 
 
+def _exchanged(a: str, b: str) -> Callable[[Any], Any]:
+    def change(method: Any) -> Any:
+        have = fields(method)
+        if a not in have or b not in have or not (type(have[a]) is type(have[b]) is float):
+            return None
+        return altered(method, **{a: have[b], b: have[a]})
+
+    return change
+
+
+for a, b in (("nu1", "nu2"), ("beta2", "beta3"), ("beta1", "beta3")):
+    deviation(f"{a}-and-{b}-swapped", f"with {a} and {b} exchanged", stage="settings")(_exchanged(a, b))
+
+
 @deviation("schedule-ignored", "with a constant rate, whatever the schedule", stage="settings")
 def _(method: Any) -> Any:
     return altered(method, schedule=None) if fields(method).get("schedule") is not None else None
