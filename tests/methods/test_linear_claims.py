@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from refopt.linear.conjugate_gradient import cg, pcg
@@ -27,8 +29,8 @@ def test_how_preconditioned_passes_grow() -> None:
         plain.append(cg(poisson_2d(n), b, rtol=1e-8).iterations)
         omega = 2 / (1 + 2 * np.sin(np.pi / (2 * (n + 1))))
         relaxed.append(pcg(poisson_2d(n), b, preconditioner="ssor", omega=omega, rtol=1e-8).iterations)
-    assert all(1.85 < more / few < 2.15 for few, more in zip(plain, plain[1:], strict=False))
-    assert all(1.3 < more / few < 1.55 for few, more in zip(relaxed, relaxed[1:], strict=False))
+    assert all(1.85 < more / few < 2.15 for few, more in itertools.pairwise(plain))
+    assert all(1.3 < more / few < 1.55 for few, more in itertools.pairwise(relaxed))
     A = poisson_2d(15)
     F, dense = ic0(A).factor.toarray(), A.toarray()
     values = np.linalg.eigvalsh(np.linalg.solve(F, np.linalg.solve(F, dense).T))
@@ -126,7 +128,7 @@ def test_every_pass_is_a_projection_and_uniform_rows_have_their_rate(sketch: str
 @pytest.mark.parametrize("method", ["exact", "euler"])
 def test_the_start_is_forgotten_at_the_rate_of_the_least_eigenvalue(method: str) -> None:
     """Under the same noise two starts come together as if there were none: along each eigenvector by e^(-λ dt) a step (Euler: 1 - λ dt), to
-    1e-11 over 40 steps, so by e^(-λ_min t) in all; the mean of 400 runs at t = 8/λ_min is the solution to four standard errors.
+    1e-11 over 40 steps, so by e^(-λ_min t) in all; the mean of 200 runs at t = 8/λ_min is the solution to four standard errors.
     """
     A = random_spd(4, 8.0, seed=2, spectrum=np.array([0.5, 1.0, 2.0, 4.0]))
     values, vectors = np.linalg.eigh(A)
@@ -151,7 +153,7 @@ def test_the_start_is_forgotten_at_the_rate_of_the_least_eigenvalue(method: str)
     want = (starts[1] @ vectors) * factor ** np.arange(1, len(apart) + 1)[:, None]
     np.testing.assert_allclose(apart, want, rtol=0, atol=1e-11)
     ends = []
-    for seed in range(400):
+    for seed in range(200):
         seen = []
         thermodynamic(
             A,
@@ -165,9 +167,9 @@ def test_the_start_is_forgotten_at_the_rate_of_the_least_eigenvalue(method: str)
             callback=lambda x, s=seen: s.append(x),
         )
         ends.append(seen[-1])
-    error = np.array(ends).std(axis=0) / 20.0
+    error = np.array(ends).std(axis=0) / 200**0.5
     assert np.all(np.abs(np.mean(ends, axis=0) - np.linalg.solve(A, b)) < 4 * error)
-    np.testing.assert_allclose(np.sum(np.var(ends, axis=0)), np.sum(1 / values) / beta, rtol=0.25)
+    np.testing.assert_allclose(np.sum(np.var(ends, axis=0)), np.sum(1 / values) / beta, rtol=0.3)
 
 
 @pytest.mark.claim("dds-cg")
@@ -203,7 +205,7 @@ def test_passes_and_not_gradients() -> None:
 def test_merged_linear_models_are_the_model_of_all_data() -> None:
     """Linear models that are each the least squares of their own data, 8, 30 and 60 examples: with sums of x xᵀ for statistics the
     merged one is the least squares of all data together, to 1e-9, where the average and the diagonal of the statistics are off by
-    0.05 and more; from the average the conjugate gradients are within 1e-3 after five passes of twelve unknowns a column.
+    0.05 and more, and so (0.01) is what means of x xᵀ give, which forget how much data a model has seen.
     """
     rng = np.random.default_rng(0)
     data = [
@@ -217,6 +219,5 @@ def test_merged_linear_models_are_the_model_of_all_data() -> None:
     np.testing.assert_allclose(merged.x, joint, rtol=0, atol=1e-9)
     assert np.max(np.abs(W.mean(0) - joint)) > 0.05
     assert np.max(np.abs(mats(W, S, rtol=1e-13, maxiter=None, offdiagonal=0.0).x - joint)) > 0.05
-    # The sums, not the means: a model's weight grows with its data.
     even = np.array([s / n for s, n in zip(S, (8, 30, 60))])
     assert np.max(np.abs(mats(W, even, rtol=1e-13, maxiter=None).x - joint)) > 0.01
