@@ -43,7 +43,7 @@ PROPERTIES = {
 }
 
 
-@pytest.mark.claim(*PROPERTIES)
+@pytest.mark.claim("upgrad", "mean", "mgda", "dualproj", "pcgrad", "cagrad", "imtl-g", "nash-mtl")
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_the_table_of_properties(name: str) -> None:
     """Jacobian descent's Table 1: whether J d >= 0 for each of 60 conflicting matrices (-1e-12) or below -0.01 for some,
