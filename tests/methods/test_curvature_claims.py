@@ -12,6 +12,7 @@ from refopt.core.oracle import Oracle
 from refopt.curvature.gradients import removal_scores
 
 from tests.methods.test_oasis import cosh
+from tests.methods.test_psgd_fit import dense
 
 
 @pytest.mark.claim("oasis")
@@ -134,7 +135,7 @@ def test_the_cost_of_pruning_a_weight() -> None:
 def test_the_regret_of_the_full_matrix() -> None:
     """A window of all gradients, no momentum, ε = 0: over 100 rounds of linear losses and of squares in nine dimensions the regret against
     the best point and two others is at every T at most (D²/(2 η) + η) tr (Σ g gᵀ)^(1/2), D the largest distance to it, and
-    for the squares positive at the end.
+    Σ <g_t, step> over η is between that trace and twice it.
     """
     rng, n, T = np.random.default_rng(0), 9, 100
     basis = np.linalg.qr(rng.standard_normal((n, n)))[0] * np.geomspace(1.0, 0.05, n)
@@ -155,6 +156,9 @@ def test_the_regret_of_the_full_matrix() -> None:
             return z if kind == "linear" else (z - 1.0) ** 2 / 2
 
         roots = [float(np.sum(np.linalg.svd(G[: t + 1], compute_uv=False))) for t in range(T)]
+        # What the bound rests on: Σ <g_t, (G Gᵀ)^(-1/2) g_t> is between the trace and twice it.
+        spent = np.cumsum(np.sum(G * -np.diff(np.vstack([X, x]), axis=0) / eta, axis=1))
+        assert np.all(spent >= np.array(roots) * (1 - 1e-7)) and np.all(spent <= 2 * np.array(roots))
         best = (
             np.linalg.lstsq(a, np.ones(T), rcond=None)[0]
             if kind == "square"
@@ -241,6 +245,10 @@ def test_the_fit_and_the_step_are_equivariant(name: str, n: int) -> None:
             q = o.fit(q, v, H @ v, coins[0])
             moved = o.fit(moved, T @ v, back.T @ (H @ v), coins[1])
         g = rng.standard_normal(n)
+        Q = dense(q)
+        np.testing.assert_allclose(
+            o.precondition(q, g), Q.T @ Q @ g, rtol=0, atol=1e-11 * np.max(np.abs(Q)) ** 2
+        )
         want = T @ o.precondition(q, g)
         got = o.precondition(moved, back.T @ g)
         close = np.max(np.abs(got - want)) < 1e-9 * np.max(np.abs(want))
