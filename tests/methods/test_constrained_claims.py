@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+import scipy.optimize
 from refopt.core.oracle import Oracle
 
 
@@ -139,6 +140,31 @@ def test_admm_converges_linearly() -> None:
     np.testing.assert_allclose(falls, -0.75, rtol=0.1)
     away = [float(np.max(np.abs(points[k - 1] - x))) for k in (200, 500)]
     assert np.log10(away[1] / away[0]) == pytest.approx(falls.sum(), abs=1.0)
+
+
+@pytest.mark.identity("relu-admm")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_generic_convex_solver_finds_the_same(seed: int) -> None:
+    """SciPy's SLSQP on the programme of four examples, its 32 unknowns and 64 constraints laid out and norms rounded off at 1e-7: the
+    optimum is ADMM's, to 1e-6, and ADMM's point meets the constraints to 1e-9.
+    """
+    p = refopt.problem("convex-relu", n_examples=4, seed=seed)
+    shape, size = p.start().shape, p.start().size
+    r = refopt.minimize(p, "relu-admm", rho=0.1, steps=1500, record_every=1500)
+    E = np.array([-p.constraint(e.reshape(shape)) for e in np.eye(size)]).T
+    assert E.shape == (64, 32) and np.min(E @ r.x.ravel()) > -1e-9
+
+    def rounded(v: np.ndarray) -> tuple[float, np.ndarray]:
+        x = v.reshape(shape)
+        norms = np.sqrt(np.sum(x * x, axis=-1) + 1e-14)
+        slope = p.grad(x) + p.beta * x / norms[..., None]
+        return float(p.value(x)) + p.beta * float(np.sum(norms - 1e-7)), slope.ravel()
+
+    found = scipy.optimize.minimize(
+        rounded, 0.01 * np.random.default_rng(0).standard_normal(size), jac=True, method="SLSQP",
+        constraints={"type": "ineq", "fun": lambda v: E @ v, "jac": lambda v: E}, options={"maxiter": 3000, "ftol": 1e-14},
+    )  # fmt: skip
+    assert r.fun == pytest.approx(float(found.fun), abs=1e-6)
 
 
 @pytest.mark.claim("relu-scp")
