@@ -63,6 +63,41 @@ def test_noise_is_the_variance_at_the_solution() -> None:
             assert far[-1] < 1e-12
 
 
+@pytest.mark.claim("proximal-sgd")
+@pytest.mark.parametrize("falling", [False, True])
+def test_the_convex_theorem(falling: bool) -> None:
+    """Without strong convexity, γ_t of 1/(8 L_max) and that over √t: at the mean point x̄ with weights γ_t (1 - 4 γ_t L_max) the mean gap of
+    50 runs is at most (‖x_0 - x*‖² + 2 γ_0 (F(x_0) - F*) + 4 σ² Σ γ_t²)/(2 Σ γ_t (1 - 4 γ_t L_max)), T = 5, 20 and 60.
+    """
+    rng, l1 = np.random.default_rng(4), 0.1
+    A, b = rng.standard_normal((4, 6)) @ np.diag(np.geomspace(1.0, 0.1, 6)), rng.standard_normal(4)
+
+    def objective(x: np.ndarray) -> float:
+        return float(np.mean((A @ x - b) ** 2)) / 2 + l1 * float(np.abs(x).sum())
+
+    p = refopt.from_functions(
+        lambda x, batch=None: 0.0, lambda x, batch=None: np.mean(((A @ x - b)[:, None] * A)[slice(None) if batch is None else batch], axis=0),
+        n_examples=4, prox=lambda x, step: soft(x, step * l1), penalty=lambda x: l1 * float(np.abs(x).sum()), x0=np.full(6, 1.5),
+    )  # fmt: skip
+    top = float(np.max(np.sum(A * A, axis=1)))
+    best = refopt.minimize(p, "proximal-gradient", lr=1.0 / np.linalg.norm(A, 2) ** 2, steps=4000).x
+    noise = (A @ best - b)[:, None] * A
+    sigma = float(np.mean(np.sum((noise - noise.mean(axis=0)) ** 2, axis=1)))
+    rates = 1.0 / (8.0 * top) / (np.arange(1.0, 61.0) ** 0.5 if falling else np.ones(60))
+    runs = []
+    for seed in range(50):
+        points = [p.x0]
+        refopt.minimize(p, "proximal-sgd", lr=lambda t: float(rates[t - 1]), batch_size=1, sampling="replacement", steps=59,
+            seed=seed, callback=points.append)  # fmt: skip
+        runs.append(np.array(points))
+    for T in (5, 20, 60):
+        weights = rates[:T] * (1 - 4 * rates[:T] * top)
+        gap = np.mean([objective(weights @ points[:T] / weights.sum()) for points in runs]) - objective(best)
+        start = np.sum((p.x0 - best) ** 2) + 2 * rates[0] * (objective(p.x0) - objective(best))
+        bound = (start + 4 * sigma * np.sum(rates[:T] ** 2)) / (2 * weights.sum())
+        assert 0.02 * bound < gap <= bound
+
+
 @pytest.mark.claim("projected-gradient")
 def test_the_linear_rate_and_the_fixed_points() -> None:
     """Strongly convex on a box, γ = 0.2, 0.6 and 1 times 1/L: ‖x_t - x*‖² <= (1 - γμ)^t ‖x_0 - x*‖² for 60 steps from three starts,
