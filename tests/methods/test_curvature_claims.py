@@ -171,17 +171,18 @@ def test_the_regret_of_the_full_matrix() -> None:
             assert kind == "linear" or rival is not best or regret[-1] > 0.0
 
 
-@pytest.mark.claim("distributed-shampoo")
-@pytest.mark.parametrize("max_size", [np.inf, 2])
-def test_the_regret_of_blocks(max_size: float) -> None:
+@pytest.mark.claim("distributed-shampoo", "shampoo")
+@pytest.mark.parametrize(
+    ("name", "max_size"), [("distributed-shampoo", np.inf), ("distributed-shampoo", 2), ("shampoo", np.inf)]
+)
+def test_the_regret_of_blocks(name: str, max_size: float) -> None:
     """Sums, no grafting, β1 = 0: over 80 rounds of squares of a 4 × 6 matrix the regret is at every T at most
     Σ (D_b²/(2 η) + η r) tr L_b^(1/4) tr R_b^(1/4) over the blocks (whole, and 2 × 2), D_b a block's largest distance, r = 1 its
     gradients' rank, L_b = Σ G Gᵀ: Shampoo's bound for a matrix of which each block is one. For one gradient a step is η u vᵀ.
     """
     rng, eta = np.random.default_rng(0), 0.2
-    o = refopt.optimizer(
-        "distributed-shampoo", lr=eta, beta1=0.0, beta2=1.0, eps=1e-12, max_size=max_size, merge=False
-    )
+    more = {"beta1": 0.0, "beta2": 1.0, "max_size": max_size, "merge": False}
+    o = refopt.optimizer(name, lr=eta, eps=1e-12, **(more if name != "shampoo" else {}))
     W, points, gradients = np.zeros((4, 6)), [], []
     truth = rng.standard_normal((4, 6))
     s, pairs = o.init(W), rng.standard_normal((80, 10))
