@@ -72,7 +72,7 @@ def test_kahan_and_ostrowski() -> None:
 @pytest.mark.claim("sor-bandit")
 def test_contexts_beat_every_fixed_relaxation() -> None:
     """Laplacians of side 8 shifted by 0 to 4: told the shift, ChebCB's passes over the last 300 of 900 rounds are fewer than those of
-    the best of ten fixed relaxations (at most 0.97 of them, mean of three seeds) and within 1.35 of the best of each system.
+    the best of ten fixed relaxations (0.77 of them in the mean of three seeds, at most 0.85) and within 1.1 of the best of each system.
     """
     grid, shifts = np.linspace(1.0, 1.9, 10), np.linspace(0.0, 4.0, 15)
     A, b = poisson_2d(8).toarray(), np.random.default_rng(0).standard_normal(64)
@@ -92,8 +92,8 @@ def test_contexts_beat_every_fixed_relaxation() -> None:
         costs.append(np.mean(paid[600:]))
         fixed.append(table[rounds[600:]].mean(axis=0).min())
         ideal.append(table[rounds[600:]].min(axis=1).mean())
-    assert np.mean(costs) < 0.97 * np.mean(fixed), (costs, fixed, ideal)
-    assert np.mean(costs) < 1.35 * np.mean(ideal)
+    assert np.mean(costs) < 0.85 * np.mean(fixed), (costs, fixed, ideal)
+    assert np.mean(costs) < 1.1 * np.mean(ideal)
 
 
 @pytest.mark.claim("iterative-sketching")
