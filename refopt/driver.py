@@ -62,7 +62,7 @@ def minimize(
         steps and on all examples.
     max_calls : float or dict of str to int, optional
         A budget in gradient equivalents (`refopt.core.counts.COST`), or of calls by oracle
-        (``{"hvp": 100}``). The step that exceeds it is the last.
+        (``{"hvp": 100}``), or in bytes that simulated workers send (``{"bytes_sent": 10**6}``). The step that exceeds it is the last.
     max_seconds : float, optional
         A budget of time, that of recording left out.
     batch_size : int, optional

@@ -49,6 +49,8 @@ COST: dict[str, float] = {
     "constraint": 0.0,
     "constraint_vjp": 0.0,
     "constraint_hvp": 0.0,
+    # What simulated workers send, in bytes and not in calls.
+    "bytes_sent": 0.0,
 }
 
 
@@ -63,3 +65,7 @@ class Counts:
         """Count one call of `name` that looks at `share` of the examples."""
         self.calls[name] = self.calls.get(name, 0) + 1
         self.equivalents += COST[name] * share
+
+    def sent(self, nbytes: int) -> None:
+        """Count what simulated workers send to each other or to a server."""
+        self.calls["bytes_sent"] = self.calls.get("bytes_sent", 0) + nbytes

@@ -106,6 +106,12 @@ def size(x: Params) -> int:
     return sum(math.prod(v.shape) for v in leaves(x).values())
 
 
+def nbytes(x: Params) -> int:
+    """Return how many bytes the leaves have."""
+    xps = {k: namespace(leaf) for k, leaf in leaves(x).items()}
+    return sum(math.prod(leaf.shape) * xps[k].finfo(leaf.dtype).bits // 8 for k, leaf in leaves(x).items())
+
+
 def finite(x: Params) -> bool:
     """Tell whether every entry of every leaf is finite."""
     return all(all_finite(v) for v in leaves(x).values())

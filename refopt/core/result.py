@@ -26,7 +26,8 @@ class Result:
     nit : int
         Steps taken.
     calls : dict of str to int
-        How often each oracle was asked (``grad``, ``hvp``, ``value``, …).
+        How often each oracle was asked (``grad``, ``hvp``, ``value``, …); of methods with simulated workers also
+        ``bytes_sent``, what these sent.
     gradient_equivalents : float
         The same in units of one full gradient (`refopt.core.counts.COST`).
     history : dict of str to array

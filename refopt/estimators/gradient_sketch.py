@@ -12,7 +12,7 @@ from refopt.core.arrays import like
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number, hyper
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, axpy, leaves, scale, zeros_like
+from refopt.core.params import Params, axpy, leaves, nbytes, scale, zeros_like
 from refopt.core.registry import Source, register
 from refopt.core.rng import normal, rademacher
 from refopt.estimators.base import Estimator
@@ -86,7 +86,7 @@ class GradientSketch(Estimator):
     >>> p = refopt.problem("logistic", l2=0.1)
     >>> r = refopt.minimize(p, "gradient-sketch", size=8, lr=0.1, steps=200)
     >>> bool(r.fun < 0.3), dict(r.calls)
-    (True, {'grad': 200})
+    (True, {'grad': 200, 'bytes_sent': 12800})
     """
 
     size: int = hyper(16, "int [1, inf)", "s.")
@@ -115,7 +115,10 @@ class GradientSketch(Estimator):
         """Return ĝ."""
         h = joined(self.summed(oracle, x))
         R = like(sketch_matrix(self.sketch, self.size, h.shape[0], oracle.rng), h)
-        return parted(R.T @ (R @ h), x)
+        # The sketch is linear: that of the mean stands for the mean of each client's.
+        sketched = R @ h
+        oracle.counts.sent(self.clients * nbytes(sketched))
+        return parted(R.T @ sketched, x)
 
     def summed(self, oracle: Oracle, x: Params) -> Params:
         """Return the mean over clients of the sums over local steps."""

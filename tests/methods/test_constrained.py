@@ -83,7 +83,7 @@ def test_smooth_limit_is_nesterov() -> None:
 @pytest.mark.parametrize("which", ["optimal", "ghadimi-lan"])
 def test_transcribed(which: str) -> None:
     """The algorithm written out with soft thresholds on a SCAD penalty, both dampings, 30 steps, to 1e-13."""
-    p, lr = scad(), 0.1
+    p, lr = folded("scad"), 0.1
     l1, seen = 0.3, []
     refopt.minimize(p, "nonconvex-ag", lr=lr, damping=which, steps=30, callback=seen.append)
     x = bar = np.zeros(8)
@@ -101,33 +101,38 @@ def soft(z: np.ndarray, t: float) -> np.ndarray:
     return np.sign(z) * np.maximum(np.abs(z) - t, 0.0)
 
 
-def scad(l1: float = 0.3, a: float = 3.7) -> Any:
-    """Least squares with the SCAD penalty: l1 ||x||_1 in the prox, the concave rest in value and gradient."""
+def folded(kind: str, l1: float = 0.3, a: float = 3.7, gamma: float = 2.0) -> Any:
+    """Least squares with the SCAD or the MCP penalty: l1 ||x||_1 in the prox, the concave rest in value and gradient."""
     rng = np.random.default_rng(0)
     A = rng.standard_normal((60, 8))
     b = A @ np.array([2.0, -1.5, 0, 0, 0, 0, 3.0, 0]) + 0.2 * rng.standard_normal(60)
 
     def rest(x: np.ndarray) -> float:
         w = np.abs(x)
+        if kind == "mcp":
+            return float(np.sum(np.where(w < gamma * l1, -(w**2) / (2 * gamma), gamma * l1**2 / 2 - l1 * w)))
         middle = -((w - l1) ** 2) / (2 * (a - 1))
         far = l1**2 * (a + 1) / 2 - l1 * w
         return float(np.sum(np.where(w <= l1, 0.0, np.where(w < a * l1, middle, far))))
 
     def slope(x: np.ndarray) -> np.ndarray:
         w, s = np.abs(x), np.sign(x)
+        if kind == "mcp":
+            return np.where(w < gamma * l1, -x / gamma, -l1 * s)
         return np.where(w <= l1, 0.0, np.where(w < a * l1, s * (l1 - w) / (a - 1), -l1 * s))
 
     return refopt.from_functions(
         lambda x: np.sum((A @ x - b) ** 2) / 120 + rest(x), lambda x: A.T @ (A @ x - b) / 60 + slope(x),
         penalty=lambda x: l1 * np.sum(np.abs(x)), prox=lambda x, step: soft(x, step * l1), x0=np.zeros(8),
-        lipschitz=max(np.linalg.norm(A, 2) ** 2 / 60, 1.0 / (a - 1)),
+        lipschitz=max(np.linalg.norm(A, 2) ** 2 / 60, 1.0 / gamma if kind == "mcp" else 1.0 / (a - 1)),
     )  # fmt: skip
 
 
 @pytest.mark.claim("nonconvex-ag")
-def test_scad_is_unbiased() -> None:
-    """With SCAD it finds the support, where coefficients are those of least squares, unshrunk, to 1e-8."""
-    p = scad()
+@pytest.mark.parametrize("kind", ["scad", "mcp"])
+def test_scad_and_mcp_are_unbiased(kind: str) -> None:
+    """With SCAD and with MCP it finds the support, where coefficients are those of least squares, unshrunk, to 1e-8."""
+    p = folded(kind)
     r = refopt.minimize(p, "nonconvex-ag", steps=3000, tol=1e-11)
     assert r.status == "converged"
     np.testing.assert_array_equal(np.nonzero(r.x)[0], [0, 1, 6])

@@ -58,7 +58,7 @@ def test_written_out(clients: int) -> None:
     np.testing.assert_allclose(r.x, x, rtol=1e-12)
     assert 0 < short[True] < 3 * 23 and 0 < short[False] < 6 * 23
     assert r.state["t"] == 9
-    assert dict(r.calls) == {"example_grads": clients * (3 + 2 * 6)}
+    assert dict(r.calls) == {"example_grads": clients * (3 + 2 * 6), "bytes_sent": 9 * clients * X.nbytes}
 
 
 @pytest.mark.identity("diff2")

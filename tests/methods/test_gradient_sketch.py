@@ -113,7 +113,12 @@ def test_written_out(clients: int, clip: float | None) -> None:
     np.testing.assert_allclose(r.x, x, rtol=1e-12)
     assert (short > 0) == (clip is not None) and short < 5 * K * 11
     asked = "grad" if clip is None else "example_grads"
-    assert dict(r.calls) == {asked: 5 * K * clients}
+    # Each client sends s numbers of eight bytes a round, whatever d and K are.
+    assert dict(r.calls) == {asked: 5 * K * clients, "bytes_sent": 5 * clients * s * 8}
+    few = refopt.minimize(
+        p, "gradient-sketch", x, size=s, clients=clients, max_calls={"bytes_sent": 3 * clients * s * 8}
+    )
+    assert few.nit == 3 and few.status == "calls"
 
 
 @pytest.mark.claim("gradient-sketch")

@@ -99,6 +99,32 @@ def test_the_limits() -> None:
 
 
 @pytest.mark.claim("sinkhorn-unbalanced")
+def test_how_much_is_carried() -> None:
+    """At the optimum the value is ``ρ_a (m_a - m) + ρ_b (m_b - m) - ε m`` for the mass m of the plan (1e-10): more is carried as penalties
+    grow, less as all costs do; semi-relaxed, m is the mass that must be met, and a row thirty times as far as others is all but left
+    behind where its own mass need not be.
+    """
+    rng = np.random.default_rng(5)
+    a, b, C = 2.0 * rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(5)), rng.random((6, 5))
+    eps, masses = 0.05, []
+    for rho_a, rho_b in ((0.1, 0.2), (0.5, 0.5), (2.0, 3.0)):
+        r = sinkhorn_unbalanced(a, b, C, eps, rho_a, rho_b, tol=1e-13, maxiter=50_000)
+        m = float(r.plan.sum())
+        want = rho_a * (a.sum() - m) + rho_b * (b.sum() - m) - eps * m
+        assert float(r.value) == pytest.approx(want, abs=1e-10)
+        masses.append(m)
+        dear = sinkhorn_unbalanced(a, b, 2 * C, eps, rho_a, rho_b, tol=1e-13, maxiter=50_000)
+        assert float(dear.plan.sum()) < m
+    assert masses[0] < masses[1] < masses[2] < 2.0
+    C[0] += 30.0
+    for penalties, carried in (((0.5, 0.5), False), ((INF, 0.5), True)):
+        r = sinkhorn_unbalanced(a, b, C, eps, *penalties, tol=1e-12, maxiter=50_000)
+        assert (float(r.plan[0].sum()) > 0.99 * a[0]) == carried
+        assert carried or float(r.plan[0].sum()) < 1e-12
+        assert not carried or float(r.plan.sum()) == pytest.approx(a.sum(), rel=1e-9)
+
+
+@pytest.mark.claim("sinkhorn-unbalanced")
 def test_contraction() -> None:
     """Potentials contract in the largest difference by rho_a rho_b / ((rho_a + eps) (rho_b + eps)) a pass, at most; the dual
     never falls.

@@ -9,7 +9,7 @@ import pytest
 import refopt
 from scipy.optimize import minimize
 
-from tests.methods.aggregating import Aggregate, descent
+from tests.methods.aggregating import Aggregate, descent, quadratics
 from tests.parity.case import Arrays, Case
 
 
@@ -120,6 +120,26 @@ def test_pareto_set(name: str) -> None:
     assert np.max(np.diff(np.array(seen), axis=0)) <= 1e-15
     curve = np.array([p.pareto(s) for s in np.linspace(0, 1, 501)])
     assert np.min(np.linalg.norm(curve - r.x, axis=1)) < 1e-2
+
+
+@pytest.mark.claim("jacobian-descent")
+@pytest.mark.parametrize("name", ["upgrad", "mgda", "dualproj"])
+def test_it_ends_pareto_stationary(name: str) -> None:
+    """Three quadratics in six unknowns, with three non-conflicting aggregators, rates of 1/(L (1 + t/50)): at the end some convex weights cancel the
+    gradients to 1e-2 of their lengths, as the theorem has it, with each objective below its start.
+    """
+    hessians, minima, start = quadratics(2, 3, 6)
+    p = refopt.from_functions(
+        lambda x: 0.0, objectives=lambda x: np.einsum("ij,ijk,ik->i", x - minima, hessians, x - minima) / 2,
+        jacobian=lambda x: np.einsum("ijk,ik->ij", hessians, x - minima), x0=start,
+    )  # fmt: skip
+    L = float(max(np.linalg.eigvalsh(h)[-1] for h in hessians))
+    r = refopt.minimize(
+        p, "jacobian-descent", aggregator=name, lr=lambda t: 1.0 / (L * (1 + t / 50)), steps=1500
+    )
+    J = p.jacobian(r.x)
+    assert np.linalg.norm(refopt.get("mgda")(J)) < 1e-2 * np.min(np.linalg.norm(J, axis=1))
+    assert np.all(p.objectives(r.x) < p.objectives(start))
 
 
 @pytest.mark.identity("jacobian-descent")

@@ -10,7 +10,7 @@ from refopt.core.errors import ArgumentError
 from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
-from refopt.core.params import Params, axpy, check_start, copied, norm, scale, subtract, zeros_like
+from refopt.core.params import Params, axpy, check_start, copied, nbytes, norm, scale, subtract, zeros_like
 from refopt.core.registry import Source, register
 from refopt.core.rng import normal
 from refopt.optimizers.private.accountant import epsilon
@@ -97,5 +97,6 @@ class DIFF2(Method):
             if not anew:
                 each = subtract(each, there.example_grads(s["before"]))
             sent = axpy(sigma, normal(oracle.rng, x), scale(1.0 / held.size, clipped_sum(each, most)))
+            oracle.counts.sent(nbytes(sent))
             v = axpy(1.0 / self.clients, sent, v)
         return axpy(-self.rate(t), v, x), {"t": t, "before": copied(x), "v": v}
