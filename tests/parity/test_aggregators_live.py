@@ -1,6 +1,6 @@
 """The aggregators beside torchjd on random, conflicting and degenerate matrices. Runs where it is installed: `make parity`.
 
-CAGrad's and Nash-MTL's peers solve by cvxpy, which `make parity` does not install: these two run where it is.
+CAGrad's and Nash-MTL's peers solve by cvxpy.
 """
 
 from __future__ import annotations
@@ -119,6 +119,9 @@ def test_cagrad(kind: str, c: float) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-3 * np.max(np.linalg.norm(J, axis=1)))
 
 
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::FutureWarning"
+)  # cvxpy's, of torchjd's program and of ECOS
 @every
 def test_nash_mtl(kind: str) -> None:
     """ECOS's rounds, up to 200, on independent rows of like lengths: to 2e-3 of the direction's length √m. On others ECOS fails, and

@@ -100,7 +100,23 @@ def norms(x: Any, g: Any, state: Any, lr: float = 1e-2, beta1: float = 0.95, bet
     return x - lr * m, (m, v)
 
 
+def slowing(x: Any, g: Any, t: Any, lr: float = 1e-2) -> Any:
+    """SGD whose rate falls as the root of the step's number."""
+    t = (t or 0) + 1
+    return x - lr / np.sqrt(t) * g, t
+
+
+def exchanged(x: Any, g: Any, state: Any, lr: float = 1e-3, nu1: float = 0.7, nu2: float = 1.0) -> Any:
+    """QHAdam whose ν's have changed places."""
+    m, v, t = state or (0 * x, 0 * x, 0)
+    m, v, t = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1
+    a, b = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    return x - lr * ((1 - nu2) * g + nu2 * a) / (np.sqrt((1 - nu1) * g * g + nu1 * b) + 1e-8), (m, v, t)
+
+
 FOUND = {
+    slowing: ("sgd", "rate-over-root-of-step"),
+    exchanged: ("qhadam", "nu1-and-nu2-swapped"),
     raw_velocity: ("rmsprop", "velocity-before-the-root"),
     norms: ("novograd", "norm-in-place-of-its-square"),
     on_the_velocity: ("lars", "ratio-beside-the-velocity-or-the-rate"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refopt.verify.variants.deviation import altered, deviation, fields
+from refopt.verify.variants.deviation import altered, deviation, fields, rewritten
 
 
 def _replace(name: str, value: Any) -> Any:
@@ -101,6 +101,22 @@ def _exchanged(a: str, b: str) -> Callable[[Any], Any]:
 
 for a, b in (("nu1", "nu2"), ("beta2", "beta3"), ("beta1", "beta3")):
     deviation(f"{a}-and-{b}-swapped", f"with {a} and {b} exchanged", stage="settings")(_exchanged(a, b))
+
+
+def _slowing(power: float) -> Callable[[Any], Any]:
+    def change(method: Any) -> Any:
+        if not hasattr(type(method), "rate"):
+            return None
+        cls: Any = type(method)
+        return rewritten(method, rate=lambda self, t: cls.rate(self, t) / t**power)
+
+    return change
+
+
+deviation("rate-over-root-of-step", "with the rate over the root of the step's number", stage="settings")(
+    _slowing(0.5)
+)
+deviation("rate-over-step", "with the rate over the step's number", stage="settings")(_slowing(1.0))
 
 
 @deviation("schedule-ignored", "with a constant rate, whatever the schedule", stage="settings")
