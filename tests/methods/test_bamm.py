@@ -165,6 +165,24 @@ def test_lv_hba_fixed_point(c: float) -> None:
     assert set(r.calls) == {"upper_grad", "lower_grad"}
 
 
+@pytest.mark.claim("lv-hba")
+@pytest.mark.parametrize(("c", "gamma1"), [(1.0, 1.0), (10.0, 1.0), (10.0, 3.0)])
+def test_lv_hba_among_coupled_constraints(c: float, gamma1: float) -> None:
+    """With a lower level of many solutions and a constraint that couples the players, at a fixed penalty c, the toy ends
+    at x, y_1, y_2 = -0.3 - 2 k, 0.7 + 3 k, -0.4 - k in every coordinate, k = (1 + 2/γ)/(25 c + 20/γ + 10), and
+    λ = z = -1 - 1/(γ (5 c + 4/γ + 2)), to 1e-9: the error is O(1/c), and no second derivative is asked for.
+    """
+    p = refopt.problem("merely-convex-lower", n=2, constrained=True)
+    given: dict[str, Any] = {"lr": 0.2, "eta": 0.2, "beta": 0.5, "gamma2": 1.0, "p": 0.0, "steps": 2000}
+    r = refopt.minimize(p, "lv-hba", c=c, gamma1=gamma1, **given)
+    k = (1 + 2 / gamma1) / (25 * c + 20 / gamma1 + 10)
+    np.testing.assert_allclose(r.x["upper"], -0.3 - 2 * k, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(r.x["lower"], [[0.7 + 3 * k] * 2, [-0.4 - k] * 2], rtol=0, atol=1e-9)
+    multiplier = -1 - 1 / (gamma1 * (5 * c + 4 / gamma1 + 2))
+    np.testing.assert_allclose([r.state["lam"][0], r.state["z"][0]], multiplier, rtol=0, atol=1e-9)
+    assert set(r.calls) == {"upper_grad", "lower_grad", "constraint", "constraint_vjp", "project"}
+
+
 @pytest.mark.identity("merely-convex-lower")
 def test_constrained_solution() -> None:
     """-0.3, 0.7 and -0.4 solve the toy with its constraint: of all lower solutions y_1 = x - λ, λ = 1 there, F is least
