@@ -158,6 +158,31 @@ def test_growth_with_the_noise(name: str) -> None:
     assert ends[0] < 0.1 * ends[1]
 
 
+@pytest.mark.claim("adadagrad", "adadagrad-norm")
+@pytest.mark.parametrize(("name", "fixed"), [("adadagrad", 1.27), ("adadagrad-norm", 1.07)])
+def test_the_mean_square_falls_with_the_steps(name: str, fixed: float) -> None:
+    """The squares of the true gradient over K steps sum to a number that stays: from 50 to 400 steps it grows by less than
+    1e-5 of itself, so that their mean is O(1/K), where batches of 40 let AdaGrad's sum grow by 27 % and AdaGrad-Norm's
+    by 7 %. From no sums, and without ε, 2^k f has the same points and sizes of batches, bit for bit.
+    """
+    p, sums = Noisy(3.0, n=4000), []
+    k: dict[str, Any] = {"lr": 1.0, "batch": 40, "tolerance": 0.5}
+    for most in (None, 40):
+        path = _run(name, p, 400, largest=most, **k)
+        sums.append(np.cumsum([float(np.sum((p.h * x) ** 2)) for x, _ in path]))
+    assert sums[0][400] < (1 + 1e-5) * sums[0][50]
+    assert sums[1][400] > fixed * sums[1][50]
+    free = {"eps": 0.0, **({"initial": 0.0} if name.endswith("norm") else {})}
+    for test in ("norm", "coordinate", "inner-product", "augmented"):
+        runs = []
+        for factor in (1.0, 2.0**12):
+            q = Noisy(2.0 * factor, h=3.0 * factor)
+            runs.append(_run(name, q, 15, 0.2 * X0, lr=0.3, batch=8, tolerance=0.4, test=test, **free))
+        assert [b for _, b in runs[0]] == [b for _, b in runs[1]]
+        assert runs[0][-1][1] > 8
+        np.testing.assert_array_equal(*(np.stack([x for x, _ in r]) for r in runs))
+
+
 @pytest.mark.identity("adadagrad", "adadagrad-norm")
 @pytest.mark.parametrize("name", NAMES)
 def test_zeros(name: str) -> None:
