@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,41 @@ def test_the_potential_shows_in_the_weights(potential: Any, lr: float) -> None:
         change = (change - change.mean()) / change.std()
         excess = abs(float(np.mean(change**4)) - 3)
         assert excess < 0.15 if seen == potential else 0.5 < excess < 400
+
+
+@pytest.mark.claim("mirror-descent")
+@pytest.mark.parametrize(("potential", "p"), [("negative-entropy", 2.0), ("p-norm", 3.0), ("p-norm", 1.5)])
+def test_regret(potential: str, p: float) -> None:
+    """On any sequence of linear functions η Σ ⟨g_t, x_t - u⟩ = D(u, x_1) - D(u, x_{T+1}) + Σ D(x_t, x_{t+1}), D the Bregman
+    divergence of φ, for every u (1e-11). With the entropy and gradients in [-1, 1] on positive weights the regret is at
+    most D(u, x_1)/η + η Σ ⟨x_t, g_t²⟩, for η ≤ 1.
+    """
+    rng, eta, steps, d = np.random.default_rng(0), 0.07, 60, 5
+    gradients = np.sin(0.1 * np.arange(steps)[:, None] + np.arange(d)) * rng.random((steps, d))
+
+    def phi(x: np.ndarray) -> float:
+        return float(
+            np.sum(np.abs(x) * np.log(np.abs(x)) if potential == "negative-entropy" else np.abs(x) ** p / p)
+        )
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        return np.sign(x) * (
+            np.log(np.abs(x)) + 1 if potential == "negative-entropy" else np.abs(x) ** (p - 1)
+        )
+
+    def apart(x: np.ndarray, y: np.ndarray) -> float:
+        return phi(x) - phi(y) - float(slope(y) @ (x - y))
+
+    o, x = refopt.optimizer("mirror-descent", lr=eta, potential=potential, p=p), 0.5 + rng.random(d)
+    s, points = o.init(x), [x]
+    for g in gradients:
+        x, s = o.update(x, g, s)
+        points.append(x)
+    moved = sum(apart(a, b) for a, b in itertools.pairwise(points))
+    for u in (np.full(d, 0.3), np.arange(1.0, d + 1), points[-1]):
+        regret = sum(float(g @ (a - u)) for g, a in zip(gradients, points))
+        whole = apart(u, points[0]) - apart(u, points[-1]) + moved
+        assert eta * regret == pytest.approx(whole, rel=1e-11, abs=1e-12)
+        if potential == "negative-entropy":
+            squares = sum(float(a @ g**2) for g, a in zip(gradients, points))
+            assert regret <= apart(u, points[0]) / eta + eta * squares

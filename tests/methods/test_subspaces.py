@@ -111,3 +111,42 @@ def test_what_one_subspace_leaves() -> None:
         assert left(name, update_every=never, **k) == pytest.approx(share, rel=1e-9)
     assert 4e-4 < left("online-subspace-descent", update_every=never, basis_ratio=1.0) < 6e-4
     assert 4e-3 < left("galore", update_every=20) < 6e-3
+
+
+def _numbers(state: Any) -> int:
+    """How many numbers a state holds in arrays; single numbers are not counted."""
+    if isinstance(state, dict):
+        return sum(_numbers(v) for v in state.values())
+    if isinstance(state, (tuple, list)):
+        return sum(_numbers(v) for v in state)
+    return state.size if isinstance(state, np.ndarray) and state.ndim else 0
+
+
+@pytest.mark.claim("fira", "online-subspace-descent", "dlrt")
+@pytest.mark.parametrize("shape", [(40, 10), (10, 40)])
+def test_memory_after_steps(shape: tuple[int, int]) -> None:
+    """After three steps of rank 3 on an m × n matrix, m ≤ n, the state has m r + 2 n r numbers (GaLore; Fira, and one number),
+    3 m r + 2 n r (Online Subspace Descent with AdamW on P), r (m + n) + r² (DLRT, weights and all), m n + r (m + n) + r²
+    (COSMOS), 2 n r and r indices (DCT-AdamW), where Adam has 2 m n = 800.
+    """
+    m, n, r = 10, 40, 3
+    want = {
+        "adam": ({}, 2 * m * n),
+        "galore": ({"rank": r}, m * r + 2 * n * r),
+        "fira": ({"rank": r}, m * r + 2 * n * r + 1),
+        "online-subspace-descent": ({"rank": r}, 3 * m * r + 2 * n * r),
+        "cosmos": ({"rank": r}, m * n + r * (m + n) + r * r),
+        "dct-adamw": ({"rank": r, "error_feedback": False}, 2 * n * r + r),
+    }
+    for name, (given, numbers) in want.items():
+        rng, o, x = np.random.default_rng(0), refopt.optimizer(name, lr=1e-3, **given), np.ones(shape)
+        s = o.init(x)
+        for _ in range(3):
+            x, s = o.update(x, rng.standard_normal(shape), s)
+        assert _numbers(s) == numbers, name
+    target = np.random.default_rng(1).standard_normal(shape)
+    p = refopt.from_functions(
+        lambda W: 0.5 * float(np.sum((W - target) ** 2)), lambda W: W - target, x0=0.1 * target
+    )
+    r3 = refopt.minimize(p, "dlrt", lr=0.1, rank=r, adaptive=False, steps=3)
+    assert _numbers(r3.state) == r * (m + n) + r * r
