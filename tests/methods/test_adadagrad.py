@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.counts import COST
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
+from refopt.core.sampling import Sampler
 
 NAMES = ("adadagrad", "adadagrad-norm")
 
@@ -201,3 +203,35 @@ def test_zeros(name: str) -> None:
     p = Noisy(1.0)
     p.noise[:, 0] = np.nan
     assert refopt.minimize(p, name, X0, steps=3).status == "diverged"
+
+
+@pytest.mark.identity("adadagrad", "adadagrad-norm")
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement", "cyclic"])
+def test_the_drivers_batch_is_enlarged(sampling: str) -> None:
+    """Of a run with batches of 20 every batch holds the driver's, in front, and further examples that it has not, at least 20
+    and more as b grows, to all of them; what is asked for is counted by its share; b_1 = 8 alone would be 8.
+    """
+    p, asked = Noisy(2.0), []
+
+    class Listening(Noisy):
+        def example_grads(self, x: np.ndarray, batch: Any = None) -> np.ndarray:
+            asked.append(np.arange(200) if batch is None else batch)
+            return super().example_grads(x, batch)
+
+    given: dict[str, Any] = {"lr": 0.3, "batch": 8, "tolerance": 0.4, "steps": 12, "seed": 3}
+    r = refopt.minimize(Listening(2.0), "adadagrad", 0.2 * X0, batch_size=20, sampling=sampling, **given)
+    sizes = [batch.size for batch in asked]
+    assert sizes[0] == 20 and sizes == sorted(sizes) and sizes[-1] == 200 and len(set(sizes)) > 2
+    sampler = Sampler(200, 20, sampling, 3)
+    for t, batch in enumerate(asked, 1):
+        if batch.size == 200:
+            continue
+        np.testing.assert_array_equal(batch[:20], sampler.draw(t))
+        others = batch[20:]
+        assert len(set(others)) == others.size and not set(others) & set(batch[:20])
+    assert r.gradient_equivalents == pytest.approx(COST["example_grads"] * sum(sizes) / 200, rel=1e-12)
+    asked.clear()
+    refopt.minimize(Listening(2.0), "adadagrad", 0.2 * X0, **given)
+    assert asked[0].size == 8
+    few = refopt.minimize(p, "adadagrad", 0.2 * X0, batch_size=20, largest=5, **given)
+    assert few.state["batch"] == 5
