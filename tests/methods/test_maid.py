@@ -155,6 +155,19 @@ def test_converges_from_any_accuracy(start: float) -> None:
     assert length < 1e-3 * np.linalg.norm(P.hypergradient(X["upper"])) and s["eps"] < length
 
 
+@pytest.mark.identity("maid")
+def test_it_stands_where_rounding_does() -> None:
+    """At the solution, where no decrease is certain any more, a step is one round of its ten trials, x stays bit for bit, and ε does
+    not fall below what y can have.
+    """
+    r = refopt.minimize(P, "maid", X, steps=40)
+    assert np.linalg.norm(P.hypergradient(r.x["upper"])) < 1e-7
+    more = refopt.minimize(P, "maid", X, steps=60)
+    np.testing.assert_array_equal(more.x["upper"], r.x["upper"])
+    assert more.state["eps"] > 1e-17
+    assert more.calls["upper_value"] - r.calls["upper_value"] == 20 * 11
+
+
 def test_bounds_must_be_known() -> None:
     """A problem without them names the hyperparameter; no step without an accepted trial moves x."""
     with pytest.raises(refopt.errors.ArgumentError, match="give strong_convexity="):
