@@ -159,7 +159,8 @@ def test_conserve_takes_the_best(here: float, ahead: float, back: float) -> None
     benchmark's code.
     """
     o = refopt.optimizer("zo-sgd-conserve", lr=0.5, radius=1.0)
-    got = one_step(o, at(Table(here, 4.0, 2.0, ahead, back), Z))
+    got, s = o.step(X, o.init(X), at(Table(here, 4.0, 2.0, ahead, back), Z))
+    assert s == {"t": 1}
     best = min(here, ahead, back)
     want = X + 0.5 * Z if back == best else X - 0.5 * Z if ahead == best else X
     np.testing.assert_array_equal(got, want)
