@@ -124,6 +124,11 @@ def test_a_rate_that_is_too_large() -> None:
         g = np.array([1.0, -2.0, 0.5])
         got = refopt.optimizer("smb", eta=eta).model_step(g, -alpha * h * g, alpha)
         np.testing.assert_allclose(got, -alpha * eta / (1 + 2 * eta * h * alpha) * g, rtol=1e-12)
+    p = refopt.from_functions(lambda x: 2.0 * float(x @ x), lambda x: 4.0 * x)
+    for alpha, length in itertools.product((1.0, 2.0, 3.0), repeat=2):
+        o, x = refopt.optimizer("smb", lr=alpha), np.array([length / 4.0])
+        rate = alpha * 0.99 / (1 + 8 * 0.99 * alpha)
+        np.testing.assert_allclose(o.step(x, o.init(x), Oracle(p))[0], x - rate * 4.0 * x, rtol=1e-12)
     ends = []
     for alpha in (8.0, 20.0):
         values = [Regression().value(x) for x in points(1, lr=alpha, steps=100)]
