@@ -80,6 +80,8 @@ def test_standardized_history() -> None:
     np.testing.assert_allclose(removed[:, 3], 0.0, atol=1e-12)
     assert not o.least(np.ones((10, 4))).any()
     assert not refopt.optimizer("zo-subspace", period=10, share=0.0).least(history).any()
+    # More iterates than coordinates, so that every direction has a variance: none goes at ν = 0.
+    assert not refopt.optimizer("zo-subspace", period=10, share=0.0).least(rng.standard_normal((10, 4))).any()
 
 
 @pytest.mark.identity("zo-subspace")
