@@ -83,6 +83,22 @@ def test_bamm_fixed_points() -> None:
     assert set(r.calls) == {"upper_grad", "lower_grad", "lower_hvp", "lower_mixed"}
 
 
+@pytest.mark.identity("bamm")
+def test_bamm_without_second_derivatives_of_the_upper_objective() -> None:
+    """With μ = 0 it runs where F has none, and at the rate 0 for x the multiplier becomes H⁻¹ ∇_y F (1e-9); where F has a
+    share, in ψ or in x's rate and ψ, it is refused by name.
+    """
+    p = refopt.problem("ridge-hyperparameter", n=3)
+    rate = 1 / float(np.linalg.eigvalsh(p.hessians(p.start()["upper"])).max())
+    r = refopt.minimize(p, "bamm", mu=0.0, lr=0.0, lower_lr=rate, multiplier_lr=rate, tau=0.0, steps=300)
+    want = np.linalg.solve(p.hessians(r.x["upper"])[0], p.upper_grad(r.x)["lower"][0])
+    np.testing.assert_allclose(r.state["v"][0], want, atol=1e-9)
+    for given in ({"mu": 0.5}, {"mu": 0.0, "frozen_mu": 0.1}):
+        with pytest.raises(refopt.errors.CapabilityError, match="upper_hvp"):
+            refopt.minimize(p, "bamm", steps=1, **given)
+    assert "upper_hvp" not in refopt.optimizer("bamm", frozen_mu=0.0).needs
+
+
 @pytest.mark.claim("bamm", "merely-convex-lower")
 def test_bamm_among_many_solutions() -> None:
     """Where y_2 is free below, implicit differentiation has no inverse; sl-BAMM comes from 1 away to within 0.08 of the
