@@ -201,7 +201,8 @@ def test_at_zero() -> None:
     assert _walk("delta-rule", 1, p, lr=1.0)[1] == -1.0
     assert _walk("delta-rule", 1, p, lr=1.0, at_zero=False)[1] == 0.0
     # The second example has fired, and at_zero is of zero alone.
-    assert _walk("delta-rule", 2, p, x0=np.array([0.5]), lr=1.0, at_zero=False)[-1] == -0.5
+    path = _walk("delta-rule", 2, p, x0=np.array([0.5]), lr=1.0, at_zero=False)
+    assert path.ravel().tolist() == [0.5, -0.5, -0.5]
 
 
 @pytest.mark.identity("normalized-logistic-gd", "batch-perceptron")
