@@ -28,7 +28,6 @@ RATES = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "quadratic": ("bilevel-quadratic", {"n_upper": 5, "n_lower": 10, "condition_number": 5.0}),
     "ridge penalties": ("ridge-hyperparameter", {"n": 10, "per_block": 20}),
-    "logistic penalties": ("logistic-hyperparameter", {"n": 100}),
     "data reweighting, digits": ("data-reweighting", {"n": 50}),
 }
 
@@ -55,9 +54,7 @@ def lower_lipschitz(problem: Any) -> float:
     """Return a Lipschitz constant of the lower gradient where the run begins."""
     if getattr(problem, "lower_lipschitz", None):
         return float(problem.lower_lipschitz)
-    x = problem.start(0)
-    blocks = problem.hessians(x["upper"]) if hasattr(problem, "hessians") else problem.hessian(x)
-    return float(np.linalg.eigvalsh(blocks)[..., -1].max())
+    return float(np.linalg.eigvalsh(problem.hessians(problem.start(0)["upper"]))[..., -1].max())
 
 
 def value(problem: Any, x: np.ndarray) -> float:

@@ -224,7 +224,7 @@ def test_rates_written_out() -> None:
     make = lambda **k: refopt.optimizer("composite-mirror-descent", lr=2.0, **k)  # noqa: E731
     root, line = make(rates="root", lipschitz=0.5), make(rates="linear", steps=9, schedule=lambda t: 0.5)
     assert [root.rate(t) for t in (1, 4, 16)] == [1.0, 1.0, 0.5]
-    assert [line.rate(t) for t in (1, 9, 10)] == pytest.approx([9 / 27, 1 / 27, 0.0], rel=1e-15)
+    assert [line.rate(t) for t in (1, 9, 10, 30)] == pytest.approx([9 / 27, 1 / 27, 0.0, 0.0], rel=1e-15)
     assert make(rates="linear", steps=9, lipschitz=5.0).rate(1) == 0.1
     g = np.array([[1.0], [1.0]])
     path = play(make(rates="root", p=2.0), Online(g), np.array([0.0]))
