@@ -35,7 +35,6 @@ STEPS: dict[str, tuple[dict[str, Any], np.ndarray, float]] = {
     "gfm-plus": ({"big_samples": 2}, -G, 2 * SQUARE),
     "zo-cge": ({}, -G, SQUARE),
     "zo-sgd-sign": ({}, SIGNS, 3.0),
-    "zo-adam": ({"eps": 0.0}, SIGNS, 3.0),
 }
 
 
