@@ -24,7 +24,7 @@ from refopt.core.errors import RefoptError
 HYPERGRADIENT = COST["upper_grad"] + 10 * COST["lower_grad"] + 10 * COST["lower_hvp"] + COST["lower_mixed"]
 SPACING = 7 / 6
 BUDGET = 200 * HYPERGRADIENT
-RATES = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0)
+RATES = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "quadratic": ("bilevel-quadratic", {"n_upper": 5, "n_lower": 10, "condition_number": 5.0}),
     "ridge penalties": ("ridge-hyperparameter", {"n": 10, "per_block": 20}),
@@ -32,16 +32,20 @@ PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def methods(L: float) -> dict[str, dict[str, Any]]:
-    """Return what is run, with lower rates for a lower level whose gradient has the Lipschitz constant L."""
+def methods(L: float, n: int) -> dict[str, dict[str, Any]]:
+    """Return what is run, with lower rates for a lower level whose gradient has the Lipschitz constant L; n upper unknowns.
+
+    A hypernetwork's own steps have the Lipschitz constant L (1 + σ² n), n σ² the mean square of a draw.
+    """
     b = 1.0 / L
     return {
         "ift-cg": {"lower_lr": b, "lower_steps": 10, "cg_steps": 10},
-        "ift-neumann": {"lower_lr": b, "lower_steps": 10, "terms": 10},
+        "ift-neumann, 10 terms": {"lower_lr": b, "lower_steps": 10, "terms": 10},
+        "ift-neumann, 30 terms": {"lower_lr": b, "lower_steps": 10, "terms": 30},
         "penalty-bilevel": {"lower_lr": b / 1.1, "sigma": 0.1, "lower_steps": 10},
         "scalebio": {"alpha": 10.0, "w_lr": b / 11.0, "u_lr": b / 10.0},
         "bamm": {"lower_lr": b, "multiplier_lr": b, "mu": 0.0},
-        "nested": {"form": "hypernetwork", "lower_lr": b / 2.0},
+        "nested": {"form": "hypernetwork", "lower_lr": b / 2.0, "sigma": n**-0.5},
         "maid": {},
     }
 
@@ -117,10 +121,11 @@ def main() -> None:
         target = last + (first - last) / 10
         print(f"{title}: phi {first:.4g} at the start, {last:.4g} by L-BFGS, target {target:.4g}", flush=True)
         L = lower_lipschitz(problem)
-        for name, given in methods(L).items():
-            if options.names and name not in options.names:
+        for name, given in methods(L, x0.size).items():
+            method = name.split(",")[0]
+            if options.names and method not in options.names:
                 continue
-            tried = {lr: spent(problem, name, target, lr=lr, **given) for lr in RATES}
+            tried = {lr: spent(problem, method, target, lr=lr, **given) for lr in RATES}
             lr = min(tried, key=tried.__getitem__)
             cell = f"{tried[lr] / HYPERGRADIENT:.3g} (lr {lr:g})"
             if not math.isfinite(tried[lr]):

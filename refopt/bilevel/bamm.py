@@ -48,6 +48,12 @@ class BAMM(Bilevel):
         words="η_k is steepest descent's, ``‖r‖²/(rᵀ∇²_yyψ r)`` with ``r = ∇²_yyψ v - ∇_y F``.")  # fmt: skip
     frozen_mu: float | None = hyper(None, "[0, 1)", "μ of ψ alone, for all k; None: μ_k.")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Second derivatives of F only where F has a share in ψ."""
+        share = self.mu if self.frozen_mu is None else self.frozen_mu
+        return tuple(n for n in self.own_needs if share or n not in ("upper_hvp", "upper_mixed"))
+
     def init(self, x: Params) -> State:
         """Return the state at the start `x`: v = 0."""
         return {"t": 0, "v": zeros_like(checked(x)["lower"])}

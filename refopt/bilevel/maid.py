@@ -16,6 +16,11 @@ SALEHI = Source("salehi-2023-adaptively", "M. S. Salehi, S. Mukherjee, L. Robert
     arxiv="2308.10098")  # fmt: skip
 
 
+def rounding(y: Array, top: float) -> float:
+    """Return the length below which a lower gradient at `y` says nothing."""
+    return 4.0 * itemsize_eps(y) * top * norm(y)
+
+
 @register("maid", source=SALEHI, where="Algorithms 3.1 and 3.2", needs=("upper_value", "upper_grad", "lower_grad",
     "lower_hvp", "lower_mixed"), calm_problem=("bilevel-quadratic", {}))  # fmt: skip
 class MAID(Bilevel):
@@ -36,7 +41,8 @@ class MAID(Bilevel):
     Notes
     -----
     The bounds are the problem's (``lower_strong_convexity``, ``lower_lipschitz``, ``upper_lipschitz``, ``mixed_norm``)
-    unless given. Where no trial is accepted in `retries` rounds the step moves y alone.
+    unless given. Where no trial is accepted in `retries` rounds, or y is as accurate as rounding lets it be, the step moves
+    y alone.
 
     Examples
     --------
@@ -85,8 +91,7 @@ class MAID(Bilevel):
         root = (mu / top) ** 0.5
         for _ in range(self.lower_most):
             g = oracle.lower_grad(pair(x["upper"], z))["lower"]
-            # Below its own rounding a gradient says nothing, and no more steps would help.
-            if norm(g) <= max(eps * mu, 4.0 * itemsize_eps(z) * top * norm(z)):
+            if norm(g) <= max(eps * mu, rounding(z, top)):
                 break
             new = z - g / top
             y, z = new, new + (1.0 - root) / (1.0 + root) * (new - y)
@@ -123,6 +128,9 @@ class MAID(Bilevel):
                         "beta": 10.0 / 9.0 * share * beta,
                     }
                 share = self.rho * share
+            if eps * mu <= rounding(x["lower"], top):
+                # No y is more accurate, so that no later round would find a step.
+                break
             eps, delta = self.tau * eps, self.tau * delta
         return x, {"t": t, "eps": eps, "delta": delta, "beta": beta}
 

@@ -92,6 +92,19 @@ class Oracle:
         """Return the same problem on the examples `batch`, counted together with this oracle."""
         return self._with_batch(batch)
 
+    def enlarged(self, size: int) -> Oracle:
+        """Return the problem on `size` examples: the step's batch, or its first, and others drawn without replacement."""
+        n, batch = self.n_examples, self.batch
+        if size >= n:
+            return self.full
+        if batch is None:
+            return self.on(self.rng.choice(n, size=size, replace=False))
+        if size <= batch.size:
+            return self if size == batch.size else self.on(batch[:size])
+        others = np.setdiff1d(np.arange(n), batch)
+        more = self.rng.choice(others, size=size - batch.size, replace=False)
+        return self.on(np.concatenate([batch, more]))
+
     def draw(self, size: int) -> np.ndarray:
         """Return `size` independent example indices from this step's random numbers."""
         return self.rng.integers(0, self.n_examples, size=size)

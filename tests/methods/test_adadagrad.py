@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.counts import COST
 from refopt.core.oracle import Oracle
 from refopt.core.rng import generator
+from refopt.core.sampling import Sampler
 
 NAMES = ("adadagrad", "adadagrad-norm")
 
@@ -158,6 +160,31 @@ def test_growth_with_the_noise(name: str) -> None:
     assert ends[0] < 0.1 * ends[1]
 
 
+@pytest.mark.claim("adadagrad", "adadagrad-norm")
+@pytest.mark.parametrize(("name", "fixed"), [("adadagrad", 1.27), ("adadagrad-norm", 1.07)])
+def test_the_mean_square_falls_with_the_steps(name: str, fixed: float) -> None:
+    """The squares of the true gradient over K steps sum to a number that stays: from 50 to 400 steps it grows by less than
+    1e-5 of itself, so that their mean is O(1/K), where batches of 40 let AdaGrad's sum grow by 27 % and AdaGrad-Norm's
+    by 7 %. From no sums, and without ε, 2^k f has the same points and sizes of batches, bit for bit.
+    """
+    p, sums = Noisy(3.0, n=4000), []
+    k: dict[str, Any] = {"lr": 1.0, "batch": 40, "tolerance": 0.5}
+    for most in (None, 40):
+        path = _run(name, p, 400, largest=most, **k)
+        sums.append(np.cumsum([float(np.sum((p.h * x) ** 2)) for x, _ in path]))
+    assert sums[0][400] < (1 + 1e-5) * sums[0][50]
+    assert sums[1][400] > fixed * sums[1][50]
+    free = {"eps": 0.0, **({"initial": 0.0} if name.endswith("norm") else {})}
+    for test in ("norm", "coordinate", "inner-product", "augmented"):
+        runs = []
+        for factor in (1.0, 2.0**12):
+            q = Noisy(2.0 * factor, h=3.0 * factor)
+            runs.append(_run(name, q, 15, 0.2 * X0, lr=0.3, batch=8, tolerance=0.4, test=test, **free))
+        assert [b for _, b in runs[0]] == [b for _, b in runs[1]]
+        assert runs[0][-1][1] > 8
+        np.testing.assert_array_equal(*(np.stack([x for x, _ in r]) for r in runs))
+
+
 @pytest.mark.identity("adadagrad", "adadagrad-norm")
 @pytest.mark.parametrize("name", NAMES)
 def test_zeros(name: str) -> None:
@@ -176,3 +203,35 @@ def test_zeros(name: str) -> None:
     p = Noisy(1.0)
     p.noise[:, 0] = np.nan
     assert refopt.minimize(p, name, X0, steps=3).status == "diverged"
+
+
+@pytest.mark.identity("adadagrad", "adadagrad-norm")
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement", "cyclic"])
+def test_the_drivers_batch_is_enlarged(sampling: str) -> None:
+    """Of a run with batches of 20 every batch holds the driver's, in front, and further examples that it has not, at least 20
+    and more as b grows, to all of them; what is asked for is counted by its share; b_1 = 8 alone would be 8.
+    """
+    p, asked = Noisy(2.0), []
+
+    class Listening(Noisy):
+        def example_grads(self, x: np.ndarray, batch: Any = None) -> np.ndarray:
+            asked.append(np.arange(200) if batch is None else batch)
+            return super().example_grads(x, batch)
+
+    given: dict[str, Any] = {"lr": 0.3, "batch": 8, "tolerance": 0.4, "steps": 12, "seed": 3}
+    r = refopt.minimize(Listening(2.0), "adadagrad", 0.2 * X0, batch_size=20, sampling=sampling, **given)
+    sizes = [batch.size for batch in asked]
+    assert sizes[0] == 20 and sizes == sorted(sizes) and sizes[-1] == 200 and len(set(sizes)) > 2
+    sampler = Sampler(200, 20, sampling, 3)
+    for t, batch in enumerate(asked, 1):
+        if batch.size == 200:
+            continue
+        np.testing.assert_array_equal(batch[:20], sampler.draw(t))
+        others = batch[20:]
+        assert len(set(others)) == others.size and not set(others) & set(batch[:20])
+    assert r.gradient_equivalents == pytest.approx(COST["example_grads"] * sum(sizes) / 200, rel=1e-12)
+    asked.clear()
+    refopt.minimize(Listening(2.0), "adadagrad", 0.2 * X0, **given)
+    assert asked[0].size == 8
+    few = refopt.minimize(p, "adadagrad", 0.2 * X0, batch_size=20, largest=5, **given)
+    assert few.state["batch"] == 5

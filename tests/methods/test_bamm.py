@@ -83,6 +83,22 @@ def test_bamm_fixed_points() -> None:
     assert set(r.calls) == {"upper_grad", "lower_grad", "lower_hvp", "lower_mixed"}
 
 
+@pytest.mark.identity("bamm")
+def test_bamm_without_second_derivatives_of_the_upper_objective() -> None:
+    """With μ = 0 it runs where F has none, and at the rate 0 for x the multiplier becomes H⁻¹ ∇_y F (1e-9); where F has a
+    share, in ψ or in x's rate and ψ, it is refused by name.
+    """
+    p = refopt.problem("ridge-hyperparameter", n=3)
+    rate = 1 / float(np.linalg.eigvalsh(p.hessians(p.start()["upper"])).max())
+    r = refopt.minimize(p, "bamm", mu=0.0, lr=0.0, lower_lr=rate, multiplier_lr=rate, tau=0.0, steps=300)
+    want = np.linalg.solve(p.hessians(r.x["upper"])[0], p.upper_grad(r.x)["lower"][0])
+    np.testing.assert_allclose(r.state["v"][0], want, atol=1e-9)
+    for given in ({"mu": 0.5}, {"mu": 0.0, "frozen_mu": 0.1}):
+        with pytest.raises(refopt.errors.CapabilityError, match="upper_hvp"):
+            refopt.minimize(p, "bamm", steps=1, **given)
+    assert "upper_hvp" not in refopt.optimizer("bamm", frozen_mu=0.0).needs
+
+
 @pytest.mark.claim("bamm", "merely-convex-lower")
 def test_bamm_among_many_solutions() -> None:
     """Where y_2 is free below, implicit differentiation has no inverse; sl-BAMM comes from 1 away to within 0.08 of the
@@ -163,6 +179,24 @@ def test_lv_hba_fixed_point(c: float) -> None:
     assert r.x["upper"][0] == pytest.approx((1 + k) / (1 + 2 * k), abs=1e-8)
     assert r.x["lower"][0] == pytest.approx(k / (1 + 2 * k), abs=1e-8)
     assert set(r.calls) == {"upper_grad", "lower_grad"}
+
+
+@pytest.mark.claim("lv-hba")
+@pytest.mark.parametrize(("c", "gamma1"), [(1.0, 1.0), (10.0, 1.0), (10.0, 3.0)])
+def test_lv_hba_among_coupled_constraints(c: float, gamma1: float) -> None:
+    """With a lower level of many solutions and a constraint that couples the players, at a fixed penalty c, the toy ends
+    at x, y_1, y_2 = -0.3 - 2 k, 0.7 + 3 k, -0.4 - k in every coordinate, k = (1 + 2/γ)/(25 c + 20/γ + 10), and
+    λ = z = -1 - 1/(γ (5 c + 4/γ + 2)), to 1e-9: the error is O(1/c), and no second derivative is asked for.
+    """
+    p = refopt.problem("merely-convex-lower", n=2, constrained=True)
+    given: dict[str, Any] = {"lr": 0.2, "eta": 0.2, "beta": 0.5, "gamma2": 1.0, "p": 0.0, "steps": 2000}
+    r = refopt.minimize(p, "lv-hba", c=c, gamma1=gamma1, **given)
+    k = (1 + 2 / gamma1) / (25 * c + 20 / gamma1 + 10)
+    np.testing.assert_allclose(r.x["upper"], -0.3 - 2 * k, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(r.x["lower"], [[0.7 + 3 * k] * 2, [-0.4 - k] * 2], rtol=0, atol=1e-9)
+    multiplier = -1 - 1 / (gamma1 * (5 * c + 4 / gamma1 + 2))
+    np.testing.assert_allclose([r.state["lam"][0], r.state["z"][0]], multiplier, rtol=0, atol=1e-9)
+    assert set(r.calls) == {"upper_grad", "lower_grad", "constraint", "constraint_vjp", "project"}
 
 
 @pytest.mark.identity("merely-convex-lower")

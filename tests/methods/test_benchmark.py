@@ -9,7 +9,7 @@ import pytest
 import refopt
 from refopt.core.oracle import Oracle
 
-from tests.methods.values import Cubic, H, X, at, nodes
+from tests.methods.values import Cubic, H, Linear, X, at, nodes
 
 Z = np.array([0.6, -1.2, 0.9])
 
@@ -63,8 +63,8 @@ def test_forward_is_the_limit() -> None:
 
 @pytest.mark.claim("forward-sgd")
 def test_forward_step() -> None:
-    """θ - η (j v + λ θ) with one derivative along v, the decay not on leaves called bias; no step raises the
-    linear model of f.
+    """θ - η (j v + λ θ) with one derivative along v, the decay not on leaves called bias; without decay the linear
+    model of f falls by η j², so that no step raises it.
     """
     rng = np.random.default_rng(0)
     g = {"w": rng.standard_normal((2, 2)), "bias": rng.standard_normal(2)}
@@ -81,6 +81,10 @@ def test_forward_step() -> None:
     np.testing.assert_allclose(new["w"], x["w"] - 0.1 * (j * v["w"] + 0.5 * x["w"]), rtol=1e-13)
     np.testing.assert_allclose(new["bias"], x["bias"] - 0.1 * j * v["bias"], rtol=1e-13)
     assert s == {"t": 1}
+    bare = refopt.optimizer("forward-sgd", lr=0.1)
+    new, _ = bare.step(x, bare.init(x), at(Plane(), v["w"], v["bias"]))
+    fall = sum(float(np.sum(g[k] * (new[k] - x[k]))) for k in g)
+    np.testing.assert_allclose(fall, -0.1 * j**2, rtol=1e-12)
     slow = refopt.optimizer("forward-sgd", lr=0.1, schedule=lambda t: 0.5 if t == 1 else 0.0)
     half, _ = slow.step(x, slow.init(x), at(Plane(), v["w"], v["bias"]))
     np.testing.assert_allclose(half["w"], x["w"] - 0.05 * j * v["w"], rtol=1e-13)
@@ -155,7 +159,8 @@ def test_conserve_takes_the_best(here: float, ahead: float, back: float) -> None
     benchmark's code.
     """
     o = refopt.optimizer("zo-sgd-conserve", lr=0.5, radius=1.0)
-    got = one_step(o, at(Table(here, 4.0, 2.0, ahead, back), Z))
+    got, s = o.step(X, o.init(X), at(Table(here, 4.0, 2.0, ahead, back), Z))
+    assert s == {"t": 1}
     best = min(here, ahead, back)
     want = X + 0.5 * Z if back == best else X - 0.5 * Z if ahead == best else X
     np.testing.assert_array_equal(got, want)
@@ -241,3 +246,102 @@ def test_one_sided_goes_forward() -> None:
     for name in ("zo-sgd-sign", "zo-adam"):
         o = refopt.optimizer(name, lr=0.1, radius=2.0, form="one-sided")
         np.testing.assert_allclose(one_step(o, at(p, z), x), [-0.6], rtol=1e-7)
+
+
+@pytest.mark.claim("zo-sgd", "forward-sgd")
+@pytest.mark.parametrize("law", ["gaussian", "sphere"])
+def test_slower_by_the_dimension(law: str) -> None:
+    """Of f = h‖θ‖²/2 a step with η = q/(h D), D = d + q + 1 (on the sphere d + q - 1), leaves the share 1 - q/D on
+    average, where the gradient's would leave nothing, and at no other η less: in the plane, q = 1 and 2, by quadrature
+    to 1e-12; E‖θ⁺ - θ‖² is η² D/q ‖g‖².
+    """
+    h, x = 1.7, X[:2]
+    p = Cubic(h * np.eye(2))
+    methods = [("zo-sgd", {"samples": q, "law": law}, q) for q in (1, 2)]
+    if law == "gaussian":
+        methods.append(("forward-sgd", {}, 1))
+    for name, more, q in methods:
+        D = 2 + q + (1 if law == "gaussian" else -1)
+        eta, left = q / (h * D), []
+        for lr in (eta, 0.9 * eta, 1.1 * eta):
+            o = refopt.optimizer(name, lr=lr, **more)
+            found = [(w, one_step(o, at(p, *z), x)) for w, z in nodes(law, q)]
+            left.append(sum(w * p.value(y) for w, y in found) / p.value(x))
+            moved = sum(w * float((y - x) @ (y - x)) for w, y in found)
+            np.testing.assert_allclose(moved, lr**2 * D / q * h**2 * (x @ x), rtol=1e-11)
+        np.testing.assert_allclose(left[0], 1 - q / D, rtol=1e-11)
+        assert min(left[1:]) > left[0]
+
+
+@pytest.mark.claim("zo-sgd-sign")
+def test_sign_goes_the_right_way_on_average() -> None:
+    """With one direction a coordinate's step has the gradient's sign with the probability 1 - arccos(|g_i|/‖g‖)/π, so
+    that on average it is -η (2/π) arcsin(g_i/‖g‖): never uphill; the official form's is -η (2/π)^½ g/‖g‖. Summed
+    over the arcs between the signs' changes, in the plane, to 1e-12.
+    """
+    g, lr = np.array([1.5, -0.4]), 0.25
+    p, unit = Linear(0.3, g), g / np.linalg.norm(g)
+    turn = np.arctan2(g[1], g[0])
+    ends = np.sort(
+        np.mod([0.0, np.pi / 2, np.pi, 3 * np.pi / 2, turn + np.pi / 2, turn - np.pi / 2], 2 * np.pi)
+    )
+    u, w = np.polynomial.legendre.leggauss(12)
+    mean = {"elementwise": np.zeros(2), "scalar": np.zeros(2)}
+    right = np.zeros(2)
+    for a, b in zip(ends, np.append(ends[1:], ends[0] + 2 * np.pi)):
+        for angle, share in zip(a + (b - a) * (u + 1) / 2, w / 2 * (b - a) / (2 * np.pi)):
+            z = np.array([np.cos(angle), np.sin(angle)])
+            for sign, total in mean.items():
+                step = one_step(refopt.optimizer("zo-sgd-sign", lr=lr, sign=sign), at(p, z), np.zeros(2))
+                # A normal z is such a direction times a length, whose mean is (π/2)^½: the scalar form has it.
+                total += share * step * (np.sqrt(np.pi / 2) if sign == "scalar" else 1.0)
+                right += share * (np.sign(step) == -np.sign(g)) * (sign == "elementwise")
+    np.testing.assert_allclose(right, 1 - np.arccos(np.abs(unit)) / np.pi, rtol=1e-12)
+    np.testing.assert_allclose(mean["elementwise"], -lr * 2 / np.pi * np.arcsin(unit), rtol=1e-12)
+    np.testing.assert_allclose(mean["scalar"], -lr * np.sqrt(2 / np.pi) * unit, rtol=1e-12)
+
+
+@pytest.mark.claim("zo-sgd-conserve")
+def test_conserve_never_ascends() -> None:
+    """The loss of the step's batch never rises: 150 steps on Rosenbrock's function and on batches of logistic regression,
+    at rates from 1e-4 to 10, at which zo-sgd from the same points and directions raises it more than 500 times of 1500.
+    """
+    worse, moved = 0, set()
+    for p, batch in ((refopt.problem("rosenbrock"), None), (refopt.problem("logistic", n_examples=40), 8)):
+        for lr in (1e-4, 1e-2, 0.1, 1.0, 10.0):
+            o, plain = refopt.optimizer("zo-sgd-conserve", lr=lr), refopt.optimizer("zo-sgd", lr=lr)
+            x, oracle, rng = p.start(), Oracle(p, 1), np.random.default_rng(0)
+            for t in range(1, 151):
+                oracle.begin(t)
+                oracle.batch = None if batch is None else rng.choice(40, batch, replace=False)
+                before = oracle.value(x)
+                new = one_step(o, oracle, x)
+                oracle.begin(t)
+                other = one_step(plain, oracle, x)
+                worse += oracle.value(other) > before
+                assert oracle.value(new) <= before
+                moved.add("a" if np.array_equal(new, other) else "o" if np.array_equal(new, x) else "b")
+                x = new
+    assert worse > 500 and moved == {"a", "b", "o"}
+
+
+@pytest.mark.claim("zo-adam")
+def test_adams_longest_step() -> None:
+    """Where values have not differed for a while, the first step that sees a difference moves every coordinate by
+    η √((1 - β2^t)/(1 - β2)) (1 - β1)/(1 - β1^t) at ε_A = 0, 1e-9: by η at once, 1.82 η after 400 steps, and never
+    by Kingma and Ba's bound η (1 - β1)/√(1 - β2) = 3.16 η.
+    """
+    found = []
+    for quiet in (0, 5, 50, 400):
+        o, x = refopt.optimizer("zo-adam", lr=0.05, eps=0.0), X
+        s = o.init(x)
+        for _ in range(quiet):
+            x, s = o.step(x, s, at(Cubic(0.0 * H), Z))
+        np.testing.assert_array_equal(x, X)
+        new, s = o.step(x, s, at(Cubic(H), Z))
+        t = quiet + 1
+        most = 0.05 * np.sqrt((1 - 0.999**t) / 0.001) * 0.1 / (1 - 0.9**t)
+        np.testing.assert_allclose(new - x, -most * np.sign((X @ H @ Z) * Z), rtol=1e-9)
+        found.append(float(np.max(np.abs(new - x))) / 0.05)
+    np.testing.assert_allclose([found[0], found[-1]], [1.0, 1.8179], rtol=1e-4)
+    assert max(found) < 0.1 / np.sqrt(0.001)

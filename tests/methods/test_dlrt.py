@@ -9,6 +9,59 @@ import pytest
 import refopt
 from refopt.core.oracle import Oracle
 
+from tests.parity.case import Arrays, Case
+
+PEER = "ScSteffen/DLRT@a66c7e99e506604b36d731c7a21f7307f5c69734"
+
+
+class Pair:
+    """Gradients of two matrices and a vector, each of which depends on the others."""
+
+    n, m = (8, 6), (5, 7)
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.a, self.b = rng.standard_normal(self.n), rng.standard_normal(self.m)
+
+    def start(self) -> dict[str, np.ndarray]:
+        """The best approximation of rank 2 of other matrices, and ones."""
+
+        def low(w: np.ndarray) -> np.ndarray:
+            U, s, Vt = np.linalg.svd(w)
+            return (U[:, :2] * s[:2]) @ Vt[:2]
+
+        return {"a": low(self.a[::-1] + 1.0), "b": low(self.b[:, ::-1]), "c": np.ones(8)}
+
+    def grad(self, x: Any) -> dict[str, np.ndarray]:
+        r, q = x["a"] - self.a + 0.3 * x["c"][:, None], x["b"] - self.b
+        return {
+            "a": r**3 + 0.1 * np.tanh(np.sum(q)),
+            "b": q * (1.0 + 0.5 * np.tanh(np.sum(r))),
+            "c": x["c"] + 0.3 * np.sum(r**3, axis=1),
+        }
+
+
+def ours(seed: int) -> Arrays:
+    out: Arrays = {}
+    for label, tolerance in (("loose", 0.3), ("tight", 0.02)):
+        p = Pair(seed)
+        o, oracle, x = refopt.optimizer("dlrt", lr=0.03, rank=2, tolerance=tolerance), Oracle(p), p.start()
+        s, points, ranks = o.init(x), [], []
+        for t in range(1, 41):
+            oracle.begin(t)
+            x, s = o.step(x, s, oracle)
+            points.append(np.concatenate([x[k].ravel() for k in "abc"]))
+            ranks.append([float(s["factors"][k][1].shape[0]) for k in "ab"])
+        out |= {f"{label}-x": np.stack(points), f"{label}-ranks": np.array(ranks)}
+    return out
+
+
+CASES = [
+    Case("dlrt", "official", PEER, ours, None,
+        says="40 steps of the authors' adaptive KLS integrator with relative thresholds of 0.3 and 0.02, on two coupled matrices that"
+        " move at once beside a vector, with the columns of V where their truncation has those of its transpose, to 1e-12."),
+]  # fmt: skip
+
 
 class Fit:
     """f(W, b) = sum of (W - A + c b 1ᵀ)⁴ / 4 and |b|² / 2: nonlinear, with coupled leaves."""

@@ -37,6 +37,35 @@ def test_sam_is_a_limit() -> None:
     np.testing.assert_allclose(got, sharp - 0.7 * across, rtol=1e-11)
 
 
+@pytest.mark.claim("gam")
+def test_flatness_to_first_order() -> None:
+    """With n = ∇‖g‖/‖∇‖g‖‖, ∇‖g‖ = H g/‖g‖, the base is fed g + ρ' ∇‖g‖ + (1 - α) ρ H n + γ (ρ' ∇‖g‖ - (α - β) ρ H n),
+    of the last term what is across g: what is left falls with the square of the radii, fitted order between 1.95 and
+    2.05. At θ2 the gradient is longer by ρ ‖∇‖g‖‖, the most that it can be on the ball, to that order.
+    """
+    p, hess = Cubic(H, 1.3), H + 1.3 * np.diag(X)
+    g, alpha, beta, gamma = p.grad(X), 0.6, 0.3, 0.5
+    up = hess @ g / np.linalg.norm(g)
+    n = up / np.linalg.norm(up)
+    gradients, lengths = [], []
+    for r in (1e-4, 2e-4):
+        rho, inner, asked = 3 * r, r, []
+
+        class Listening(Cubic):
+            def grad(self, x: np.ndarray, asked: list[np.ndarray] = asked) -> np.ndarray:
+                asked.append(x)
+                return super().grad(x)
+
+        more = inner * up - (alpha - beta) * rho * hess @ n
+        want = g + inner * up + (1 - alpha) * rho * hess @ n + gamma * (more - (more @ g) / (g @ g) * g)
+        own = {"rho": rho, "rho_inner": inner, "alpha": alpha, "beta": beta, "gamma": gamma}
+        gradients.append(np.linalg.norm(direction(Listening(H, 1.3), X, **own) - want))
+        longer = np.linalg.norm(p.grad(asked[2])) - np.linalg.norm(g)
+        lengths.append(abs(longer - rho * np.linalg.norm(up)))
+    for left in (gradients, lengths):
+        assert 1.95 < np.log2(left[1] / left[0]) < 2.05
+
+
 @pytest.mark.identity("gam")
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("dialect", ["paper", "official"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.oracle import Oracle
 
 P = refopt.problem("bilevel-quadratic", n_upper=2, n_lower=3, condition_number=2.0, seed=2)
 X = P.start(1)
@@ -103,6 +104,68 @@ def test_certain_descent(start: float) -> None:
     for a, b, u, v in zip(values, values[1:], seen, seen[1:]):
         assert b < a or np.array_equal(u, v) or a - P.optimum < 1e-12
     assert phi(r.x["upper"]) - P.optimum < 1e-2 * (values[0] - P.optimum)
+
+
+@pytest.mark.claim("maid")
+def test_exact_solves_are_armijo() -> None:
+    """As ε and δ go to zero it is gradient descent on F(x, y*(x)) with Armijo's backtracking of the constant λ η: with
+    1e-13, five steps of which three have refused trials, to 1e-10.
+    """
+    r = refopt.minimize(
+        P,
+        "maid",
+        X,
+        lr=9.0,
+        eps=1e-13,
+        delta=1e-13,
+        nu=1.0,
+        eta=0.5,
+        decrease=0.9,
+        rho=0.7,
+        trials=20,
+        steps=5,
+    )
+    u, beta, refused = X["upper"], 9.0, []
+    for _ in range(5):
+        p, i = P.hypergradient(u), 0
+        while phi(u - beta * p) - phi(u) > -0.45 * beta * (p @ p):
+            beta, i = 0.7 * beta, i + 1
+        u, beta = u - beta * p, 10 / 9 * beta
+        refused.append(i)
+    assert refused == [7, 0, 0, 1, 1]
+    np.testing.assert_allclose(r.x["upper"], u, rtol=1e-10)
+    assert r.state["beta"] == pytest.approx(beta, rel=1e-12)
+
+
+@pytest.mark.claim("maid")
+@pytest.mark.parametrize("start", [100.0, 1e-2])
+def test_converges_from_any_accuracy(start: float) -> None:
+    """From accuracies of 100 and of 0.01, in 18 steps the true hypergradient falls below 1e-3 of its first length, and ε
+    with it; every step's direction p is nearer to the hypergradient than (1 - η) ‖p‖ = ‖p‖/100.
+    """
+    o, oracle, x = refopt.optimizer("maid", eps=start, delta=start, eta=0.99, nu=1.25), Oracle(P), X
+    s, nearness = o.init(x), []
+    for t in range(1, 19):
+        oracle.begin(t)
+        before, (x, s) = x["upper"], o.step(x, s, oracle)
+        p = (before - x["upper"]) / (0.9 * s["beta"])
+        nearness.append(np.linalg.norm(p - P.hypergradient(before)) / np.linalg.norm(p))
+    assert max(nearness) <= 0.01
+    length = np.linalg.norm(P.hypergradient(x["upper"]))
+    assert length < 1e-3 * np.linalg.norm(P.hypergradient(X["upper"])) and s["eps"] < length
+
+
+@pytest.mark.identity("maid")
+def test_it_stands_where_rounding_does() -> None:
+    """At the solution, where no decrease is certain any more, a step is one round of its ten trials, x stays bit for bit, and ε does
+    not fall below what y can have.
+    """
+    r = refopt.minimize(P, "maid", X, steps=40)
+    assert np.linalg.norm(P.hypergradient(r.x["upper"])) < 1e-7
+    more = refopt.minimize(P, "maid", X, steps=60)
+    np.testing.assert_array_equal(more.x["upper"], r.x["upper"])
+    assert more.state["eps"] > 1e-17
+    assert more.calls["upper_value"] - r.calls["upper_value"] == 20 * 11
 
 
 def test_bounds_must_be_known() -> None:

@@ -102,6 +102,34 @@ def test_penalty_bias() -> None:
     assert 0.95 < np.log10(errors[0] / errors[1]) < 1.05
 
 
+@pytest.mark.claim("penalty-bilevel")
+@pytest.mark.parametrize("form", ["double-loop", "single-loop"])
+@pytest.mark.parametrize("power", [0.25, 0.5])
+def test_penalty_that_grows(form: str, power: float) -> None:
+    """On the scalar problem with σ_t = t^{-q} the distance to the solution is σ_t/(2 (2 + σ_t)) within 1 %, in both loops,
+    at t = 2000: it falls with t^{-q}. At inner minimisers the direction is the hypergradient less σ x/(1 + σ),
+    to 1e-12.
+    """
+    r = refopt.minimize(
+        SCALAR,
+        "penalty-bilevel",
+        lr=0.1,
+        sigma=1.0,
+        power=power,
+        lower_lr=0.5,
+        lower_steps=2,
+        form=form,
+        steps=2000,
+    )
+    sigma = 2000**-power
+    assert r.x["upper"][0] - 0.5 == pytest.approx(sigma / (2 * (2 + sigma)), rel=0.01)
+    x, sigma = 0.8, 0.3
+    o = refopt.optimizer("penalty-bilevel", lr=1.0, sigma=sigma, form=form)
+    at = {"upper": np.array([x]), "lower": np.array([x / (1 + sigma)])}
+    new, _ = o.step(at, {"t": 0, "z": np.array([x])}, Oracle(SCALAR))
+    np.testing.assert_allclose(x - new["upper"], 2 * x - 1 - sigma * x / (1 + sigma), rtol=1e-12)
+
+
 @pytest.mark.identity("scalebio")
 def test_scalebio_written_out() -> None:
     """Seven steps in rounds of two equal the algorithm written out: a_0 τ^i, rates times τ^{-i}, all at the old point
@@ -136,3 +164,16 @@ def test_scalebio_fixed_point(a: float) -> None:
     assert r.x["upper"][0] == pytest.approx(x, abs=1e-8)
     assert r.x["lower"][0] == pytest.approx(a * x / (1 + a), abs=1e-8)
     assert r.state["u"][0] == pytest.approx(x, abs=1e-8)
+
+
+@pytest.mark.claim("scalebio")
+def test_scalebio_rounds() -> None:
+    """Rounds with τ = 2 from a_0 = 1 end at the scalar problem's 1/2 plus 1/(2 (2 a + 1)), a = 2, 4, 8, 16, within 0.1 %:
+    each halves what the penalty leaves. With τ = 1 it stays at 1/6 (1e-9).
+    """
+    rates = {"lr": 0.3, "w_lr": 0.3, "u_lr": 0.3, "alpha": 1.0, "inner_steps": 200}
+    for i in range(1, 5):
+        r = refopt.minimize(SCALAR, "scalebio", growth=2.0, **rates, steps=200 * i)
+        assert r.x["upper"][0] - 0.5 == pytest.approx(1 / (2 * (2 * 2**i + 1)), rel=1e-3)
+    r = refopt.minimize(SCALAR, "scalebio", growth=1.0, **rates, steps=800)
+    assert r.x["upper"][0] - 0.5 == pytest.approx(1 / 6, abs=1e-9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import refopt
 from refopt.core.oracle import Oracle
 
-from tests.methods.values import Cubic, H, X, at
+from tests.methods.values import Cubic, H, Linear, X, at
 
 
 @pytest.mark.identity("zo-subspace")
@@ -78,6 +80,8 @@ def test_standardized_history() -> None:
     np.testing.assert_allclose(removed[:, 3], 0.0, atol=1e-12)
     assert not o.least(np.ones((10, 4))).any()
     assert not refopt.optimizer("zo-subspace", period=10, share=0.0).least(history).any()
+    # More iterates than coordinates, so that every direction has a variance: none goes at ν = 0.
+    assert not refopt.optimizer("zo-subspace", period=10, share=0.0).least(rng.standard_normal((10, 4))).any()
 
 
 @pytest.mark.identity("zo-subspace")
@@ -105,3 +109,30 @@ def test_refresh() -> None:
         g = o.estimate(old, before, twin)
         np.testing.assert_allclose(s["m"], 0.9 * m + 0.1 * g, rtol=1e-9, atol=1e-12)
         before = s["removed"]
+
+
+@pytest.mark.claim("zo-subspace")
+def test_removed_directions_are_removed_noise() -> None:
+    """Of f that does not change along P the estimate is denoised: E‖ĝ‖² is (d' + n + 1)/(d' + n - 1) ‖g‖² and
+    E ĝ = g/((d' + n - 1)/n)^½, so that a sample's square over its mean's falls from d + 2 to d' + 2; of a gradient
+    along P nothing is left. With d = 3, d' = 2 and 3, n = 1 and 2, by quadrature to 1e-10.
+    """
+    z, w = np.polynomial.hermite_e.hermegauss(3)
+    one = [(a * b * c, np.array(p)) for (a, b, c), p in zip(
+        itertools.product(w / w.sum(), repeat=3), itertools.product(z, repeat=3), strict=True
+    )]  # fmt: skip
+    q = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
+    g = 1.5 * q[0] - 0.4 * q[1]
+    for n, gone in ((1, 0), (1, 1), (2, 1)):
+        removed = np.vstack([q[2:] if gone else np.zeros((1, 3)), np.zeros((3, 3))])
+        o, mean, square, along = refopt.optimizer("zo-subspace", samples=n, period=4), np.zeros(3), 0.0, 0.0
+        for parts in itertools.product(one, repeat=n):
+            weight, drawn = float(np.prod([a for a, _ in parts])), [b for _, b in parts]
+            got = o.estimate(np.zeros(3), removed, at(Linear(0.0, g), *drawn))
+            mean, square = mean + weight * got, square + weight * float(got @ got)
+            if gone and n == 1:
+                along += weight * abs(o.estimate(np.zeros(3), removed, at(Linear(0.0, q[2]), *drawn)) @ q[2])
+        left = 3 - gone
+        np.testing.assert_allclose(mean, g / np.sqrt((left + n - 1) / n), atol=1e-10)
+        np.testing.assert_allclose(square, (left + n + 1) / (left + n - 1) * (g @ g), rtol=1e-10)
+        assert along < 1e-12

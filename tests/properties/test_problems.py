@@ -21,6 +21,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adam-counterexample": [{"setting": "theorem-2", "C": 4.0, "start_at": 0.2}],
     "data-reweighting": [{"n": 9, "weights": "softmax", "noise": 0.0}],
     "ridge-hyperparameter": [{"blocks": 3, "single": True}],
+    "logistic-hyperparameter": [{"n": 12, "single": True}],
     "merely-convex-lower": [{"n": 2, "constrained": True}],
     "rosenbrock": [{"n": 5, "lower": -1.0, "upper": [2.0, 3.0, 1.5, 2.0, 0.9]}],
     "fractional-regression": [
@@ -66,6 +67,7 @@ FEWER: dict[str, dict[str, Any]] = {
     "mlp": {"n_examples": 70, "widths": (4,)},
     "softmax": {"n_examples": 70},
     "data-reweighting": {"n": 20},
+    "logistic-hyperparameter": {"n": 20},
 }
 BATCHLESS = (
     "penalty",

@@ -315,7 +315,7 @@ def test_bilevel_counts_until_the_target() -> None:
     x0 = p.start(0)["upper"]
     assert bilevel.value(p, np.array([0.3])) == pytest.approx(0.3**2 / 2 + 0.7**2 / 2)
     assert bilevel.least(p, x0) == pytest.approx(0.25)
-    given = {"lr": 0.1, **bilevel.methods(bilevel.lower_lipschitz(p))["ift-cg"]}
+    given = {"lr": 0.1, **bilevel.methods(bilevel.lower_lipschitz(p), 1)["ift-cg"]}
     target = 0.25 + (bilevel.value(p, x0) - 0.25) / 10
     got = bilevel.spent(p, "ift-cg", target, **given)
     steps = [refopt.minimize(p, "ift-cg", steps=k, **given) for k in range(1, 20)]
@@ -324,3 +324,7 @@ def test_bilevel_counts_until_the_target() -> None:
     assert bilevel.spent(p, "ift-cg", -1.0, **given) == math.inf
     assert math.isnan(bilevel.spent(refopt.problem("ridge-hyperparameter"), "maid", target))
     assert bilevel.HYPERGRADIENT == 33.0
+    # A hypernetwork's step is stable: the rate times L (1 + σ² n) is below 2.
+    for L, n in ((0.5, 3), (8.0, 50)):
+        nested = bilevel.methods(L, n)["nested"]
+        assert nested["lower_lr"] * L * (1 + n * nested["sigma"] ** 2) == pytest.approx(1.0)

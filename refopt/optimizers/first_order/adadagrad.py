@@ -24,11 +24,14 @@ BOLLAPRAGADA = Source("bollapragada-2017-adaptive", "R. Bollapragada, R. Byrd, J
 class AdaptiveBatch(Method):
     """What the two share: a batch of their own at every step, and the test that says how large the next one is.
 
-    The batch is drawn without replacement from the step's random numbers; the driver's ``batch_size`` is not used.
+    The batch is the driver's, where it has one (``batch_size``), and as many others as b wants, drawn without replacement
+    from the step's random numbers; b is at least the driver's.
     """
 
     lr: Rate = hyper(0.01, "[0, inf)", "The rate.")
-    batch: int = hyper(64, "int [2, inf)", "b_1, at most the number of examples.")
+    batch: int = hyper(
+        64, "int [2, inf)", "b_1, at least the driver's ``batch_size`` and at most the number of examples."
+    )
     largest: int | None = hyper(None, "int [2, inf)", "The largest b; None: all examples.")
     test: str = hyper("norm", ("norm", "coordinate", "inner-product", "augmented"),
         "Which variance is held against the mean gradient: of the gradients; of every coordinate by itself; of the"
@@ -53,9 +56,9 @@ class AdaptiveBatch(Method):
         """Make one step on b examples and choose the next b."""
         t, n = s["t"] + 1, oracle.n_examples
         most = n if self.largest is None else min(self.largest, n)
-        size = min(s["batch"], most)
-        every = oracle.full if size == n else oracle.on(oracle.rng.choice(n, size=size, replace=False))
-        each = every.example_grads(x)
+        given = 0 if oracle.batch is None else oracle.batch.size
+        size = min(max(s["batch"], given), most)
+        each = oracle.enlarged(size).example_grads(x)
         mean = map_leaves(lambda a: namespace(a).mean(a, axis=0), each)
         new, sums = self.move(x, mean, s, t)
         wanted = self.wanted(each, mean)
@@ -121,7 +124,7 @@ class AdAdaGrad(AdaptiveBatch):
     Notes
     -----
     The test looks at the gradients before the step, and the new size holds from the next step on; a batch never
-    shrinks. The code of the authors sums the products' variances by tensors; here they are of the whole gradient.
+    shrinks. In a run with a ``batch_size`` the driver's batch is the first part of every batch. The code of the authors sums the products' variances by tensors; here they are of the whole gradient.
     The coordinate-wise test, ``b <- ceil(max(b, max_j V_j / (η² ḡ_j²)))``, is from memory of the paper; no code
     of it is known.
 

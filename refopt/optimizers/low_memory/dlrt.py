@@ -40,7 +40,8 @@ class DLRT(Method):
     Notes
     -----
     The state starts with the leading rank of the start, and the first gradient is taken there. All matrices
-    move at once; the authors' PyTorch code goes layer by layer, and with a fixed rank takes G' at ``U_1 S V_1ᵀ``.
+    move at once; the authors' PyTorch code goes layer by layer, and with a fixed rank takes G' at ``U_1 S V_1ᵀ``. Where it
+    truncates it takes the first columns of Qᵀ, which is what `torch.linalg.svd` returns, for those of Q: faults, both.
 
     Examples
     --------
