@@ -5,13 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refopt.core.arrays import CHECKING, all_finite, is_array
-from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest, traced
+from refopt.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConvergenceError,
+    DtypeError,
+    RefoptError,
+    nearest,
+    traced,
+)
 from refopt.core.hyper import check_number
 
 UNCHECKED = """Other Parameters
@@ -19,6 +29,19 @@ UNCHECKED = """Other Parameters
 check : bool
     False looks at no value: neither at the input's (finite, Hermitian, definite) nor at the answer's. Without such looks a call
     with a fixed number of steps can be mapped by ``torch.func.vmap`` and compiled; wrong input gives NaN or nonsense."""
+# What array code raises where its arguments do not fit; LinAlgError is a ValueError.
+RAW = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    StopIteration,
+    MemoryError,
+    AssertionError,
+)
+# refopt's own files, Python's, and code that was made as text.
+_LIBRARIES = (str(Path(__file__).parent.parent), sys.base_prefix, "<")
 SEEDS = "int [0, 18446744073709551615]"
 # What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
 _UNSUPPORTED = re.compile(
@@ -71,7 +94,9 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
             if key in given.arguments:
                 check(given.arguments[key], f"{name}: {key}")
         try:
-            answer = function(*args, **kwargs)
+            # What overflows shows in the answer, which is looked at.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                answer = explained(function, name, given.arguments, args, kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
             if traced(error):
                 raise ArgumentTypeError(
@@ -92,6 +117,79 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
         return answer
 
     return call
+
+
+def explained(
+    function: Callable[..., Any],
+    name: str,
+    given: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Call, and say in an error of refopt what was `given` where array code fails on it.
+
+    What a function of the user's raises goes on as it is, and so does what only JAX or a missing routine explains.
+    """
+    try:
+        return function(*args, **kwargs)
+    except RAW as error:
+        if (
+            isinstance(error, RefoptError)
+            or traced(error)
+            or _UNSUPPORTED.search(str(error))
+            or _theirs(error)
+        ):
+            raise
+        kind = ArgumentTypeError if isinstance(error, (TypeError, AttributeError)) else ArgumentError
+        raise kind(
+            f"{name}: cannot be computed from {', '.join(f'{k} = {_form(v)}' for k, v in given.items())}"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _theirs(error: BaseException) -> bool:
+    """Tell whether an error came out of a function of the user's: a file that is neither refopt's nor a library's."""
+    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if not path.startswith(_LIBRARIES) and "site-packages" not in path:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _form(value: Any) -> str:
+    """Return an argument in a few words."""
+    if is_array(value):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value) if isinstance(value, (bool, int, float, complex, str, type(None))) else ""
+    return text if 0 < len(text) < 60 else f"a {type(value).__qualname__}"
+
+
+def guarded_class(cls: type, name: str) -> None:
+    """Guard the constructor of a registered class: flags, choices and seeds, and what array code says of the rest."""
+    init: Any = cls.__init__
+    signature = inspect.signature(init)
+    checks = {p.name: check for p in signature.parameters.values() if (check := _check(p)) is not None}
+
+    @functools.wraps(init)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            given = signature.bind(self, *args, **kwargs).arguments
+        except TypeError as wrong:
+            raise ArgumentTypeError(
+                f"{name}: {wrong}. It takes: {', '.join([*signature.parameters][1:])}"
+            ) from None
+        given.pop("self", None)
+        for key, check in checks.items():
+            if key in given:
+                check(given[key], f"{name}: {key}")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            explained(init, name, given, (self, *args), kwargs)
+
+    cls.__init__ = call  # type: ignore[misc]
 
 
 def _unchecked(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

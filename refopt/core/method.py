@@ -11,6 +11,7 @@ import numpy as np
 
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
+from refopt.core.doors import guarded_init, guarded_update
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, traced
 from refopt.core.forms import form_of
 from refopt.core.hyper import check_hyperparameters, check_rate, hyper
@@ -56,6 +57,9 @@ class Method:
         # A subclass without fields of its own (the oracle makes thousands) has its base's; a copy, its own.
         if inspect.get_annotations(cls) and "__dataclass_fields__" not in cls.__dict__:
             dataclass(frozen=True, kw_only=True)(cls)
+        for door, guard in (("init", guarded_init), ("update", guarded_update)):
+            if door in cls.__dict__:
+                setattr(cls, door, guard(cls.__dict__[door]))
 
     def __post_init__(self) -> None:
         check_hyperparameters(self)
@@ -67,6 +71,10 @@ class Method:
                     f"schedule: {self.registered_name} has no rate that a schedule could multiply"
                 )
             self.multiplier(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what the doors remember: another process learns it anew."""
+        return {k: v for k, v in self.__dict__.items() if k != "_doors"}
 
     @property
     def needs(self) -> tuple[str, ...]:

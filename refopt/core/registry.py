@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
-from refopt.core.guard import UNCHECKED, guarded
+from refopt.core.guard import UNCHECKED, guarded, guarded_class
 from refopt.core.hyper import check_known
 from refopt.core.index import ROOMS, default_kind, index
 
@@ -213,6 +213,8 @@ def register(
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):
+            if of_kind == "problem":
+                guarded_class(obj, name)
             obj.registered_name = name  # type: ignore[attr-defined]
             if of_kind in STEPPING:
                 obj.own_needs = wanted  # type: ignore[attr-defined]
