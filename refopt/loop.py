@@ -141,7 +141,7 @@ class Run:
                     break
                 new_x, new_s = self.method.step(x, s, self.oracle)
             except NonFiniteAnswer as answer:
-                return self._diverged(x, s, k, f"met NaN or infinity in the problem's {answer}")
+                return self._diverged(x, s, k, f"met NaN or infinity in the problem's {answer.args[0]}")
             except (np.linalg.LinAlgError, NonFiniteError, ConvergenceError) as error:
                 # A factorization inside the step that could not be made: nobody's argument.
                 return self._diverged(x, s, k, f"could not be made ({error})")

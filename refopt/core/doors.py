@@ -61,7 +61,7 @@ def guarded_update(update: Callable[..., Any]) -> Callable[..., Any]:
             told = isinstance(error, RefoptError) and not isinstance(
                 error, (NonFiniteError, ConvergenceError)
             )
-            if told or traced(error) or type(error).__name__ == "NonFiniteAnswer":
+            if told or traced(error):
                 raise
             _explain(self, x, grad, s)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -122,7 +123,7 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
 def explained(
     function: Callable[..., Any],
     name: str,
-    given: Mapping[str, Any],
+    given: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Any:
@@ -140,9 +141,14 @@ def explained(
             or _theirs(error)
         ):
             raise
-        kind = ArgumentTypeError if isinstance(error, (TypeError, AttributeError)) else ArgumentError
+        kind: type[RefoptError] = ArgumentError
+        if isinstance(error, np.linalg.LinAlgError):
+            kind = ConvergenceError  # which ends a run as diverged
+        elif isinstance(error, (TypeError, AttributeError)):
+            kind = ArgumentTypeError
+        known = given() if callable(given) else given
         raise kind(
-            f"{name}: cannot be computed from {', '.join(f'{k} = {_form(v)}' for k, v in given.items())}"
+            f"{name}: cannot be computed from {', '.join(f'{k} = {_form(v)}' for k, v in known.items())}"
             f" ({type(error).__name__}: {error})"
         ) from error
 
@@ -152,7 +158,8 @@ def _theirs(error: BaseException) -> bool:
     trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
-        if not path.startswith(_LIBRARIES) and "site-packages" not in path:
+        # A path that is not absolute is of a compiled library's source.
+        if os.path.isabs(path) and not path.startswith(_LIBRARIES) and "site-packages" not in path:
             return True
         trace = trace.tb_next
     return False

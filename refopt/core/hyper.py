@@ -75,7 +75,8 @@ def check_number(value: Any, allowed: str, name: str) -> None:
             f" got {value!r}"
         )
     try:
-        v: Any = value if whole else float(value)
+        v: Any = float(value)  # a whole number that no float holds would fail wherever it is divided
+        v = value if whole else v
     except OverflowError:  # a whole number or fraction beyond what a float holds
         raise ArgumentError(
             f"{name}: wanted a value in {allowed.removeprefix('int ')} that a float holds, got {_short(value)}"

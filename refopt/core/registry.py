@@ -213,7 +213,7 @@ def register(
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):
-            if of_kind == "problem":
+            if of_kind in ("problem", "curvature"):
                 guarded_class(obj, name)
             obj.registered_name = name  # type: ignore[attr-defined]
             if of_kind in STEPPING:
@@ -271,7 +271,7 @@ def _discover() -> None:
 
 def check_kind(kind: str | None) -> None:
     """Raise unless `kind` is None or one of `KINDS`."""
-    if kind is not None and kind not in KINDS:
+    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise ArgumentError(
             f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
         )

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from refopt.core import params
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
@@ -125,6 +125,10 @@ class LanczosQuadrature(Curvature):
 
     def trace_of(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
         """Return the estimate of ``tr f(C)``."""
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"function: wanted a function of the nodes, got {type(function).__qualname__}"
+            )
         return float(self.n * np.sum(self.weights * function(self.nodes)))
 
     def trace(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import pickle
 import queue
@@ -250,7 +251,10 @@ def _hold(problem: Any, job: Job, start: bool) -> None:
 def _every(problem: Any, arguments: Mapping[str, Any]) -> int | None:
     """Return how often to record, where steps do not say it."""
     given, limit = arguments["record_every"], arguments["max_calls"]
-    if given is not None or arguments["steps"] < 10**9:
+    steps = arguments["steps"]
+    if (
+        given is not None or not isinstance(steps, numbers.Integral) or steps < 10**9
+    ):  # what is no number is told later
         return given
     number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit)
     size = arguments["batch_size"] if isinstance(arguments["batch_size"], int) else None
