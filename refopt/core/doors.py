@@ -64,6 +64,10 @@ def guarded_update(update: Callable[..., Any]) -> Callable[..., Any]:
             if told or traced(error):
                 raise
             _explain(self, x, grad, s)
+            if isinstance(error, np.linalg.LinAlgError):
+                raise ConvergenceError(
+                    f"grad: a factorization inside the step could not be made ({error})"
+                ) from error
             raise
 
     return call
