@@ -19,6 +19,7 @@ from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.errors import (
     ArgumentError,
+    ArgumentTypeError,
     CapabilityError,
     CheckpointError,
     ConvergenceError,
@@ -60,6 +61,8 @@ class Run:
         self.record_every = whole(every, "record_every", 1)
         self.callback, self.intermediate = callback, check_callback(callback)
         self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
+        if not isinstance(resume, (bool, np.bool_)):
+            raise ArgumentTypeError(f"resume: wanted True or False, got {resume!r}")
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
         if checkpoint is not None and os.path.exists(check_path(checkpoint, "checkpoint")) and not resume:
@@ -96,7 +99,7 @@ class Run:
         return x if self.form is None else self.form.outside(x)
 
     def _sampler(self, batch_size: Any, sampling: Any, seed: int) -> Sampler | None:
-        if sampling not in SAMPLING:
+        if not isinstance(sampling, str) or sampling not in SAMPLING:
             raise ArgumentError(f"sampling: wanted one of {', '.join(SAMPLING)}, got {sampling!r}")
         if batch_size is None:
             return None
