@@ -25,6 +25,9 @@ extensions = [
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 numpydoc_show_class_members = False
+# `refopt.minimize` in a docstring is a link, where the reference has it.
+default_role = "py:obj"
+python_maximum_signature_line_length = 80
 exclude_patterns = ["_build", "tables", "check"]
 html_theme = "furo"
 html_title = "refopt"
@@ -42,12 +45,13 @@ suppress_warnings = ["ref.python", "ref.any"]
 
 def setup(app: Any) -> None:
     """Write the methods' pages when a build begins; autodoc then leaves out what they have said."""
+    from api import whole
     from pages import only_arguments, write
+
+    def told(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        # A method's page has said the rest.
+        (only_arguments if app.env.docname.startswith("methods/") else whole)(lines)
 
     app.connect("builder-inited", lambda app: write(pathlib.Path(app.srcdir)))
     # Before numpydoc, which reads the sections that are left.
-    app.connect(
-        "autodoc-process-docstring",
-        lambda app, what, name, obj, options, lines: only_arguments(lines),
-        priority=1,
-    )
+    app.connect("autodoc-process-docstring", told, priority=1)

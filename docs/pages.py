@@ -8,6 +8,7 @@ import pathlib
 import re
 from typing import Any
 
+import api
 import refopt
 from bibtex import bibtex, place
 from curves import section as convergence
@@ -214,7 +215,8 @@ def write(docs: pathlib.Path) -> None:
     texts = {f"methods/{m.name}.rst": page(m) for m in methods}
     texts |= {f"kinds/{k}.rst": kind_page(k, methods) for k in KINDS if any(m.kind == k for m in methods)}
     texts |= {"kinds/index.rst": kinds(methods), "papers.rst": papers(methods), "finder.rst": finder(methods)}
-    for folder in ("methods", "kinds"):
+    texts |= api.texts(methods)
+    for folder in ("methods", "kinds", "api"):
         (docs / folder).mkdir(exist_ok=True)
         for old in (docs / folder).iterdir():
             if f"{folder}/{old.name}" not in texts:
