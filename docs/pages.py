@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import api
+import gallery
 import refopt
 from bibtex import bibtex, place
 from curves import section as convergence
@@ -169,7 +170,8 @@ def page(method: Entry) -> str:
         paragraph_of(summary),
         "",
         f":doc:`{method.kind} </kinds/{method.kind}>`{f' · {room}' if room else ''} · "
-        f"``{method.obj.__module__}.{method.obj.__qualname__}`` · :ref:`{method.source.year} <{method.source.key}>`",
+        f"``{method.obj.__module__}.{method.obj.__qualname__}`` · :ref:`{method.source.year} <{method.source.key}>`"
+        + (f" · :ref:`pictures <zoo-{method.name}>`" if method.kind == "problem" else ""),
         "",
         *([*heading("Formula"), prose(rest), ""] if rest.strip() else []),
         *heading("The text that runs"),
@@ -215,7 +217,7 @@ def write(docs: pathlib.Path) -> None:
     texts = {f"methods/{m.name}.rst": page(m) for m in methods}
     texts |= {f"kinds/{k}.rst": kind_page(k, methods) for k in KINDS if any(m.kind == k for m in methods)}
     texts |= {"kinds/index.rst": kinds(methods), "papers.rst": papers(methods), "finder.rst": finder(methods)}
-    texts |= api.texts(methods)
+    texts |= api.texts(methods) | {"gallery.rst": gallery.page(methods)}
     for folder in ("methods", "kinds", "api"):
         (docs / folder).mkdir(exist_ok=True)
         for old in (docs / folder).iterdir():
