@@ -17,9 +17,9 @@ WIDTH, HEIGHT, LEFT, RIGHT, BELOW = 320, 200, 42, 14, 34
 Curve = tuple[list[float], list[float]]
 
 
-def framed(title: str, parts: Sequence[str]) -> str:
+def framed(title: str, parts: Sequence[str], height: float = HEIGHT) -> str:
     """Return a picture with its title for those who do not see it."""
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}"><title>{title}</title>{"".join(parts)}</svg>'
 
 
 def label(x: float, y: float, text: str, anchor: str = "middle") -> str:
@@ -113,6 +113,61 @@ def contours(
             label(LEFT - 5, at(0, y)[1] + 4, f"{y:g}", "end"),
         ]
     return framed(title, [*parts, label((LEFT + WIDTH) / 2, HEIGHT - 4, "the two unknowns")])
+
+
+def dots(rows: Mapping[str, Sequence[float | None]], series: Sequence[str], title: str, unit: str) -> str:
+    """Return a line for each row with a mark for each series, on a logarithmic scale; None has no mark.
+
+    Parameters
+    ----------
+    rows : dict of str to values
+        As many values as there are series, positive.
+    series : sequence of str
+        Named above the picture, where there are several.
+    title, unit : str
+    """
+    values = [v for found in rows.values() for v in found if v is not None]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    high = max(high, low + 1)
+    left, top, line = 118, 8 + 14 * (len(series) if len(series) > 1 else 0), 15
+    bottom = top + line * len(rows)
+
+    def across(value: float) -> float:
+        return round(left + (WIDTH - left - RIGHT) * (math.log10(value) - low) / (high - low), 1)
+
+    parts = []
+    for i, name in enumerate(series if len(series) > 1 else ()):
+        parts += [mark(i, left, 10 + 14 * i), label(left + 9, 14 + 14 * i, name, "start")]
+    for decade in range(low, high + 1):
+        x = across(10.0**decade)
+        parts += [f'<path class="grid" d="M{x} {top}V{bottom}"/>', label(x, bottom + 14, power(decade))]
+    for k, (name, found) in enumerate(rows.items()):
+        y = top + line * (k + 0.5)
+        words = name if len(name) < 22 else name[:20] + "…"
+        parts += [
+            f'<path class="grid" d="M{left} {y}H{WIDTH - RIGHT}"/>',
+            label(left - 5, y + 4, words, "end"),
+        ]
+        parts += [mark(i, across(v), y) for i, v in enumerate(found) if v is not None]
+    return framed(title, [*parts, label((left + WIDTH) / 2, bottom + 30, shorter(unit))], bottom + 36)
+
+
+def shorter(unit: str) -> str:
+    """Return what fits below a picture: the words before the first comma or semicolon."""
+    return unit.replace(";", ",").partition(",")[0]
+
+
+def mark(i: int, x: float, y: float) -> str:
+    """Return the i-th kind of mark, by shape and colour."""
+    shapes = (
+        "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0",
+        "M-3 -3H3V3H-3Z",
+        "M0 -4L4 3H-4Z",
+        "M0 -4.5L4.5 0L0 4.5L-4.5 0Z",
+    )
+    return (
+        f'<path class="dot d{i % len(shapes)}" d="{shapes[i % len(shapes)]}" transform="translate({x} {y})"/>'
+    )
 
 
 def figure(picture: str, words: str) -> str:

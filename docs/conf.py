@@ -28,7 +28,7 @@ numpydoc_show_class_members = False
 # `refopt.minimize` in a docstring is a link, where the reference has it.
 default_role = "py:obj"
 python_maximum_signature_line_length = 80
-exclude_patterns = ["_build", "tables", "check"]
+exclude_patterns = ["_build", "tables", "check", "made"]
 html_theme = "furo"
 html_title = "refopt"
 html_favicon = "_static/icon.svg"

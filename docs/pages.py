@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import api
+import benchmark_tables
 import gallery
 import refopt
 from bibtex import bibtex, place
@@ -217,8 +218,8 @@ def write(docs: pathlib.Path) -> None:
     texts = {f"methods/{m.name}.rst": page(m) for m in methods}
     texts |= {f"kinds/{k}.rst": kind_page(k, methods) for k in KINDS if any(m.kind == k for m in methods)}
     texts |= {"kinds/index.rst": kinds(methods), "papers.rst": papers(methods), "finder.rst": finder(methods)}
-    texts |= api.texts(methods) | {"gallery.rst": gallery.page(methods)}
-    for folder in ("methods", "kinds", "api"):
+    texts |= api.texts(methods) | benchmark_tables.texts() | {"gallery.rst": gallery.page(methods)}
+    for folder in ("methods", "kinds", "api", "made"):
         (docs / folder).mkdir(exist_ok=True)
         for old in (docs / folder).iterdir():
             if f"{folder}/{old.name}" not in texts:
