@@ -23,7 +23,7 @@ def provenance(record: Record, name: str) -> str:
     when = f"{day.day} {day:%B %Y}" if day else "on a day that was not kept"
     cores = f"{record.cores} cores" if record.cores else ""
     machine = " of ".join(filter(None, (cores, record.processor))) or "a machine that was not kept"
-    busy = "" if record.others is None else f", of which other jobs had {record.others:.0%}"
+    busy = "" if record.others is None else f", of which other jobs had {100 * record.others:.0f} %"
     versions = ", ".join(f"{k} {v}" for k, v in record.versions.items()) if record.versions else "not kept"
     note = f" {record.note}" if record.note else ""
     return f"*Recorded {when} by `{record.command}` on {machine}{busy}. Versions: {versions}.{note} Data: `asv_bench/results/{name}.json`.*"

@@ -28,6 +28,7 @@ numpydoc_show_class_members = False
 # `refopt.minimize` in a docstring is a link, where the reference has it.
 default_role = "py:obj"
 python_maximum_signature_line_length = 80
+autodoc_member_order = "bysource"
 exclude_patterns = ["_build", "tables", "check", "made"]
 html_theme = "furo"
 html_title = "refopt"

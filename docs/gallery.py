@@ -115,7 +115,7 @@ def levels(problem: Any) -> list[str]:
     heights = np.array([[float(problem.value(np.array([a, b]))) for a in across] for b in up])
     drawn = contour_generator(across, up, np.log10(np.maximum(heights, 1e-12)))
     top = math.floor(math.log10(heights.max()))
-    lines = [line.tolist() for k in range(2 * top - 8, 2 * top + 1) for line in drawn.lines(k / 2)]
+    lines = [line.tolist() for k in range(2 * top - 6, 2 * top + 1) for line in drawn.lines(k / 2)]
     words = "Level lines, two a decade"
     return [figure(contours(lines, marks, (low, high, below, above), words), words)]
 
@@ -128,7 +128,7 @@ def sizes(problem: Any) -> str:
     ]
     examples = getattr(problem, "n_examples", None)
     several = f" ({', '.join(shapes)})" if len(shapes) > 1 or "×" in shapes[0] else ""
-    return f"{size(x)} unknowns{several}" + (f", {examples} examples" if examples else "")
+    return f"{size(x)} unknown{'s' * (size(x) > 1)}{several}" + (f", {examples} examples" if examples else "")
 
 
 def known(problem: Any) -> str:
@@ -148,7 +148,7 @@ def entry(method: Entry, methods: Sequence[Entry]) -> list[str]:
     """Return one problem's part of the page."""
     problem = refopt.problem(method.name)
     summary, _, rest = sections(inspect.getdoc(method.obj) or "")[""].partition("\n\n")
-    formula = rest.partition("\n\n")[0] if "``" not in summary else ""
+    formula = rest.partition("\n\n")[0] if ":math:" not in inline(summary) else ""
     pictures = [*levels(problem), *falls(problem, methods), *curved(problem)]
     return [
         f".. _zoo-{method.name}:", "", *heading(method.name), inline(" ".join(summary.split())), "", *([prose(formula), ""] if formula else []),
