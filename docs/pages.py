@@ -10,6 +10,7 @@ from typing import Any
 
 import api
 import benchmark_tables
+import collection
 import gallery
 import refopt
 from bibtex import bibtex, place
@@ -218,7 +219,11 @@ def write(docs: pathlib.Path) -> None:
     texts = {f"methods/{m.name}.rst": page(m) for m in methods}
     texts |= {f"kinds/{k}.rst": kind_page(k, methods) for k in KINDS if any(m.kind == k for m in methods)}
     texts |= {"kinds/index.rst": kinds(methods), "papers.rst": papers(methods), "finder.rst": finder(methods)}
-    texts |= api.texts(methods) | benchmark_tables.texts() | {"gallery.rst": gallery.page(methods)}
+    texts |= (
+        api.texts(methods)
+        | benchmark_tables.texts()
+        | {"gallery.rst": gallery.page(methods), "collection.rst": collection.page(methods)}
+    )
     for folder in ("methods", "kinds", "api", "made"):
         (docs / folder).mkdir(exist_ok=True)
         for old in (docs / folder).iterdir():

@@ -3,6 +3,7 @@
 import ast
 import re
 
+import collection
 import curves
 import faults
 import gallery
@@ -66,6 +67,21 @@ def test_a_curve_stays_in_its_picture():
     points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
     assert len(points) == 3
     assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+
+
+def test_every_paper_of_the_collection_says_what_is_here():
+    """282 papers; each has a row, and each of its names is a link or is told to be missing."""
+    methods = refopt.methods()
+    registered = {m.name for m in methods}
+    text = collection.page(methods)
+    assert len(collection.papers()) == 282 == text.count("   * - ") - 1
+    for _, names in collection.papers():
+        assert all((f"</methods/{n}>" if n in registered else f"``{n}``") in text for n in names)
+    found, missing, source = collection.here(
+        "On the Convergence of Adam and Beyond", ["amsgrad", "nobody"], methods
+    )
+    assert found[0] == "amsgrad" and "adam-counterexample" in found and missing == ["nobody"]
+    assert source is not None and source.key == entry("amsgrad").source.key
 
 
 def test_a_spectrum_shows_sign_and_size():
