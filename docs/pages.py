@@ -16,6 +16,7 @@ import refopt
 from bibtex import bibtex, place
 from curves import section as convergence
 from faults import section
+from held import told as told_by_edits
 from listings import finder, kind_page, kinds, papers, room_of
 from measured import cost
 from prose import inline, prose, sections, typeset
@@ -138,10 +139,16 @@ def call(method: Entry) -> list[str]:
     return [*heading("Call"), f".. {directive}:: {method.obj.__module__}.{method.obj.__qualname__}", ""]
 
 
-def evidence(facts: dict[str, Any]) -> list[str]:
+def evidence(method: Entry, facts: dict[str, Any]) -> list[str]:
     """Return the table of what shows that it is right."""
     rows = [(e["kind"], escaped(e["what"]), literal(e["test"])) for e in facts["evidence"]]
-    return [*heading("Evidence"), *table(("kind", "what", "test"), rows, "10 60 30", "paths")] if rows else []
+    if not rows:
+        return []
+    return [
+        *heading("Evidence"),
+        *table(("kind", "what", "test"), rows, "10 60 30", "paths"),
+        *told_by_edits(method),
+    ]
 
 
 def references(method: Entry) -> list[str]:
@@ -192,7 +199,7 @@ def page(method: Entry) -> str:
             for line in (*heading(name), prose(doc[name]), "")
         ),
         *([*heading("Examples"), doc["Examples"], ""] if "Examples" in doc else []),
-        *evidence(facts),
+        *evidence(method, facts),
         *references(method),
     ]
     return "\n".join(lines) + "\n"

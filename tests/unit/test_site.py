@@ -7,6 +7,7 @@ import collection
 import curves
 import faults
 import gallery
+import held
 import measured
 import numpy as np
 import refopt
@@ -19,6 +20,8 @@ from prose import paragraph
 from refopt.cli.catalogue import describe
 from refopt.core.registry import entry
 from rst import escaped
+
+from tests.evidence import hold
 
 
 def test_census_and_museum_speak_of_registered_names():
@@ -67,6 +70,19 @@ def test_a_curve_stays_in_its_picture():
     points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
     assert len(points) == 3
     assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+
+
+def test_a_page_says_which_edits_the_evidence_notices(monkeypatch):
+    """Of a text that has changed since, the page says so; and the records are of registered names."""
+    sign = entry("sign-sgd")
+    assert held.records().keys() <= {m.name for m in refopt.methods()}
+    kept = {"date": "2026-11-28", "text": hold.text_of(sign), "edits": 3, "survivors": ["a -> b"]}
+    monkeypatch.setattr(held, "records", lambda: {"sign-sgd": kept})
+    text = "\n".join(held.told(sign))
+    assert "2 of 3 smallest edits of the rule's text." in text and "a -> b" in text
+    kept |= {"text": "0" * 12, "survivors": []}
+    assert "all 3 smallest edits of the rule's text, which has changed since" in held.told(sign)[0]
+    assert held.told(entry("adam")) == []
 
 
 def test_every_paper_of_the_collection_says_what_is_here():

@@ -1,0 +1,28 @@
+"""The implementers' page beside torch, JAX and Keras."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.test_guides import PEERS, blocks
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize("library", PEERS)
+def test_an_example_with_a_peer(library: str) -> None:
+    """Each in a process of its own, as a reader runs it; Keras on torch."""
+    for name in {"torch": ("torch",), "jax": ("jax", "optax"), "keras": ("keras", "torch")}[library]:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed; make parity runs this")
+    (block,) = (b for b in blocks("implementers.md") if f"import {library}\n" in b)
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "JAX_PLATFORMS": "cpu"}
+    words = [sys.executable, "-W", "ignore", "-c", block]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "agrees with lion" in done.stdout
