@@ -25,6 +25,10 @@ PAGES = (
     "api/running",
     "api/problems",
     "api/commands",
+    "tutorial",
+    "implementers",
+    "collection",
+    "changelog",
 )
 WITH_FORMULAS = ("methods/adam", "methods/kfac", "methods/cg", "gallery")
 # What stands on the page's paper in a picture: curves, dots, level lines, words.

@@ -13,15 +13,12 @@ Exit status: 0 if nothing survives, 1 if something does.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import io
-import json
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import refopt
@@ -31,8 +28,9 @@ from refopt.verify.variants.edits import Edit
 from refopt.verify.variants.recorder import ROOMS
 from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
 
+from tests.evidence import held
+
 ROOT = Path(__file__).parents[2]
-HELD = Path(__file__).parent / "held.json"
 # An edit may leave a loop without an end: a test is stopped after so many times what it took without one.
 TIMES, AT_LEAST = 30.0, 60.0
 
@@ -184,30 +182,6 @@ def hold(name: str) -> Hold:
     return plugin
 
 
-def text_of(method: Entry) -> str:
-    """Return a digest of the file that a name is registered in: what is recorded is of this text."""
-    file = Path(inspect.getsourcefile(inspect.unwrap(method.obj)) or "")
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-
-
-def recorded() -> dict[str, dict[str, Any]]:
-    """Return what is kept, by name."""
-    return json.loads(HELD.read_text(encoding="utf-8")) if HELD.is_file() else {}
-
-
-def record(name: str, found: Hold) -> None:
-    """Keep what came of a name, a line each."""
-    kept = recorded()
-    kept[name] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "text": text_of(entry(name)),
-        "edits": found.edits,
-        "survivors": [told(edit) for edit in found.survivors],
-    }
-    lines = [f" {json.dumps(n)}: {json.dumps(kept[n], ensure_ascii=False)}" for n in sorted(kept)]
-    HELD.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-
-
 def main(names: list[str]) -> int:
     """Print what survives, name by name."""
     left, keep = 0, "--record" in names
@@ -220,7 +194,7 @@ def main(names: list[str]) -> int:
             continue
         n = len(found.survivors)
         if keep:
-            record(entry(name).name, found)
+            held.keep(entry(name), time.strftime("%Y-%m-%d"), found.edits, [told(e) for e in found.survivors])
         endless = f" ({found.endless} by a test that did not end)" if found.endless else ""
         print(f"{name}: {found.edits} edits, {found.edits - n} caught{endless}, {n} survive")
         for edit in found.survivors:

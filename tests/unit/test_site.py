@@ -21,8 +21,6 @@ from refopt.cli.catalogue import describe
 from refopt.core.registry import entry
 from rst import escaped
 
-from tests.evidence import hold
-
 
 def test_census_and_museum_speak_of_registered_names():
     names = {m.name for m in refopt.methods()}
@@ -75,9 +73,9 @@ def test_a_curve_stays_in_its_picture():
 def test_a_page_says_which_edits_the_evidence_notices(monkeypatch):
     """Of a text that has changed since, the page says so; and the records are of registered names."""
     sign = entry("sign-sgd")
-    assert held.records().keys() <= {m.name for m in refopt.methods()}
-    kept = {"date": "2026-11-28", "text": hold.text_of(sign), "edits": 3, "survivors": ["a -> b"]}
-    monkeypatch.setattr(held, "records", lambda: {"sign-sgd": kept})
+    assert held.recorded().keys() <= {m.name for m in refopt.methods()}
+    kept = {"date": "2026-11-28", "text": held.text_of(sign), "edits": 3, "survivors": ["a -> b"]}
+    monkeypatch.setattr(held, "recorded", lambda: {"sign-sgd": kept})
     text = "\n".join(held.told(sign))
     assert "2 of 3 smallest edits of the rule's text." in text and "a -> b" in text
     kept |= {"text": "0" * 12, "survivors": []}
