@@ -142,7 +142,9 @@ class Recorder:
         base = Record(
             self.command, columns, rounded, time.strftime("%Y-%m-%d"), processor(), os.cpu_count(), note=note
         )
-        replace(base, others=digits(max(0.0, others), 2), versions=found).save(name)
+        replace(
+            base, others=digits(others if math.isnan(others) else max(0.0, others), 2), versions=found
+        ).save(name)
         print(f"written: asv_bench/results/{name}.json")
 
 
