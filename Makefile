@@ -20,7 +20,7 @@ help:
 	@echo "make docs-check  the built site in Chromium, light, dark and narrow; every link"
 	@echo "make vectors test vectors of every gradient-only method and dialect, in docs/vectors"
 	@echo "make bench   in $(PARITY): ratios beside the peers, growth, every method's step (4 minutes)"
-	@echo "make bench-full  all sizes, solvers and transport, time to target (hours)"
+	@echo "make bench-full  all sizes, solvers and transport, time to target (hours); written to asv_bench/results, for the site"
 	@echo "make bench-gpu   the GPU set; needs numpy, scipy, cupy and torch, and installs nothing"
 	@echo "make record  record the peers' trajectories anew"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
+import refopt
 from refopt.verify import write_vectors
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -38,6 +41,21 @@ def test_a_function_of_arrays(capsys: pytest.CaptureFixture[str]) -> None:
     first = blocks("implementers.md")[0]
     exec(compile(first, "implementers.md", "exec"), {"__name__": "implementers"})
     assert "eps inside the root" in capsys.readouterr().out
+
+
+def last_value(block: str, scope: dict[str, Any]) -> Any:
+    """Run a block, and return the value of the expression at its end."""
+    tree = ast.parse(block)
+    assert isinstance(tree.body[-1], ast.Expr)
+    end = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
+    exec(compile(tree, "guide", "exec"), scope)
+    return eval(compile(end, "guide", "eval"), scope)
+
+
+def test_a_method_that_asks_at_points_of_its_own() -> None:
+    """SVRG as docs/verify.md has it agrees."""
+    (block,) = (b for b in blocks("verify.md") if "def svrg" in b)
+    assert last_value(block, {"refopt": refopt}).agrees
 
 
 def test_every_example_of_the_implementers_page_is_run() -> None:
