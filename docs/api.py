@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType
@@ -15,6 +16,10 @@ from refopt.cli import _parser
 from refopt.core.problem import CAPABILITIES
 from refopt.core.registry import Entry
 from rst import code_block, escaped, heading, literal, table
+
+
+# One name between single backticks.
+_NAME = re.compile(r"(?<!`)`(\w+)`(?!`)")
 
 
 @dataclass(frozen=True)
@@ -213,6 +218,16 @@ def texts(methods: list[Entry]) -> dict[str, str]:
     """Return all pages by their files."""
     pages = {f"api/{part.file}.rst": page(part, methods) for part in PARTS}
     return {"api/index.rst": index(), "api/commands.rst": commands(), **pages}
+
+
+def own_words(lines: list[str], obj: Any) -> None:
+    """Make code, in place, of a callable's own parameters: `problem` of `refopt.minimize` is not `refopt.problem`."""
+    try:
+        names = set(inspect.signature(obj).parameters)
+    except (TypeError, ValueError):
+        return
+    for i, line in enumerate(lines):
+        lines[i] = _NAME.sub(lambda m: f"``{m[1]}``" if m[1] in names else m[0], line)
 
 
 def whole(lines: list[str]) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from refopt.core.registry import Entry, Source
-from rst import escaped, heading, literal, table
+from rst import escaped, heading, table
 
 FILE = Path(__file__).parent / "collection.tsv"
 
@@ -45,7 +45,7 @@ def page(methods: Sequence[Entry]) -> str:
         some += bool(found)
         paper = f":ref:`{escaped(title)} <{source.key}>`" if source else escaped(title)
         links = ", ".join(f":doc:`{n} </methods/{n}>`" for n in found) or "nothing yet"
-        rows.append((paper, links, ", ".join(map(literal, missing))))
+        rows.append((paper, links, ", ".join(map(escaped, missing))))
     lead = (
         f"refopt began with {len(papers())} papers. Of {some} something is here: the names that are registered for a paper or lean on"
         " it. The last column has the names that its other algorithms would have. Papers that were added since are among the"

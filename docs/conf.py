@@ -46,10 +46,11 @@ suppress_warnings = ["ref.python", "ref.any"]
 
 def setup(app: Any) -> None:
     """Write the methods' pages when a build begins; autodoc then leaves out what they have said."""
-    from api import whole
+    from api import own_words, whole
     from pages import only_arguments, write
 
     def told(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        own_words(lines, obj)
         # A method's page has said the rest.
         (only_arguments if app.env.docname.startswith("methods/") else whole)(lines)
 

@@ -146,6 +146,12 @@ def test_each_part_lists_and_documents_its_objects() -> None:
     assert len(PATHS) == len(set(PATHS)), "an object on two pages has two anchors"
 
 
+def test_a_parameter_is_no_link() -> None:
+    lines = ["Minimise `problem` by `method`; see `Result`, ``problem`` and `refopt.problem`."]
+    api.own_words(lines, refopt.minimize)
+    assert lines == ["Minimise ``problem`` by ``method``; see `Result`, ``problem`` and `refopt.problem`."]
+
+
 @pytest.mark.parametrize("command", ["list", "run", "sweep", "verify", "vectors"])
 def test_the_commands_are_those_of_the_parser(command: str) -> None:
     assert f"usage: refopt {command}" in api.commands()

@@ -90,7 +90,7 @@ def test_every_paper_of_the_collection_says_what_is_here():
     text = collection.page(methods)
     assert len(collection.papers()) == 282 == text.count("   * - ") - 1
     for _, names in collection.papers():
-        assert all((f"</methods/{n}>" if n in registered else f"``{n}``") in text for n in names)
+        assert all((f"</methods/{n}>" if n in registered else f" {escaped(n)}") in text for n in names)
     found, missing, source = collection.here(
         "On the Convergence of Adam and Beyond", ["amsgrad", "nobody"], methods
     )
