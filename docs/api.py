@@ -17,7 +17,6 @@ from refopt.core.problem import CAPABILITIES
 from refopt.core.registry import Entry
 from rst import code_block, escaped, heading, literal, table
 
-
 # One name between single backticks.
 _NAME = re.compile(r"(?<!`)`(\w+)`(?!`)")
 
