@@ -78,12 +78,23 @@ def elementwise() -> str:
 
 
 def ratios(name: str) -> str:
-    """Return a table of whatever `asv_bench.table` measured in one group."""
+    """Return a table of whatever `asv_bench.table` or `asv_bench.tracks` measured in one group."""
     record = load(name)
+
+    def measured(r: dict[str, Any]) -> str:
+        both = r["value"] if isinstance(r["value"], list) else [r["value"]]
+        value = number([float(f"{v:.3g}") for v in both], "g")
+        # Others had the cores in every round: first deciles are compared.
+        return " ".join(filter(None, (value, r.get("unit"), "(disturbed)" if r.get("disturbed") else "")))
+
     rows = [
-        [r["what"].replace("10000000 parameters", "10⁷ parameters"), f"{number(r['value'], '.3g')} {r.get('unit') or ''}".strip(), number(r.get("at_most"), "g")]
+        [
+            r["what"].replace("10000000 parameters", "10⁷ parameters"),
+            measured(r),
+            number(r.get("at_most"), "g"),
+        ]
         for r in record.dicts()
-    ]  # fmt: skip
+    ]
     return page(record, name, table(["what", "measured", "wanted, at most"], rows))
 
 

@@ -91,6 +91,14 @@ def test_unknown_and_known_provenance_are_told() -> None:
     )
 
 
+def test_a_ratio_is_told_with_its_unit_and_whether_it_was_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["one", 2391.4, "ms", None, True], ["two", [0.55, 0.661], "", 1.3, None]]
+    found = record.Record("c", ["what", "value", "unit", "at_most", "disturbed"], rows, note="Not kept.")
+    monkeypatch.setattr(benchmark_tables, "load", lambda name: found)
+    text = benchmark_tables.ratios("x")
+    assert "| one | 2390 ms (disturbed) |  |" in text and "| two | 0.55 to 0.661 | 1.3 |" in text
+
+
 def test_dots_stand_on_a_logarithmic_scale() -> None:
     picture = ET.fromstring(
         dots({"a": [1.0, 100.0], "b": [10.0, None]}, ["s", "t"], "title", "seconds, here")
