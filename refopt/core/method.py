@@ -88,15 +88,56 @@ class Method:
         return (check_rate(lr(t), f"lr({t})") if callable(lr) else float(lr)) * self.multiplier(t)
 
     def init(self, x: Params) -> State:
-        """Return the state at the start `x`."""
+        """Return the state at the start `x`.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+            Or any nesting of dicts, lists and tuples of arrays.
+
+        Returns
+        -------
+        dict
+            With ``"t": 0``.
+        """
         raise NotImplementedError
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
-        """Make one step from `x`, asking `oracle` for what is needed."""
+        """Make one step from `x`, asking `oracle` for what is needed.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        s : state
+        oracle : Oracle
+            The only way to the problem; it counts.
+
+        Returns
+        -------
+        x, s : the new point and state
+        """
         raise NotImplementedError
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step from a gradient alone; only methods that need nothing else have it."""
+        """Make one step from a gradient alone; only methods that need nothing else have it.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        grad : like x
+        s : state
+        donate : bool
+            The caller gives up `x` and `s`.
+
+        Returns
+        -------
+        x, s : the new point and state
+
+        Raises
+        ------
+        CapabilityError
+            The method asks for more than gradients.
+        """
         raise CapabilityError(
             f"{self.registered_name}: update(x, grad, s) is for methods that need gradients alone; use"
             " step(x, s, oracle)"
