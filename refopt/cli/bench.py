@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -247,7 +248,7 @@ def _elsewhere(engine: str, arguments: list[str]) -> list[dict[str, Any]]:
     code = "import sys; from refopt.cli import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.run(
         [sys.executable, "-c", code, "bench", *arguments, "--engine", engine, "--json"],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
     if run.returncode:
         raise ArgumentError(f"engine {engine}: {run.stderr.strip().splitlines()[-1]}")

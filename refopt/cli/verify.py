@@ -10,6 +10,7 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from refopt.cli.runs import _pairs
@@ -19,6 +20,16 @@ from refopt.verify.comparison import compare
 from refopt.verify.diagnosis import diagnose, recognised_name
 from refopt.verify.inputs.calls.kinds import kind_of
 from refopt.verify.report import Diagnosis, Report
+
+
+def _loaded(load: Callable[[], Any], module: str) -> Any:
+    """Load code of the user's, and say in one line what it raised, or that it exits."""
+    try:
+        return load()
+    except (Exception, SystemExit) as error:
+        raise ArgumentError(
+            f"other: module {module!r} cannot be imported ({type(error).__name__}: {error})"
+        ) from None
 
 
 def load(spec: str) -> Any:
@@ -39,13 +50,11 @@ def load(spec: str) -> Any:
         if found is None or found.loader is None:
             raise ArgumentError(f"other: {module!r} cannot be loaded")
         home = importlib.util.module_from_spec(found)
-        found.loader.exec_module(home)
+        _loaded(functools.partial(found.loader.exec_module, home), module)
     else:
         sys.path.insert(0, os.getcwd())
         try:
-            home = importlib.import_module(module)
-        except ImportError as error:
-            raise ArgumentError(f"other: module {module!r} cannot be imported ({error})") from None
+            home = _loaded(lambda: importlib.import_module(module), module)
         finally:
             sys.path.pop(0)
     value: Any = home
