@@ -9,7 +9,6 @@ sixth too large.
 
 from __future__ import annotations
 
-import argparse
 import math
 import warnings
 from typing import Any
@@ -112,12 +111,7 @@ def spent(problem: Any, name: str, target: float, **given: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: all")
-    record.option(parser)
-    options = parser.parse_args()
-    if options.record and options.names:
-        parser.error("--record writes all methods: name none")
+    options = record.of_methods(__doc__)
     recorder, rows = record.Recorder(record.command("bilevel")), []
     cells: dict[str, list[str]] = {}
     for title, (problem_name, settings) in PROBLEMS.items():

@@ -6,7 +6,6 @@ that its state is k arrays like the parameters and grows as they do.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -143,12 +142,7 @@ def declared() -> list[tuple[str, Cost]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: all")
-    record.option(parser)
-    options = parser.parse_args()
-    if options.record and options.names:
-        parser.error("--record writes all methods: name none")
+    options = record.of_methods(__doc__)
     recorder, found = record.Recorder(record.command("growth")), []
     for name, cost in [(n, c) for n, c in declared() if not options.names or entry(n).name in options.names]:
         found.append(fit(name, cost))

@@ -155,6 +155,17 @@ def option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def of_methods(description: str | None) -> argparse.Namespace:
+    """Parse the arguments of a benchmark over methods: names, or all, which alone may be recorded."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: all")
+    option(parser)
+    options = parser.parse_args()
+    if options.record and options.names:
+        parser.error("--record writes all methods: name none")
+    return options
+
+
 def command(module: str) -> str:
     """Return the command line of a module as a reader would type it."""
     return " ".join(["python -m", f"asv_bench.{module}", *(a for a in sys.argv[1:] if a != "--record")])

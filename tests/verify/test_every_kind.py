@@ -213,6 +213,13 @@ def test_what_cannot_be_given_is_asked_for() -> None:
         compare(lambda t: 1.0 / t, "cosine-decay")
 
 
+def test_what_a_curvature_draws_or_damps_is_asked_for() -> None:
+    """Another damping or other directions are no fault: who does not take them is told to, and not called wrong."""
+    for name in ("m-fac-static", "closed-form-fit", "lie-group-fit"):
+        with pytest.raises(ArgumentError, match=r"takes none of (damp|directions)"):
+            compare(_hessian_by_products, name)
+
+
 def test_a_reference_that_always_refuses_agrees_with_nobody() -> None:
     def raises(A: np.ndarray) -> np.ndarray:
         raise ValueError

@@ -90,8 +90,11 @@ class LoopRun(Run):
             self.asked.put(("end", call(start, grad, lambda x: 0.0)))
         except _Over:
             pass
-        except BaseException as error:
+        except Exception as error:
             self.asked.put(("error", error))
+        except BaseException as error:
+            # sys.exit in the loop is not the comparison's.
+            self.asked.put(("error", ArgumentError(f"other: it left its loop by {type(error).__name__}")))
 
     def _next(self, t: int) -> np.ndarray:
         what, value = self.asked.get()
@@ -101,6 +104,7 @@ class LoopRun(Run):
             self.ended, value = t, _result(value)
         found = np.array(value)
         if found.size != int(np.prod(self.shape)):
+            self.close()
             raise ArgumentError(
                 f"other: wanted a point of {int(np.prod(self.shape))} numbers, got shape {found.shape}"
             )
