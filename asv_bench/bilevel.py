@@ -1,4 +1,4 @@
-"""Methods for two levels, by what they ask for until a target: ``python -m asv_bench.bilevel [METHOD ...]``.
+"""Methods for two levels, by what they ask for until a target: ``python -m asv_bench.bilevel [METHOD ...] [--record]``.
 
 With ``phi(x) = F(x, y*(x))``, solved exactly, the target is ``phi <= phi* + (phi_0 - phi*) / 10``, phi* what L-BFGS reaches on phi
 with the exact hypergradient. Every method has the same search over the upper player's rate; lower rates are 1 / L of the lower
@@ -9,7 +9,6 @@ sixth too large.
 
 from __future__ import annotations
 
-import argparse
 import math
 import warnings
 from typing import Any
@@ -19,6 +18,8 @@ import refopt
 import scipy.optimize
 from refopt.core.counts import COST
 from refopt.core.errors import RefoptError
+
+from asv_bench import record
 
 # F's gradient, ten lower steps, ten Hessian products and the mixed one.
 HYPERGRADIENT = COST["upper_grad"] + 10 * COST["lower_grad"] + 10 * COST["lower_hvp"] + COST["lower_mixed"]
@@ -110,9 +111,8 @@ def spent(problem: Any, name: str, target: float, **given: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: all")
-    options = parser.parse_args()
+    options = record.of_methods(__doc__)
+    recorder, rows = record.Recorder(record.command("bilevel")), []
     cells: dict[str, list[str]] = {}
     for title, (problem_name, settings) in PROBLEMS.items():
         problem = refopt.problem(problem_name, **settings)
@@ -131,10 +131,17 @@ def main() -> None:
             if not math.isfinite(tried[lr]):
                 cell = "not met" if tried[lr] == math.inf else ""
             cells.setdefault(name, []).append(cell)
+            met = math.isfinite(tried[lr])
+            outcome = "met" if met else "not met" if tried[lr] == math.inf else "does not fit"
+            rows.append(
+                [title, name, outcome, tried[lr] / HYPERGRADIENT if met else None, lr if met else None]
+            )
             print(f"  {name}: {cell}", flush=True)
     print("| method | " + " | ".join(PROBLEMS) + " |\n" + "|---" * (1 + len(PROBLEMS)) + "|")
     for name, row in cells.items():
         print(f"| {name} | " + " | ".join(row) + " |")
+    if options.record:
+        recorder.write("bilevel", ("problem", "method", "outcome", "hypergradients", "lr"), rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fitted exponents of time and memory, held to what the papers state: ``python -m asv_bench.growth``.
+"""Fitted exponents of time and memory, held to what the papers state: ``python -m asv_bench.growth [METHOD ...] [--record]``.
 
 Read from the registry: every ``costs=`` of a registration, and for every optimizer with ``state_copies=k``
 that its state is k arrays like the parameters and grows as they do.
@@ -7,7 +7,6 @@ that its state is k arrays like the parameters and grows as they do.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import refopt
 from refopt.core.cost import Cost
 from refopt.core.registry import Entry, entry, methods
 
+from asv_bench import record
 from asv_bench.quiet import quietest
 
 # Other jobs on the cores slow the larger sizes down: a bad exponent must be found as often.
@@ -141,14 +141,21 @@ def declared() -> list[tuple[str, Cost]]:
     return [(m.name, c) for m in methods() for c in costs(m)]
 
 
-def main(names: list[str]) -> None:
-    found = []
-    for name, cost in [(n, c) for n, c in declared() if not names or entry(n).name in names]:
+def main() -> None:
+    options = record.of_methods(__doc__)
+    recorder, found = record.Recorder(record.command("growth")), []
+    for name, cost in [(n, c) for n, c in declared() if not options.names or entry(n).name in options.names]:
         found.append(fit(name, cost))
         print(found[-1], flush=True)
+    if options.record:
+        rows = [
+            [f.name, f.cost.measure, f.cost.variable, f.exponent, f.cost.exponent, f.cost.where]
+            for f in found
+        ]
+        recorder.write("growth", ("method", "measure", "variable", "exponent", "stated", "where"), rows)
     check(found)
     print(f"{len(found)} exponents, none above what is stated")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

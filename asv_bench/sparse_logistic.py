@@ -1,4 +1,4 @@
-"""Sparse logistic regression beside scikit-learn's solvers, in one run: ``python -m asv_bench.sparse_logistic``.
+"""Sparse logistic regression beside scikit-learn's solvers, in one run: ``python -m asv_bench.sparse_logistic [--record]``.
 
 20 000 examples of 50 000 features, 75 of them nonzero, drawn as words are (the k-th most frequent in proportion to 1 / k), rows of
 length 1, labels of a planted model with noise, l2 = 1e-4. What is timed is a run of as many steps as are needed until
@@ -21,6 +21,7 @@ import refopt
 import scipy.sparse
 from refopt.core.errors import RefoptError
 
+from asv_bench import record
 from asv_bench.quiet import QUIET, watched
 
 EXAMPLES, FEATURES, NONZEROS, L2 = 20_000, 50_000, 75, 1e-4
@@ -149,7 +150,9 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=EXAMPLES)
     parser.add_argument("--features", type=int, default=FEATURES)
     parser.add_argument("--repeats", type=int, default=3)
+    record.option(parser)
     options = parser.parse_args()
+    recorder, rows = record.Recorder(record.command("sparse_logistic")), []
     problem = refopt.problem(
         "logistic", data=data(options.examples, options.features, NONZEROS), l2=L2, intercept=False
     )
@@ -168,6 +171,7 @@ def main() -> None:
         k = way.steps()
         if k is None:
             print(f"| {way.name} | not met | | |", flush=True)
+            rows.append([way.name, None, way.unit, None, None])
             continue
         seconds, foreign = [], []
         for _ in range(options.repeats):
@@ -177,10 +181,16 @@ def main() -> None:
             foreign.append(share)
         assert float(problem.value(x)) <= target, way.name
         loaded = max(foreign)
+        rows.append([way.name, k, way.unit, float(np.median(seconds)), loaded])
         print(
             f"| {way.name} | {k} {way.unit} | {np.median(seconds):.2f} | {'' if loaded <= QUIET else 'disturbed, '}{loaded:.0%} |",
             flush=True,
         )
+    if options.record:
+        size = (
+            f"{options.examples} examples of {options.features} features, median of {options.repeats} runs."
+        )
+        recorder.write("sparse_logistic", ("method", "number", "unit", "seconds", "others"), rows, size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every registered method, or those named, in one table: ``python -m asv_bench.survey [METHOD ...] [--quick]``.
+"""Every registered method, or those named, in one table: ``python -m asv_bench.survey [METHOD ...] [--quick] [--record]``.
 
 Microseconds of a step by engine, and memory. One process an engine, so that thread pools do not meet.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from refopt.core.registry import entry
 
+from asv_bench import record
 from asv_bench.bench_registry import ELEMENTWISE, NAMES, Memory
 from asv_bench.side_by_side import process
 
@@ -66,7 +67,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--engines", default="numpy,numba,torch,cupy")
     parser.add_argument("--json", metavar="FILE")
+    record.option(parser)
     options = parser.parse_args()
+    if options.record and options.names:
+        parser.error("--record writes all methods: name none")
+    recorder = record.Recorder(record.command("survey"), ("numba", "torch", "cupy"))
     engines = options.engines.split(",")
     names = [entry(name, ("optimizer", "wrapper", "estimator")).name for name in options.names] or NAMES
     found = survey(options.quick, options.seconds, engines, names)
@@ -91,6 +96,13 @@ def main() -> None:
     memory = {name: [v / (512 * 512 * 4) for v in Memory().peak(name)] for name in names}
     for name, (peak, state) in memory.items():
         print(f"{name:22} {state:8.2f} {peak:8.2f}")
+    if options.record:
+        rows = [
+            [n, s, *(v if isinstance(v := by.get(e), float) else None for e in engines)]
+            for n, ss in found.items()
+            for s, by in ss.items()
+        ]
+        recorder.write("survey", ("method", "shape", *engines), rows, "Median seconds of a step, float32.")
     if options.json:
         with open(options.json, "w") as f:
             json.dump({"seconds": found, "memory": memory}, f, indent=1)

@@ -1,4 +1,4 @@
-"""Every ratio in one run: ``python -m asv_bench.table [GROUP ...] [--json FILE]``.
+"""Every ratio in one run: ``python -m asv_bench.table [GROUP ...] [--record] [--json FILE]``.
 
 Groups: elementwise, copy, leaves, matrix, others, figures; without a name all of them. The rows are
 those of `asv_bench.rows`; a star marks a target that is missed, ``disturbed`` a row for which other
@@ -13,10 +13,12 @@ import os
 import time
 from typing import Any
 
-from asv_bench import figures, rows
+from asv_bench import figures, record, rows
 from asv_bench.side_by_side import THREADS, alternate, compare
 
 SECONDS = {"matrix": 0.6}
+PEERS = ("numba", "torch", "optax", "jax", "pytorch-optimizer")
+COLUMNS = ("what", "value", "unit", "at_most", "seconds", "peer", "spread", "disturbed")
 
 
 def ratios(group: str, rounds: int, more: int, only: str = "") -> list[dict[str, Any]]:
@@ -62,12 +64,16 @@ def main() -> None:
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="the rows whose titles hold it, not the figures"
     )
+    record.option(parser)
     options = parser.parse_args()
+    if options.record and options.only:
+        parser.error("--record writes whole groups: leave --only out")
     begin = time.perf_counter()
     print(f"{THREADS} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at the start")
     print(f"{'what':58} {'refopt':>12} {'peer':>12}    ratio at most    spread")
     every: list[dict[str, Any]] = []
     for group in options.groups or [*rows.GROUPS, "figures"]:
+        recorder = record.Recorder(record.command("table"), PEERS)
         if group != "figures":
             found = ratios(group, options.rounds, options.more, options.only)
         else:
@@ -75,6 +81,10 @@ def main() -> None:
         for row in found:
             print(line(row), flush=True)
         every += found
+        if options.record:
+            recorder.write(
+                group, COLUMNS, [[row[c] for c in COLUMNS] for row in found], f"{THREADS} threads."
+            )
         print(f"load {os.getloadavg()[0]:.2f} after {group}, {time.perf_counter() - begin:.0f} s", flush=True)
     bad = [row["what"] for row in every if missed(row)]
     print(f"{len(bad)} of {sum(row['at_most'] is not None for row in every)} targets are missed")

@@ -5,7 +5,7 @@
 Every method has the same search on every problem: the rates of `target_spaces.json`, then two between the
 best one and its neighbours, as two sweeps (`refopt.sweep`). A run ends at the target or at the budget, in gradient
 equivalents. Rates are ranked by what the run asked for until the target, or by the last objective if none reached it.
-What was tried and what came of it is written to `target_results.json`; seconds are those of the chosen run, with the
+What was tried and what came of it is written to `results/target.json`; seconds are those of the chosen run, with the
 recording left out, on the machine that made the file, one run at a time unless ``--jobs`` says otherwise. With
 ``--store FILE`` an interrupted search goes on from its finished runs; a checkout whose code has changed needs a new file.
 """
@@ -34,8 +34,11 @@ from refopt.sweeps import Serial
 from refopt.sweeps.executors import Processes
 from refopt.sweeps.figures import Row
 
+from asv_bench import record
+
 HERE = pathlib.Path(__file__).parent
-SPACES, RESULTS = HERE / "target_spaces.json", HERE / "target_results.json"
+SPACES = HERE / "target_spaces.json"
+COLUMNS = ("problem", "method", "lr", "gradients", "seconds", "fun", "tried")
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="METHOD", help="left out: every one that fits")
     parser.add_argument(
-        "--libsvm", metavar="FILE", help="this problem alone; nothing is written without --results"
+        "--libsvm", metavar="FILE", help="this problem alone, for a look: it cannot be recorded"
     )
-    parser.add_argument("--results", metavar="FILE", type=pathlib.Path, help=f"default {RESULTS.name}, here")
+    record.option(parser)
     parser.add_argument("--store", metavar="FILE", help="keep the runs there, and go on from what is there")
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="J", help="in J processes, each beside the others"
@@ -208,10 +211,15 @@ def main() -> None:
 def run(options: argparse.Namespace, sweeps: Sweeps) -> None:
     """Tune every method that is wanted on every problem, print and write what came of it."""
     spaces = json.loads(SPACES.read_text(encoding="utf-8"))
-    results = options.results or (None if options.libsvm else RESULTS)
+    if options.libsvm and options.record:
+        raise ArgumentError(
+            "--record: of the problems of target_spaces.json alone, not of a file of one's own"
+        )
     if options.libsvm:
         spaces["problems"] = {os.path.basename(options.libsvm): own_file(options.libsvm)}
-    kept = json.loads(results.read_text(encoding="utf-8")) if results is not None and results.exists() else {}
+    recorder = record.Recorder(record.command("target"))
+    # A method that is named is measured anew among the others.
+    kept = results() if options.record and options.names else {}
     wanted = options.names or [m.name for m in (*methods("optimizer"), *methods("wrapper"))]
     for title, spec in spaces["problems"].items():
         problem = build(spec)
@@ -235,17 +243,26 @@ def run(options: argparse.Namespace, sweeps: Sweeps) -> None:
                 "fun": rounded(chosen.fun),
                 "tried": [[rounded(t.lr), rounded(t.gradients), rounded(t.fun)] for t in trials],
             }
-        if results is not None:
-            write(kept, results)
+    if options.record:
+        rows = [
+            [p, n, *(row[c] for c in COLUMNS[2:])]
+            for p, found in sorted(kept.items())
+            for n, row in sorted(found.items())
+        ]
+        note = (
+            f"Anew: {', '.join(options.names)}. Of the others: {record.load('target').note}"
+            if options.names
+            else ""
+        )
+        recorder.write("target", COLUMNS, rows, note)
 
 
-def write(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Write the results, one line a method, so that a change shows where it is."""
-    blocks = []
-    for title, found in sorted(results.items()):
-        lines = [f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(found.items())]
-        blocks.append(f" {json.dumps(title)}: {{\n" + ",\n".join(lines) + "\n }")
-    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+def results() -> dict[str, dict[str, Any]]:
+    """Return what is recorded, by problem and method."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in record.load("target").dicts():
+        found.setdefault(row.pop("problem"), {})[row.pop("method")] = row
+    return found
 
 
 if __name__ == "__main__":

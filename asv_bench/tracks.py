@@ -1,18 +1,20 @@
-"""The ratios of solvers, transport and matrix functions to SciPy, POT and OTT: ``python -m asv_bench.tracks [MODULE ...]``.
+"""The ratios of solvers, transport and matrix functions to SciPy, POT and OTT: ``python -m asv_bench.tracks [MODULE ...] [--record]``.
 
 Runs every ``track_`` method of the asv classes in the modules named below, each in a process of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 import itertools
-import sys
 
+from asv_bench import record
 from asv_bench.side_by_side import process
 
 MODULES = ("bench_linear", "bench_transport", "bench_matrix")
+PEERS = ("numpy", "scipy", "numba", "POT", "ott-jax", "jax", "pyamg")
 
 
 def tracks(module: str) -> list[tuple[str, str, tuple[object, ...]]]:
@@ -35,18 +37,26 @@ def run(module: str, name: str, method: str, values: tuple[object, ...]) -> floa
     return getattr(case, method)(*values)  # type: ignore[no-any-return]
 
 
-def main(modules: list[str]) -> None:
-    for module in modules or MODULES:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"left out: {', '.join(MODULES)}")
+    record.option(parser)
+    options = parser.parse_args()
+    for module in options.modules or MODULES:
+        recorder, rows = record.Recorder(record.command("tracks"), PEERS), []
         for name, method, values in tracks(module):
             code = (
                 f"from asv_bench.tracks import run; print(run({module!r}, {name!r}, {method!r}, {values!r}))"
             )
             title = f"{name}.{method} {' '.join(map(str, values))}"
             try:
-                print(f"{title:70} {float(process(['-c', code])):.3f}", flush=True)
+                rows.append([title, float(process(["-c", code]))])
+                print(f"{title:70} {rows[-1][1]:.3f}", flush=True)
             except RuntimeError as error:
                 print(f"{title:70} failed: {str(error).strip().splitlines()[-1]}", flush=True)
+        if options.record:
+            recorder.write(module, ("what", "value"), rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,4 +1,4 @@
-"""`minimize` beside a plain torch loop on one network: ``python -m asv_bench.training_loop``.
+"""`minimize` beside a plain torch loop on one network: ``python -m asv_bench.training_loop [--record]``.
 
 Digits, 64-128-128-10, AdamW, batches of 128, 200 steps, float32, one thread. The two run turn by turn in one process,
 whose only pool of threads is torch's, and processor time is what is compared.
@@ -6,6 +6,7 @@ whose only pool of threads is torch's, and processor time is what is compared.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from typing import Any
 import numpy as np
 import refopt
 
+from asv_bench import record
+
 STEPS, BATCH, TURNS = 200, 128, 25
+AT_MOST = 1.3
 
 
 def sides() -> dict[str, Callable[[], Any]]:
@@ -63,14 +67,26 @@ def measure(turns: int = TURNS) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    record.option(parser)
+    options = parser.parse_args()
+    recorder = record.Recorder(record.command("training_loop"))
     seconds = measure()
     ratios = [a / b for a, b in zip(seconds["refopt"], seconds["torch"])]
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     print(
         f"minimize beside a torch loop, {STEPS} steps of AdamW on the digits: {middle['refopt']:.3f} s and"
         f" {middle['torch']:.3f} s, ratio {statistics.median(ratios):.2f} (median of {len(ratios)} turns;"
-        f" wanted at most 1.3)"
+        f" wanted at most {AT_MOST})"
     )
+    if options.record:
+        row = [middle["refopt"], middle["torch"], statistics.median(ratios), AT_MOST, len(ratios)]
+        recorder.write(
+            "training_loop",
+            ("refopt", "torch", "ratio", "at_most", "turns"),
+            [row],
+            "Processor time, one thread.",
+        )
 
 
 if __name__ == "__main__":

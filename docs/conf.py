@@ -25,7 +25,11 @@ extensions = [
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 numpydoc_show_class_members = False
-exclude_patterns = ["_build", "tables", "check"]
+# `refopt.minimize` in a docstring is a link, where the reference has it.
+default_role = "py:obj"
+python_maximum_signature_line_length = 80
+autodoc_member_order = "bysource"
+exclude_patterns = ["_build", "tables", "check", "made"]
 html_theme = "furo"
 html_title = "refopt"
 html_favicon = "_static/icon.svg"
@@ -42,12 +46,14 @@ suppress_warnings = ["ref.python", "ref.any"]
 
 def setup(app: Any) -> None:
     """Write the methods' pages when a build begins; autodoc then leaves out what they have said."""
+    from api import own_words, whole
     from pages import only_arguments, write
+
+    def told(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        own_words(lines, obj)
+        # A method's page has said the rest.
+        (only_arguments if app.env.docname.startswith("methods/") else whole)(lines)
 
     app.connect("builder-inited", lambda app: write(pathlib.Path(app.srcdir)))
     # Before numpydoc, which reads the sections that are left.
-    app.connect(
-        "autodoc-process-docstring",
-        lambda app, what, name, obj, options, lines: only_arguments(lines),
-        priority=1,
-    )
+    app.connect("autodoc-process-docstring", told, priority=1)

@@ -1,8 +1,4 @@
-"""How a method falls on small problems: runs made while the site is built, drawn as SVG.
-
-All pages have the same axes, so that two of them can be laid side by side. The pictures take their colours from the
-page, which is light or dark.
-"""
+"""How a method falls on small problems: runs made while the site is built."""
 
 from __future__ import annotations
 
@@ -15,21 +11,15 @@ from typing import Any
 
 import numpy as np
 import refopt
+from charts import BUDGET, Curve, falling, figure, shown
 from refopt.core.build import problem as build
 from refopt.core.build import problems_with
 from refopt.core.errors import RefoptError
 from refopt.core.registry import Entry
 from rst import heading
 
-# Gradients of all examples, and steps at most.
-BUDGET = 100
 RATES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SEED = 0
-# A run is drawn between these decades of what it had to fall.
-TOP, BOTTOM = 1, -8
-WIDTH, HEIGHT, LEFT, RIGHT, BELOW = 320, 200, 42, 14, 34
-
-Curve = tuple[list[float], list[float]]
 
 
 @cache
@@ -67,72 +57,74 @@ def own(method: Entry) -> dict[str, tuple[Any, float | None]]:
     return {f"the problem {name}": (problem, optimum)}
 
 
-def run(problem: Any, name: str, given: dict[str, float]) -> Curve | None:
-    """Return gradient equivalents and objectives, or None: it cannot run."""
+def horizon(method: Entry) -> int | None:
+    """Return how many steps a method makes and no more, where that is one of its hyperparameters."""
+    fields = dataclasses.fields(method.obj) if dataclasses.is_dataclass(method.obj) else ()
+    return next((f.default for f in fields if f.name == "total_steps" and isinstance(f.default, int)), None)
+
+
+def run(problem: Any, name: str, given: dict[str, float], steps: int | None = None) -> Curve | None:
+    """Return gradient equivalents (of a run of so many steps: the steps) and objectives, or None: it cannot run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             history = refopt.minimize(
-                problem, name, steps=BUDGET, max_calls=float(BUDGET), seed=SEED, record="full", **given
+                problem,
+                name,
+                steps=steps or BUDGET,
+                max_calls=float(BUDGET),
+                seed=SEED,
+                record="full",
+                **given,
             ).history
         except (RefoptError, ArithmeticError, np.linalg.LinAlgError):
             return None
-    asked, value = (history[k].tolist() for k in ("gradient_equivalents", "value"))
+    asked, value = (history[k].tolist() for k in ("step" if steps else "gradient_equivalents", "value"))
     return (asked, value) if len(value) >= 2 else None
 
 
-def best(problem: Any, optimum: float | None, method: Entry) -> tuple[Curve, float | None] | None:
-    """Return the run of the rate that ends lowest, and that rate; a method without one runs once.
+def lowest(problem: Any, method: Entry) -> tuple[Curve, float | None, float] | None:
+    """Return the run of the rate that ends lowest, that rate, and the least value of all runs, or None: none ran.
 
-    Values are distances from the optimum as parts of the start's. Without an optimum the least value of all these runs
-    takes its place, and is not drawn.
+    A method without a rate runs once.
     """
     rated = dataclasses.is_dataclass(method.obj) and any(
         f.name == "lr" for f in dataclasses.fields(method.obj)
     )
     found: list[tuple[Curve, float | None]] = []
     for rate in RATES if rated else (None,):
-        curve = run(problem, method.name, {} if rate is None else {"lr": rate})
+        curve = run(problem, method.name, {} if rate is None else {"lr": rate}, horizon(method))
         if curve is None:
             # What cannot run at one rate can at none.
             break
         found.append((curve, rate))
     if not found:
         return None
-    values = [v for (_, value), _ in found for v in value if math.isfinite(v)]
-    floor = optimum if optimum is not None else min(values)
-    (asked, value), rate = min(found, key=lambda f: f[0][1][-1] if math.isfinite(f[0][1][-1]) else math.inf)
-    fall = value[0] - floor
-    if not fall > 0:
+    least = min((v for (_, value), _ in found for v in value if math.isfinite(v)), default=math.inf)
+    curve, rate = min(found, key=lambda f: f[0][1][-1] if math.isfinite(f[0][1][-1]) else math.inf)
+    return curve, rate, least
+
+
+def above(curve: Curve, floor: float, known: bool) -> Curve | None:
+    """Return a curve as distances from `floor`, parts of the start's; None where it starts there.
+
+    A floor that is not `known`, but the least value of some run, is not drawn where it is met.
+    """
+    asked, value = curve
+    fall = abs(value[0] - floor)
+    if not 0 < fall < math.inf:
         return None
-    unknown = optimum is None
-    return (asked, [math.nan if unknown and v == floor else (v - floor) / fall for v in value]), rate
+    return asked, [math.nan if not known and v == floor else abs(v - floor) / fall for v in value]
 
 
-def place(asked: float, left: float) -> tuple[float, float]:
-    """Return where a point stands in the picture."""
-    decade = min(max(math.log10(left) if left > 0 else BOTTOM, BOTTOM), TOP)
-    x = LEFT + (WIDTH - LEFT - RIGHT) * min(asked, BUDGET) / BUDGET
-    return round(x, 1), round(8 + (HEIGHT - BELOW - 8) * (TOP - decade) / (TOP - BOTTOM), 1)
-
-
-def picture(curve: Curve, title: str) -> str:
-    """Return one curve in its axes."""
-    points = [place(a, v) for a, v in zip(*curve) if math.isfinite(v) and a <= BUDGET]
-    path = " ".join(f"{x},{y}" for x, y in points)
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>']
-    for decade in range(TOP - 1, BOTTOM - 1, -2):
-        _, y = place(0, 10.0**decade)
-        parts.append(f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
-        power = "1" if decade == 0 else f'10<tspan dy="-4" font-size="8">{decade}</tspan>'
-        parts.append(f'<text x="{LEFT - 5}" y="{y + 4}" text-anchor="end">{power}</text>')
-    for asked in range(0, BUDGET + 1, 25):
-        x, y = place(asked, 10.0**BOTTOM)
-        parts.append(f'<text x="{x}" y="{y + 14}" text-anchor="middle">{asked}</text>')
-    parts.append(
-        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">gradient equivalents</text>'
-    )
-    return "".join([*parts, f'<polyline points="{path}"/></svg>'])
+def best(problem: Any, optimum: float | None, method: Entry) -> tuple[Curve, float | None] | None:
+    """Return the run of the rate that ends lowest, above the optimum or else the least value found, and that rate."""
+    found = lowest(problem, method)
+    if found is None:
+        return None
+    curve, rate, least = found
+    drawn = above(curve, least if optimum is None else optimum, optimum is not None)
+    return None if drawn is None else (drawn, rate)
 
 
 def caption(title: str, rate: float | None) -> str:
@@ -153,12 +145,14 @@ def section(method: Entry) -> list[str]:
     figures, level = next((f for f in found if f[0]), ([], ""))
     if not figures:
         return []
+    steps = horizon(method)
+    span = f"the {steps} steps that it makes" if steps else f"{BUDGET} gradient equivalents or steps"
     lead = (
-        f"The objective above {level}, as a part of what it was at the start, over {BUDGET} gradient equivalents or steps, all"
+        f"The objective above {level}, as a part of what it was at the start, over {span}, all"
         f" other hyperparameters at their defaults. {rates(figures)}Small problems say how a method moves, not which is"
         " the better; for that see the :doc:`benchmarks </benchmarks>`."
     )
-    return [*heading("Convergence"), lead, "", *raw(figures)]
+    return [*heading("Convergence"), lead, "", *shown(figures)]
 
 
 def drawn(method: Entry, on: Mapping[str, tuple[Any, float | None]]) -> list[str]:
@@ -168,7 +162,9 @@ def drawn(method: Entry, on: Mapping[str, tuple[Any, float | None]]) -> list[str
         found = best(problem, optimum, method)
         if found is not None:
             text = caption(title, found[1])
-            figures.append(f"<figure>{picture(found[0], text)}<figcaption>{text}</figcaption></figure>")
+            steps = horizon(method)
+            picture = falling([found[0]], text, steps, "steps") if steps else falling([found[0]], text)
+            figures.append(figure(picture, text))
     return figures
 
 
@@ -177,8 +173,3 @@ def rates(figures: Sequence[str]) -> str:
     if not any("lr = " in f for f in figures):
         return ""
     return f"The rate is the one of {', '.join(f'{r:g}' for r in RATES)} that ends lowest. "
-
-
-def raw(figures: Sequence[str]) -> list[str]:
-    """Return the pictures as HTML in the page."""
-    return [".. raw:: html", "", f'   <div class="curves">{"".join(figures)}</div>', ""]

@@ -1,29 +1,20 @@
-"""What the committed benchmarks say of a method."""
+"""What the recorded benchmarks say of a method."""
 
 from __future__ import annotations
 
-import pathlib
-import re
 from functools import cache
 
-FILE = pathlib.Path(__file__).parent / "benchmarks.md"
+# It puts the repository's root on the path, where the results lie.
+import benchmark_tables
 
 
 @cache
 def targets() -> dict[str, dict[str, str]]:
-    """Return by name the gradients that a method needed to the target of each problem, from the table of the page."""
+    """Return by name the gradients that a method needed to the target of each problem."""
     found: dict[str, dict[str, str]] = {}
-    problems: list[str] = []
-    for line in FILE.read_text(encoding="utf-8").splitlines():
-        cells = [c.strip() for c in line.strip().strip("|").split("|")]
-        if line.startswith("| method | "):
-            problems = cells[1:]
-        elif not line.startswith("|"):
-            problems = []
-        elif problems and len(cells) == len(problems) + 1 and re.fullmatch("[a-z0-9-]+", cells[0]):
-            reached = {p: c.partition(" (")[0] for p, c in zip(problems, cells[1:]) if re.match(r"\d", c)}
-            if reached:
-                found[cells[0]] = reached
+    for row in benchmark_tables.load("target").dicts():
+        if row["gradients"] is not None:
+            found.setdefault(row["method"], {})[row["problem"]] = f"{row['gradients']:.3g}"
     return found
 
 

@@ -8,10 +8,15 @@ import pathlib
 import re
 from typing import Any
 
+import api
+import benchmark_tables
+import collection
+import gallery
 import refopt
 from bibtex import bibtex, place
 from curves import section as convergence
 from faults import section
+from held import told as told_by_edits
 from listings import finder, kind_page, kinds, papers, room_of
 from measured import cost
 from prose import inline, prose, sections, typeset
@@ -134,10 +139,16 @@ def call(method: Entry) -> list[str]:
     return [*heading("Call"), f".. {directive}:: {method.obj.__module__}.{method.obj.__qualname__}", ""]
 
 
-def evidence(facts: dict[str, Any]) -> list[str]:
+def evidence(method: Entry, facts: dict[str, Any]) -> list[str]:
     """Return the table of what shows that it is right."""
     rows = [(e["kind"], escaped(e["what"]), literal(e["test"])) for e in facts["evidence"]]
-    return [*heading("Evidence"), *table(("kind", "what", "test"), rows, "10 60 30", "paths")] if rows else []
+    if not rows:
+        return []
+    return [
+        *heading("Evidence"),
+        *table(("kind", "what", "test"), rows, "10 60 30", "paths"),
+        *told_by_edits(method),
+    ]
 
 
 def references(method: Entry) -> list[str]:
@@ -168,7 +179,8 @@ def page(method: Entry) -> str:
         paragraph_of(summary),
         "",
         f":doc:`{method.kind} </kinds/{method.kind}>`{f' · {room}' if room else ''} · "
-        f"``{method.obj.__module__}.{method.obj.__qualname__}`` · :ref:`{method.source.year} <{method.source.key}>`",
+        f"``{method.obj.__module__}.{method.obj.__qualname__}`` · :ref:`{method.source.year} <{method.source.key}>`"
+        + (f" · :ref:`pictures <zoo-{method.name}>`" if method.kind == "problem" else ""),
         "",
         *([*heading("Formula"), prose(rest), ""] if rest.strip() else []),
         *heading("The text that runs"),
@@ -187,7 +199,7 @@ def page(method: Entry) -> str:
             for line in (*heading(name), prose(doc[name]), "")
         ),
         *([*heading("Examples"), doc["Examples"], ""] if "Examples" in doc else []),
-        *evidence(facts),
+        *evidence(method, facts),
         *references(method),
     ]
     return "\n".join(lines) + "\n"
@@ -214,7 +226,12 @@ def write(docs: pathlib.Path) -> None:
     texts = {f"methods/{m.name}.rst": page(m) for m in methods}
     texts |= {f"kinds/{k}.rst": kind_page(k, methods) for k in KINDS if any(m.kind == k for m in methods)}
     texts |= {"kinds/index.rst": kinds(methods), "papers.rst": papers(methods), "finder.rst": finder(methods)}
-    for folder in ("methods", "kinds"):
+    texts |= (
+        api.texts(methods)
+        | benchmark_tables.texts()
+        | {"gallery.rst": gallery.page(methods), "collection.rst": collection.page(methods)}
+    )
+    for folder in ("methods", "kinds", "api", "made"):
         (docs / folder).mkdir(exist_ok=True)
         for old in (docs / folder).iterdir():
             if f"{folder}/{old.name}" not in texts:

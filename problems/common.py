@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from refopt.core.arrays import Array, is_array, like, namespace
-from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
 from refopt.core.params import Params, leaves
 from refopt.core.problem import Problem
 from refopt.problems.blocks import is_blocks
@@ -113,3 +113,39 @@ def product(x: Params, y: Params) -> Array:
     for part in parts[1:]:
         total = total + part
     return total
+
+
+def lower_minimum(problem: Any, upper: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the lower player's answer to `upper`, NumPy, by Newton's method from `start` with halved steps.
+
+    Raises
+    ------
+    ConvergenceError
+        The gradient is not 1e-12 of its size at the start after 100 steps.
+    """
+
+    def slope(y: np.ndarray) -> np.ndarray:
+        return problem.lower_grad({"upper": upper, "lower": y})["lower"]
+
+    y, g = start, slope(start)
+    small = 1e-12 * np.linalg.norm(g)
+    for _ in range(100):
+        size = np.linalg.norm(g)
+        if size <= small:
+            return y
+        d, step = -_solved(problem.hessian({"upper": upper, "lower": y}), g), 1.0
+        # Near the minimum values no longer tell; the gradient does.
+        while np.linalg.norm(new := slope(y + step * d)) > (1.0 - 0.1 * step) * size and step > 1e-6:
+            step /= 2.0
+        y, g = y + step * d, new
+    raise ConvergenceError("response: Newton's method did not reach the lower minimum in 100 steps")
+
+
+def dense_hypergradient(problem: Any, upper: np.ndarray) -> np.ndarray:
+    """Return the derivative of F(x, y*(x)) where F has no x of its own, NumPy: ``-∇²_xy f H⁻¹ ∇_y F``, by the dense Hessian."""
+    x = {"upper": upper, "lower": problem.response(upper)}
+    return -problem.lower_mixed(x, _solved(problem.hessian(x), problem.upper_grad(x)["lower"]))
+
+
+def _solved(H: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(H, g.ravel()).reshape(g.shape)

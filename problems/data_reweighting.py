@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 from refopt.core.arrays import Array, like, namespace
-from refopt.core.errors import ArgumentError, ConvergenceError
+from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params
 from refopt.core.problem import Problem
 from refopt.core.registry import Source, register
 from refopt.core.rng import generator
-from refopt.problems.common import check_batch, check_point, frozen, real_part
+from refopt.problems.common import (
+    check_batch,
+    check_point,
+    dense_hypergradient,
+    frozen,
+    lower_minimum,
+    real_part,
+)
 from refopt.problems.data import DIGITS, class_indices, load, one_hot, top_eigenvalue, with_intercept
 from refopt.problems.losses import CrossEntropy, sigmoid, softmax
 
@@ -200,26 +207,11 @@ class DataReweighting(Problem):
         ConvergenceError
             The gradient is not 1e-12 of its size at W = 0 after 100 steps.
         """
-        x: Params = {"upper": upper, "lower": np.zeros(self._shapes["lower"])}
-        small = 1e-12 * np.linalg.norm(self.lower_grad(x)["lower"])
-        for _ in range(100):
-            g = self.lower_grad(x)["lower"]
-            if np.linalg.norm(g) <= small:
-                return x["lower"]
-            d, step = -np.linalg.solve(self.hessian(x), g.ravel()).reshape(g.shape), 1.0
-            # Near the minimum values no longer tell; the gradient does.
-            while step > 1e-6 and np.linalg.norm(
-                self.lower_grad({**x, "lower": x["lower"] + step * d})["lower"]
-            ) > (1.0 - 0.1 * step) * np.linalg.norm(g):
-                step /= 2.0
-            x = {**x, "lower": x["lower"] + step * d}
-        raise ConvergenceError("response: Newton's method did not reach the lower minimum in 100 steps")
+        return lower_minimum(self, upper, np.zeros(self._shapes["lower"]))
 
     def hypergradient(self, upper: np.ndarray) -> np.ndarray:
         """Return the derivative of F(x, W*(x)), NumPy, by the dense Hessian: ``-∇²_xW f H⁻¹ ∇_W F``."""
-        x: Params = {"upper": upper, "lower": self.response(upper)}
-        g = self.upper_grad(x)["lower"]
-        return -self.lower_mixed(x, np.linalg.solve(self.hessian(x), g.ravel()).reshape(g.shape))
+        return dense_hypergradient(self, upper)
 
 
 def _real(x: Params) -> Params:

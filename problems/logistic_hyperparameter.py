@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 from refopt.core.arrays import Array, like, namespace
-from refopt.core.errors import ArgumentError, ConvergenceError
+from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params
 from refopt.core.problem import Problem
 from refopt.core.registry import Source, register
 from refopt.core.rng import generator
-from refopt.problems.common import check_batch, check_point, frozen, real_part
+from refopt.problems.common import (
+    check_batch,
+    check_point,
+    dense_hypergradient,
+    frozen,
+    lower_minimum,
+    real_part,
+)
 from refopt.problems.data import BREAST_CANCER, class_indices, load, top_eigenvalue, with_intercept
 from refopt.problems.losses import Logistic as Loss
 
@@ -168,24 +175,8 @@ class LogisticHyperparameter(Problem):
         ConvergenceError
             The gradient is not 1e-12 of its size at w = 0 after 100 steps.
         """
-        x: Params = {"upper": upper, "lower": np.zeros(self._shapes["lower"])}
-        g = self.lower_grad(x)["lower"]
-        small = 1e-12 * float(np.linalg.norm(g))
-        for _ in range(100):
-            size = float(np.linalg.norm(g))
-            if size <= small:
-                return x["lower"]
-            d, step = -np.linalg.solve(self.hessian(x), g), 1.0
-            while True:
-                new = {**x, "lower": x["lower"] + step * d}
-                g = self.lower_grad(new)["lower"]
-                if np.linalg.norm(g) <= (1.0 - 0.1 * step) * size or step < 1e-6:
-                    break
-                step /= 2.0
-            x = new
-        raise ConvergenceError("response: Newton's method did not reach the lower minimum in 100 steps")
+        return lower_minimum(self, upper, np.zeros(self._shapes["lower"]))
 
     def hypergradient(self, upper: np.ndarray) -> np.ndarray:
         """Return the derivative of F(x, w*(x)), NumPy, by the dense Hessian: ``-e^x ⊙ w* ⊙ H⁻¹ ∇_w F``."""
-        x: Params = {"upper": upper, "lower": self.response(upper)}
-        return -self.lower_mixed(x, np.linalg.solve(self.hessian(x), self.upper_grad(x)["lower"]))
+        return dense_hypergradient(self, upper)

@@ -49,7 +49,10 @@ def test_the_finder_reads_its_address(reader):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize(("words", "page"), [("adam", "methods/adam.html"), ("kfac", "methods/kfac.html")])
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [("adam", "methods/adam.html"), ("kfac", "methods/kfac.html"), ("minimize", "api/running.html")],
+)
 def test_the_search_finds(reader, words, page, width):
     reader.opens(f"search.html?q={words}", "light", width)
     found = reader.driver.execute_async_script(RESULTS)

@@ -149,12 +149,18 @@ def _parser() -> argparse.ArgumentParser:
         help="a registered name, such as adamw (default: whichever it is, or is nearest to)",
     )
     verify.add_argument("--dialect", help="the dialect to hold it to (default: whichever explains it)")
-    verify.add_argument("--steps", type=int, default=100)
+    verify.add_argument(
+        "--steps",
+        type=int,
+        help="steps to compare (default: 100); of a schedule or function, its own number of steps",
+    )
     verify.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     verify.add_argument("--seed", type=int, default=0)
     verify.add_argument("--effort", type=int, help="variants for the search (default: about a minute's)")
     verify.add_argument("--patience", type=float, help="seconds after which the search stops (default: none)")
-    verify.add_argument("--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg)")
+    verify.add_argument(
+        "--plot", metavar="FILE", help="write the errors by step there (.png, .pdf, .svg); not of functions"
+    )
     verify.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
 
     from refopt.cli import vectors

@@ -50,7 +50,7 @@ def load(spec: str) -> Any:
         if found is None or found.loader is None:
             raise ArgumentError(f"other: {module!r} cannot be loaded")
         home = importlib.util.module_from_spec(found)
-        _loaded(lambda: found.loader.exec_module(home), module)
+        _loaded(functools.partial(found.loader.exec_module, home), module)
     else:
         sys.path.insert(0, os.getcwd())
         try:
@@ -78,17 +78,15 @@ def verify(options: Any, rest: list[str]) -> int:
     if options.name is None:
         options.name = recognised_name(other, options.seed, hyper)
     if kind_of(options.name) is not None:
-        held = compare(other, options.name, seed=options.seed, **hyper)
-        print(diagnose(other, options.name, seed=options.seed, **search, **hyper))
-        print(held)
-        return 0 if held.agrees else 1
+        return _function(other, options, search, hyper)
+    steps = 100 if options.steps is None else options.steps
     name, dialect, answer = options.name, options.dialect, None
     if dialect is None:
-        answer = diagnose(other, name, steps=min(options.steps, 30), **search, **common)
+        answer = diagnose(other, name, steps=min(steps, 30), **search, **common)
         name, dialect = _reference(answer)
-    report = compare(other, name, dialect=dialect, steps=options.steps, **common)
+    report = compare(other, name, dialect=dialect, steps=steps, **common)
     if answer is None and not report.agrees:
-        answer = diagnose(other, options.name, steps=min(options.steps, 30), **search, **common)
+        answer = diagnose(other, options.name, steps=min(steps, 30), **search, **common)
     if options.plot:
         report.plot(options.plot)
     if options.json:
@@ -105,6 +103,34 @@ def verify(options: Any, rest: list[str]) -> int:
     return 0 if report.agrees else 1
 
 
+def _function(other: Any, options: Any, search: dict[str, Any], hyper: dict[str, Any]) -> int:
+    """Hold what is compared call by call."""
+    if options.plot:
+        raise ArgumentError(f"plot: {options.name} is compared call by call, and has no errors by step")
+    common = {"seed": options.seed, "steps": options.steps, **hyper}
+    held: Any = compare(other, options.name, dialect=options.dialect or "paper", **common)
+    why: Any = diagnose(other, options.name, **search, **common)
+    if options.json:
+        cases = {
+            a.case: {"error": _finite(a.error), "allowed": a.allowed, "problem": a.problem}
+            for a in held.answers
+        }
+        out = {
+            "agrees": held.agrees, "other": held.other, "method": held.method, "agrees_in": held.agrees_in,
+            "cases": cases, "left_out": list(held.left_out), "explained_by": list(why.explained_by),
+            "diagnosis": str(why),
+        }  # fmt: skip
+        print(json.dumps(out))
+    else:
+        print(why)
+        print(held)
+    return 0 if held.agrees else 1
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _reference(answer: Diagnosis) -> tuple[str, str]:
     """Return the method and dialect that the diagnosis names, or those that come nearest."""
     names = answer.explained_by or answer.nearest
@@ -115,15 +141,11 @@ def _reference(answer: Diagnosis) -> tuple[str, str]:
 
 def as_json(report: Report, answer: Diagnosis | None) -> dict[str, Any]:
     """Return report and diagnosis as plain data."""
-
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     out: dict[str, Any] = {
         "agrees": report.agrees, "other": report.other, "method": report.method, "dialect": report.dialect,
         "dtype": report.dtype, "steps": report.steps, "step": report.step, "leaf": report.leaf,
-        "index": report.index, "error": finite(report.error), "ulps": finite(report.ulps),
-        "rtol": finite(report.rtol), "notes": list(report.notes),
+        "index": report.index, "error": _finite(report.error), "ulps": _finite(report.ulps),
+        "rtol": _finite(report.rtol), "notes": list(report.notes),
     }  # fmt: skip
     if answer is not None:
         out["explained_by"] = list(answer.explained_by)

@@ -150,6 +150,11 @@ def problem(name: str, **parameters: Any) -> Any:
     parameters
         The problem's own, as in its docstring.
 
+    Returns
+    -------
+    object
+        With the capabilities that its page lists (`refopt.core.problem.CAPABILITIES`).
+
     Raises
     ------
     UnknownNameError, ArgumentTypeError, ArgumentError
@@ -174,7 +179,16 @@ def problem(name: str, **parameters: Any) -> Any:
 
 
 def problems_with(needs: tuple[str, ...]) -> list[str]:
-    """Return the names of registered problems whose class offers all of `needs`."""
+    """Return the names of registered problems whose class offers all of `needs`.
+
+    Parameters
+    ----------
+    needs : tuple of str
+
+    Returns
+    -------
+    list of str
+    """
     from refopt.core.problem import offers
 
     def has(cls: Any, capability: str) -> bool:

@@ -1,15 +1,22 @@
-"""The doors of a method: what `init` and `update` are given is held to each other, for every method in one place."""
+"""The doors of a method: where array code fails inside `init`, `update` or `step`, what did not fit is said, for every method in one place.
+
+Nothing is looked at before something has failed, so that a door costs a step nothing but a call.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from refopt.core.arrays import all_finite, is_array, is_floating, namespace
 from refopt.core.errors import (
+    ArgumentError,
     ArgumentTypeError,
     ConvergenceError,
     DtypeError,
@@ -19,121 +26,84 @@ from refopt.core.errors import (
     traced,
 )
 from refopt.core.forms import form_of
+from refopt.core.guard import theirs
 from refopt.core.params import Params, check_like, check_start, is_params
 
-# What array code raises where arrays do not fit each other; LinAlgError is a ValueError.
+# What array code raises where arrays do not fit each other; LinAlgError is a ValueError. Memory that is not there is nobody's argument.
 RAW = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration, RuntimeError)
-# The entries of a state that are like x, and all of them.
-Entries = tuple[tuple[str, ...], frozenset[str]]
-# So many forms of x are remembered by a method.
-FORMS = 64
 
 
-def guarded_init(init: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a method's `init`: x is looked at, and what of the state is like x is remembered."""
+def guarded(door: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method's `init`, `update` or `step` with its door: where array code fails, what does not fit is named.
 
-    @functools.wraps(init)
-    def call(self: Any, x: Any) -> Any:
-        x = check_start(x, "x")
-        s = init(self, x)
-        _remembered(self, _signature(x), s, x)
-        return s
-
-    return call
-
-
-def guarded_update(update: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a method's `update`: a state that is not of x is refused, and what array code then raises is explained.
-
-    What is like x in the state at the start must be like x now: an identity of shapes and dtypes, without a look at values.
+    What a function of the user's raises goes on as it is, and an update that is called by another hands over what it likes: the
+    outermost door alone tells.
     """
 
-    @functools.wraps(update)
-    def call(self: Any, x: Any, grad: Any, s: Any, **more: Any) -> Any:
+    @functools.wraps(function)
+    def call(self: Any, *args: Any, **more: Any) -> Any:
         try:
-            if (form := _signature(x)) is not None:
-                doors = self.__dict__.get("_doors")
-                _held(self, x, s, *((doors and doors.get((type(self), form))) or _learned(self, form, x)))
-            # As in `minimize`: what overflows goes into x and state.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                return update(self, x, grad, s, **more)
+            return function(self, *args, **more)
         except RAW as error:
-            told = isinstance(error, RefoptError) and not isinstance(
-                error, (NonFiniteError, ConvergenceError)
-            )
-            if told or traced(error):
-                raise
-            _explain(self, x, grad, s)
-            if isinstance(error, np.linalg.LinAlgError):
-                raise ConvergenceError(
-                    f"grad: a factorization inside the step could not be made ({error})"
-                ) from error
+            # What is not finite is told by whoever met it, and here of what it was.
+            told = isinstance(error, RefoptError) and not isinstance(error, (NonFiniteError, ConvergenceError))
+            if not (told or traced(error) or _within(sys._getframe(1)) or theirs(error)):
+                _explain(door, self, error, inspect.signature(function).bind(self, *args, **more).arguments)
             raise
 
+    _DOORS.add(call.__code__)
     return call
 
 
-def _start(method: Any, x: Params) -> Any:
-    """Return the state at x from what the guard of `init` is around."""
-    init = type(method).init
-    return getattr(init, "__wrapped__", init)(method, x)
+_DOORS: set[Any] = set()
 
 
-def _learned(method: Any, form: Any, x: Params) -> Entries:
-    """Return what a state at an x of a form that was not met before has, from a start there."""
-    try:
-        return _remembered(method, form, _start(method, x), x)
-    except RAW:  # an x that is no start (NaN, a tracer): the step itself will tell, or not
-        return (), frozenset()
+def _within(frame: FrameType | None) -> bool:
+    """Tell whether a call came through another door: an update that calls its base's hands it what it likes."""
+    while frame is not None:
+        if frame.f_code in _DOORS:
+            return True
+        frame = frame.f_back
+    return False
 
 
-def _remembered(method: Any, form: Any, s: Any, x: Params) -> Entries:
-    """Keep which entries of a state there are, and which are like x."""
-    found = tuple(k for k, v in s.items() if k != "t" and _signature(v) == form), frozenset(s)
-    doors = method.__dict__.get("_doors")
-    if doors is None or len(doors) >= FORMS:
-        object.__setattr__(method, "_doors", doors := {})
-    # By class too: the oracle changes the class of copies.
-    doors[type(method), form] = found
-    return found
+def _name(method: Any) -> str:
+    return str(method.registered_name or type(method).__name__)
 
 
-def _signature(x: Any) -> Any:
-    """Return what tells parameters of one form from those of another; None for what is not in the form that methods know."""
-    try:
-        if isinstance(x, dict):
-            return tuple([(k, type(v), v.shape, v.dtype) for k, v in x.items()])
-        return type(x), x.shape, x.dtype
-    except AttributeError:
-        return None
+def _explain(door: str, method: Any, error: Exception, given: dict[str, Any]) -> None:
+    """Raise an error that names what does not fit, where array code has failed; return if nothing is found."""
+    x, grad = given["x"], given.get("grad")
+    form = None if is_params(x) else form_of(x)
+    x = check_start(x, "x")
+    if door == "init":
+        if not isinstance(error, RefoptError):
+            raise ArgumentError(
+                f"x: {_name(method)} cannot start there ({type(error).__name__}: {error})"
+            ) from error
+        return
+    if door == "update":
+        grad = form.inside(grad, "grad") if form is not None else grad
+        if isinstance(x, dict) and isinstance(grad, dict) and any(g is None for g in grad.values()):
+            return  # some leaves stand still
+        check_like(grad, x, "grad", finite_values=True)
+    _check_state(method, x, given["s"])
+    if isinstance(error, np.linalg.LinAlgError):
+        raise ConvergenceError(
+            f"{_name(method)}: a factorization inside the step could not be made ({error})"
+        ) from error
 
 
-def _held(method: Any, x: Params, s: Any, like: tuple[str, ...], keys: frozenset[str]) -> None:
-    """Raise unless `s` has the keys and the forms of a state at x."""
-    name = method.registered_name or type(method).__name__
-    t = s.get("t", 0) if isinstance(s, dict) else None
-    if type(t) is not int or t < 0 or not s.keys() >= keys:
+def _check_state(method: Any, x: Params, s: Any) -> None:
+    """Raise unless `s` looks like what a start at x gives."""
+    first = method.init(x)
+    t = s.get("t") if isinstance(s, dict) else None
+    if type(t) is not int or t < 0 or not s.keys() >= first.keys():
         got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
         raise ArgumentTypeError(
-            f"s: wanted a state of {name} ({', '.join(sorted(keys))}), from init or the last update; got {got}"
-            + (f", t = {t!r}" if isinstance(s, dict) else "")
+            f"s: wanted a state of {_name(method)} ({', '.join(sorted(first))}), from init or the last update; got {got}"
+            + (f", t = {t!r}" if t is not None else "")
         )
-    for key in like:
-        if s[key] is not None:
-            check_like(s[key], x, f"s[{key!r}]")
-
-
-def _explain(method: Any, x: Any, grad: Any, s: Any) -> None:
-    """Raise an error that names what does not fit, where array code has failed; return if nothing is found."""
-    unusual = not is_params(x) and form_of(x) is not None
-    form = form_of(x) if unusual else None
-    x = check_start(x, "x")
-    grad = form.inside(grad, "grad") if form is not None else grad
-    if isinstance(x, dict) and isinstance(grad, dict) and any(g is None for g in grad.values()):
-        return  # some leaves stand still: the call for the others has its own door
-    check_like(grad, x, "grad", finite_values=True)
-    first = _start(method, x)
-    _held(method, x, s, *_remembered(method, _signature(x), first, x))
     _compared(first, s, "s")
 
 

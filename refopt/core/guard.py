@@ -38,7 +38,6 @@ RAW = (
     AttributeError,
     ArithmeticError,
     StopIteration,
-    MemoryError,
     AssertionError,
 )
 # refopt's own files, Python's, and code that was made as text.
@@ -138,7 +137,7 @@ def explained(
             isinstance(error, RefoptError)
             or traced(error)
             or _UNSUPPORTED.search(str(error))
-            or _theirs(error)
+            or theirs(error)
         ):
             raise
         kind: type[RefoptError] = ArgumentError
@@ -153,7 +152,7 @@ def explained(
         ) from error
 
 
-def _theirs(error: BaseException) -> bool:
+def theirs(error: BaseException) -> bool:
     """Tell whether an error came out of a function of the user's: a file that is neither refopt's nor a library's."""
     trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
     while trace is not None:

@@ -37,6 +37,11 @@ def hyper(
         from default, range and words (`refopt.core.document`).
     kind : str
         The type in words, where the range does not say it: ``"str, sequence of str, or callable"``.
+
+    Returns
+    -------
+    dataclasses.Field
+        Which a class's body takes as a default.
     """
     if isinstance(default, bool) and allowed is None:
         allowed = (True, False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
-from refopt.core.doors import guarded_init, guarded_update
+from refopt.core.doors import guarded
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, traced
 from refopt.core.forms import form_of
 from refopt.core.hyper import check_hyperparameters, check_rate, hyper
@@ -57,9 +57,9 @@ class Method:
         # A subclass without fields of its own (the oracle makes thousands) has its base's; a copy, its own.
         if inspect.get_annotations(cls) and "__dataclass_fields__" not in cls.__dict__:
             dataclass(frozen=True, kw_only=True)(cls)
-        for door, guard in (("init", guarded_init), ("update", guarded_update)):
+        for door in ("init", "update", "step"):
             if door in cls.__dict__:
-                setattr(cls, door, guard(cls.__dict__[door]))
+                setattr(cls, door, guarded(door, cls.__dict__[door]))
 
     def __post_init__(self) -> None:
         check_hyperparameters(self)
@@ -71,10 +71,6 @@ class Method:
                     f"schedule: {self.registered_name} has no rate that a schedule could multiply"
                 )
             self.multiplier(1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what the doors remember: another process learns it anew."""
-        return {k: v for k, v in self.__dict__.items() if k != "_doors"}
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -96,15 +92,56 @@ class Method:
         return (check_rate(lr(t), f"lr({t})") if callable(lr) else float(lr)) * self.multiplier(t)
 
     def init(self, x: Params) -> State:
-        """Return the state at the start `x`."""
+        """Return the state at the start `x`.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+            Or any nesting of dicts, lists and tuples of arrays.
+
+        Returns
+        -------
+        dict
+            With ``"t": 0``.
+        """
         raise NotImplementedError
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
-        """Make one step from `x`, asking `oracle` for what is needed."""
+        """Make one step from `x`, asking `oracle` for what is needed.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        s : state
+        oracle : Oracle
+            The only way to the problem; it counts.
+
+        Returns
+        -------
+        x, s : the new point and state
+        """
         raise NotImplementedError
 
     def update(self, x: Params, grad: Params, s: State, *, donate: bool = False) -> tuple[Params, State]:
-        """Make one step from a gradient alone; only methods that need nothing else have it."""
+        """Make one step from a gradient alone; only methods that need nothing else have it.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+        grad : like x
+        s : state
+        donate : bool
+            The caller gives up `x` and `s`.
+
+        Returns
+        -------
+        x, s : the new point and state
+
+        Raises
+        ------
+        CapabilityError
+            The method asks for more than gradients.
+        """
         raise CapabilityError(
             f"{self.registered_name}: update(x, grad, s) is for methods that need gradients alone; use"
             " step(x, s, oracle)"

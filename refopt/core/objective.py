@@ -16,7 +16,17 @@ def has_objective(problem: Any) -> bool:
 
 
 def objective(problem: Any, x: Params) -> float:
-    """Return the whole objective f + g (of two levels the upper's) at x, uncounted; NaN where there is none."""
+    """Return the whole objective f + g (of two levels the upper's) at x, uncounted; NaN where there is none.
+
+    Parameters
+    ----------
+    problem : object
+    x : array or dict of arrays
+
+    Returns
+    -------
+    float
+    """
     if hasattr(problem, "upper_value"):
         return number(problem.upper_value(x), "upper_value(x)")
     if not hasattr(problem, "value"):

@@ -143,7 +143,12 @@ class Layer:
     output_grads: Array
 
     def rows(self) -> tuple[Array, Array]:
-        """Return inputs and output gradients with a row for each example and position, (B T, in) and (B T, out)."""
+        """Return inputs and output gradients with a row for each example and position, (B T, in) and (B T, out).
+
+        Returns
+        -------
+        inputs, output_grads : arrays of two axes
+        """
         a, g = self.inputs, self.output_grads
         xp = namespace(a)
         return xp.reshape(a, (-1, a.shape[-1])), xp.reshape(g, (-1, g.shape[-1]))
@@ -168,19 +173,48 @@ class Rollouts:
     hvps: Callable[[Array], Array]
 
     def mean(self, rows: Array) -> Array:
-        """Return the weighted sum of `rows`."""
+        """Return the weighted sum of `rows`.
+
+        Parameters
+        ----------
+        rows : array of shape (m, ...)
+
+        Returns
+        -------
+        array of shape (...)
+        """
         xp = namespace(rows)
         return xp.tensordot(self.weights, rows, axes=1)
 
 
 def offers(problem: Any, capability: str) -> bool:
-    """Tell whether `problem` has `capability`."""
+    """Tell whether `problem` has `capability`.
+
+    Parameters
+    ----------
+    problem : object
+    capability : str
+        One of `CAPABILITIES`.
+
+    Returns
+    -------
+    bool
+    """
     member = getattr(problem, capability, None)
     return bool(member) if capability == "least_squares" else callable(member)
 
 
 def offered(problem: Any) -> list[str]:
-    """Return the capabilities that `problem` has."""
+    """Return the capabilities that `problem` has.
+
+    Parameters
+    ----------
+    problem : object
+
+    Returns
+    -------
+    list of str
+    """
     return [c for c in CAPABILITIES if offers(problem, c)]
 
 
@@ -249,6 +283,10 @@ class Problem:
         ----------
         seed : int
             Of the start alone; a problem's data has its own seed.
+
+        Returns
+        -------
+        array or dict of arrays
         """
         raise NotImplementedError
 
@@ -262,6 +300,11 @@ class Problem:
         ----------
         rows : array of int
             Which, in their order.
+
+        Returns
+        -------
+        like the problem
+            What is known of the whole, its optimum and L, is not known of the part.
 
         Raises
         ------
@@ -287,6 +330,17 @@ class Problem:
         share : float
             Of the second part, in (0, 1); each part has an example at least.
         seed : int
+
+        Returns
+        -------
+        problem, problem
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError
+            A share that is none.
+        CapabilityError
+            It has no examples to choose from.
         """
         check_number(share, "(0, 1)", "share")
         n = self.n_examples or 0

@@ -191,6 +191,16 @@ def register(
         Further papers the text leans on.
     extra
         Facts that one kind of test or benchmark reads, such as ``state_copies=2``.
+
+    Returns
+    -------
+    callable
+        The decorator; it returns what it is given, a plain function with its input guarded.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown kind; a name that something else has.
     """
     check_kind(kind)
     every = {"paper": Dialect({}, "the paper"), **(dialects or {})}
@@ -270,7 +280,16 @@ def _discover() -> None:
 
 
 def check_kind(kind: str | None) -> None:
-    """Raise unless `kind` is None or one of `KINDS`."""
+    """Raise unless `kind` is None or one of `KINDS`.
+
+    Parameters
+    ----------
+    kind : str or None
+
+    Raises
+    ------
+    ArgumentError
+    """
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise ArgumentError(
             f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
@@ -309,6 +328,16 @@ def methods(kind: str | None = None) -> list[Entry]:
 def entry(name: str, kinds: tuple[str, ...] | None = None) -> Entry:
     """Return the registration of `name`, or raise an error with the nearest names.
 
+    Parameters
+    ----------
+    name : str
+    kinds : tuple of str, optional
+        Kinds that are wanted.
+
+    Returns
+    -------
+    Entry
+
     Raises
     ------
     ArgumentTypeError, UnknownNameError
@@ -342,6 +371,20 @@ def _either(kinds: tuple[str, ...]) -> str:
 def get(name: str) -> Any:
     """Return the function or class registered as `name`.
 
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    callable
+        A plain function; or a class, which `refopt.optimizer`, `refopt.problem` and others build with checks and dialects.
+
+    Raises
+    ------
+    ArgumentTypeError, UnknownNameError
+        Nothing has this name; the message has the nearest ones.
+
     Examples
     --------
     >>> import numpy as np, refopt
@@ -351,6 +394,11 @@ def get(name: str) -> Any:
 
 
 def bibliography() -> dict[str, Source]:
-    """Return every source that a registered method cites, by its stable key."""
+    """Return every source that a registered method cites, by its stable key.
+
+    Returns
+    -------
+    dict of str to Source
+    """
     _discover()
     return {s.key: s for e in methods() for s in (e.source, *e.also)}

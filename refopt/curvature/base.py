@@ -81,7 +81,18 @@ seed : int, range [0, 2**63), default 0
         return dict(self.oracle.counts.calls)
 
     def product(self, v: Params) -> Params:
-        """Return C v for v like x."""
+        """Return C v for v like x.
+
+        Parameters
+        ----------
+        v : array or dict of arrays
+            Like x.
+
+        Returns
+        -------
+        like v
+            ``C v``.
+        """
         raise NotImplementedError
 
     def __matmul__(self, v: Any) -> Any:
@@ -97,6 +108,17 @@ seed : int, range [0, 2**63), default 0
 
         By a dense factorization up to 3000 parameters; beyond by MINRES to a residual of 1e-12.
 
+        Parameters
+        ----------
+        v : array or dict of arrays
+            Like x; or a NumPy vector (n,), or columns (n, k).
+        damping : float, range [0, inf)
+            What is added to the diagonal.
+
+        Returns
+        -------
+        like v
+
         Raises
         ------
         ArgumentError
@@ -111,7 +133,23 @@ seed : int, range [0, 2**63), default 0
         return self.inverse_product(check_like(v, self.x, "v"), damping)
 
     def inverse_product(self, v: Params, damping: float) -> Params:
-        """Return ``(C + damping I)^{-1} v`` for v like x."""
+        """Return ``(C + damping I)^{-1} v`` for v like x.
+
+        Parameters
+        ----------
+        v : array or dict of arrays
+            Like x.
+        damping : float
+
+        Returns
+        -------
+        like v
+
+        Raises
+        ------
+        ArgumentError
+            As `solve`.
+        """
         check_number(damping, "[0, inf)", "damping")
         flat = params.flatten(check_like(v, self.x, "v", finite_values=True))
         if self.n <= DENSE_UP_TO:
@@ -153,7 +191,13 @@ seed : int, range [0, 2**63), default 0
         return np.stack([params.flatten(self.product(e)) for e in self.basis()], axis=1)
 
     def basis(self) -> Iterator[Params]:
-        """Give the unit vectors, like x."""
+        """Give the unit vectors, like x.
+
+        Yields
+        ------
+        like x
+            One for each parameter, in the order of the rows.
+        """
         eye = np.zeros(self.n, dtype=self.dtype)
         for i in range(self.n):
             eye[i] = 1.0
@@ -166,23 +210,51 @@ seed : int, range [0, 2**63), default 0
         return params.flatten(self.x).dtype
 
     def dense(self) -> np.ndarray:
-        """Return C as a NumPy array of shape (n, n), by n products where nothing better is known."""
+        """Return C as a NumPy array of shape (n, n), by n products where nothing better is known.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n, n)
+            A copy.
+        """
         return self._matrix.copy()
 
     def diagonal(self) -> Params:
-        """Return the diagonal of C, like x."""
+        """Return the diagonal of C, like x.
+
+        Returns
+        -------
+        array or dict of arrays
+            Like x.
+        """
         return params.unflatten(np.diagonal(self._matrix), self.x)
 
     def trace(self) -> float:
-        """Return the trace of C; `refopt.curvature.estimates.trace` estimates it by fewer products."""
+        """Return the trace of C; `refopt.curvature.estimates.trace` estimates it by fewer products.
+
+        Returns
+        -------
+        float
+        """
         return float(np.sum(params.flatten(self.diagonal()), dtype=np.float64))
 
     def spectrum(self) -> np.ndarray:
-        """Return the eigenvalues of C, ascending, of shape (n,)."""
+        """Return the eigenvalues of C, ascending, of shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray of shape (n,)
+        """
         return scipy.linalg.eigvalsh(self._matrix)
 
     def linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
-        """Return C as a SciPy LinearOperator of order n."""
+        """Return C as a SciPy LinearOperator of order n.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator
+            It asks the problem for a product at each call.
+        """
         return scipy.sparse.linalg.LinearOperator(
             self.shape, matvec=lambda v: self @ np.asarray(v, dtype=self.dtype).reshape(-1), dtype=self.dtype
         )

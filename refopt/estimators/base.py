@@ -27,11 +27,32 @@ class Estimator(Wrapper):
         return tuple(dict.fromkeys((*self.own_needs, *(n for n in self.base.needs if n != "grad"))))
 
     def estimate(self, oracle: Oracle, x: Params) -> Params:
-        """Return an estimate of the gradient at x, from the oracle and its random numbers."""
+        """Return an estimate of the gradient at x, from the oracle and its random numbers.
+
+        Parameters
+        ----------
+        oracle : Oracle
+        x : array or dict of arrays
+
+        Returns
+        -------
+        like x
+        """
         raise NotImplementedError
 
     def moments(self, f: float, g: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return E[ĝ] and E‖ĝ‖² at a point where a linear function has the value f and the gradient g."""
+        """Return E[ĝ] and E‖ĝ‖² at a point where a linear function has the value f and the gradient g.
+
+        Parameters
+        ----------
+        f : float
+        g : array
+
+        Returns
+        -------
+        mean : array
+        square : float
+        """
         raise NotImplementedError
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:

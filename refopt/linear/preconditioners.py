@@ -38,7 +38,16 @@ class Preconditioner(Protocol):
     """What `pcg` asks of a preconditioner M, Hermitian positive definite."""
 
     def apply(self, r: Array) -> Array:
-        """Return ``M^-1 r`` for a vector of shape (n,)."""
+        """Return ``M^-1 r`` for a vector of shape (n,).
+
+        Parameters
+        ----------
+        r : array of shape (n,)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         ...
 
 
@@ -94,7 +103,16 @@ class Factored:
             raise ArgumentError("factor: has a zero or non-finite diagonal entry")
 
     def apply(self, r: Array) -> Array:
-        """Return ``F^-H (F^-1 r)``."""
+        """Return ``F^-H (F^-1 r)``.
+
+        Parameters
+        ----------
+        r : array of shape (n,)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         return self.solve_upper(self.solve_lower(r))
 
     def solve_lower(self, r: Array) -> Array:
@@ -174,6 +192,10 @@ def jacobi(A: Any) -> Factored:
     A : array or SciPy sparse matrix of shape (n, n)
         Hermitian with a positive diagonal.
 
+    Returns
+    -------
+    Factored
+
     Examples
     --------
     >>> jacobi(np.diag([4.0, 9.0])).apply(np.array([8.0, 9.0])).tolist()
@@ -198,6 +220,10 @@ def ssor(A: Any, omega: float = 1.0) -> Factored:
         Hermitian with a positive diagonal D and strictly lower part L.
     omega : float
         Relaxation in (0, 2).
+
+    Returns
+    -------
+    Factored
 
     Examples
     --------
@@ -228,6 +254,10 @@ def ic0(A: Any, shift: float = 1e-3) -> Factored:
         Hermitian with a positive diagonal. Zeros of a dense array count as outside the pattern.
     shift : float
         First sigma in [0, 1]; 0 raises at once instead of trying again.
+
+    Returns
+    -------
+    Factored
 
     Raises
     ------
@@ -292,6 +322,10 @@ def amg(A: Any, coarsening: str = "smoothed-aggregation", cycle: str = "V") -> M
     coarsening : {"smoothed-aggregation", "ruge-stuben"}
         The second takes real matrices, and fewer passes for more work in each.
     cycle : {"V", "W", "F"}
+
+    Returns
+    -------
+    Multigrid
 
     Raises
     ------

@@ -97,49 +97,159 @@ class Manifold:
             raise ShapeError(f"{label}: is empty, shape {shape}")
 
     def spread(self, values: Array) -> Array:
-        """Return numbers of the stack's shape with an axis of one for each axis of a point."""
+        """Return numbers of the stack's shape with an axis of one for each axis of a point.
+
+        Parameters
+        ----------
+        values : array
+            Of the stack's shape.
+
+        Returns
+        -------
+        array
+            That broadcasts against points.
+        """
         return namespace(values).reshape(values, (*values.shape, *[1] * self.axes))
 
     @_explained
     def project(self, x: Array) -> Array:
-        """Return the point of the manifold nearest to `x` (or near it, where the manifold is open)."""
+        """Return the point of the manifold nearest to `x` (or near it, where the manifold is open).
+
+        Parameters
+        ----------
+        x : array
+            Any array of the manifold's shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
+        """
         return self._project(*self._checked(x=x))
 
     @_explained
     def tangent(self, x: Array, u: Array) -> Array:
-        """Return the tangent vector at `x` nearest to the ambient vector `u`."""
+        """Return the tangent vector at `x` nearest to the ambient vector `u`.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        u : array
+            Any vectors, of its shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
+        """
         return self._tangent(*self._checked(x=x, u=u))
 
     @_explained
     def gradient(self, x: Array, g: Array) -> Array:
-        """Return the Riemannian gradient, ``<grad, v>_x = sum(g v)`` for tangent v, from the Euclidean one."""
+        """Return the Riemannian gradient, ``<grad, v>_x = sum(g v)`` for tangent v, from the Euclidean one.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        g : array
+            Euclidean gradients, of its shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
+        """
         return self._gradient(*self._checked(x=x, g=g))
 
     @_explained
     def inner(self, x: Array, u: Array, v: Array) -> Array:
-        """Return the inner products of tangent vectors at `x`, of the stack's shape."""
+        """Return the inner products of tangent vectors at `x`, of the stack's shape.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        u, v : array
+            Tangent vectors at `x`, of its shape.
+
+        Returns
+        -------
+        array
+            Of the stack's shape.
+        """
         return self._inner(*self._checked(x=x, u=u, v=v))
 
     @_explained
     def norm(self, x: Array, u: Array) -> Array:
-        """Return the lengths of tangent vectors at `x`, of the stack's shape."""
+        """Return the lengths of tangent vectors at `x`, of the stack's shape.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        u : array
+            Tangent vectors at `x`, of its shape.
+
+        Returns
+        -------
+        array
+            Of the stack's shape.
+        """
         squares = self.inner(x, u, u)
         xp = namespace(squares)
         return xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares)))
 
     @_explained
     def exp(self, x: Array, u: Array) -> Array:
-        """Return the end of the geodesic that starts at `x` with the velocity `u`, after time 1."""
+        """Return the end of the geodesic that starts at `x` with the velocity `u`, after time 1.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        u : array
+            Tangent vectors at `x`, of its shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
+        """
         return self._exp(*self._checked(x=x, u=u))
 
     @_explained
     def retract(self, x: Array, u: Array) -> Array:
-        """Return a point that agrees with ``exp(x, u)`` to first order, and is cheaper where there is such a map."""
+        """Return a point that agrees with ``exp(x, u)`` to first order, and is cheaper where there is such a map.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        u : array
+            Tangent vectors at `x`, of its shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
+        """
         return self._retract(*self._checked(x=x, u=u))
 
     @_explained
     def log(self, x: Array, y: Array) -> Array:
         """Return the shortest tangent vector at `x` with ``exp(x, u) = y``.
+
+        Parameters
+        ----------
+        x, y : array
+            Stacks of points, of one shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`.
 
         Raises
         ------
@@ -152,6 +262,16 @@ class Manifold:
     def dist(self, x: Array, y: Array) -> Array:
         """Return the lengths of the shortest geodesics from `x` to `y`, of the stack's shape.
 
+        Parameters
+        ----------
+        x, y : array
+            Stacks of points, of one shape.
+
+        Returns
+        -------
+        array
+            Of the stack's shape.
+
         Raises
         ------
         CapabilityError
@@ -161,7 +281,20 @@ class Manifold:
 
     @_explained
     def transport(self, x: Array, y: Array, v: Array) -> Array:
-        """Return the tangent vector `v` at `x` carried to `y`: parallel where `isometric`, else projected."""
+        """Return the tangent vector `v` at `x` carried to `y`: parallel where `isometric`, else projected.
+
+        Parameters
+        ----------
+        x, y : array
+            Stacks of points, of one shape.
+        v : array
+            Tangent vectors at `x`, of its shape.
+
+        Returns
+        -------
+        array
+            Of the shape of `x`. Tangent vectors at `y`.
+        """
         return self._transport(*self._checked(x=x, y=y, v=v))
 
     @_explained
@@ -174,6 +307,16 @@ class Manifold:
             Of the whole stack, a point's axes last.
         rng : numpy.random.Generator or int
             A generator or a seed.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of that shape.
+
+        Raises
+        ------
+        ShapeError
+            No point has this shape.
         """
         if isinstance(shape, (str, dict, set)) or not isinstance(shape, (int, Iterable)):
             raise ArgumentTypeError(f"shape: wanted an int or a tuple of int, got {shape!r}")
@@ -187,13 +330,33 @@ class Manifold:
 
     @_explained
     def random_tangent(self, x: Array, rng: np.random.Generator | int = 0) -> np.ndarray:
-        """Return a random tangent vector at `x` (float64 NumPy)."""
+        """Return a random tangent vector at `x` (float64 NumPy).
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        rng : numpy.random.Generator or int
+            A generator or a seed.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the shape of `x`.
+        """
         (x,) = self._checked(x=x)
         return self._tangent(x, _generator(rng).standard_normal(x.shape))
 
     @_explained
     def check(self, x: Array, name: str = "x") -> None:
         """Raise unless `x` is on the manifold, to a thousand times the rounding of its dtype.
+
+        Parameters
+        ----------
+        x : array
+            A stack of points.
+        name : str
+            What an error calls it.
 
         Raises
         ------
@@ -251,6 +414,11 @@ def manifold(name: str, **options: Any) -> Manifold:
         or ``"product"``.
     options
         The manifold's own, such as ``curvature``.
+
+    Returns
+    -------
+    Manifold
+        With `exp`, `log`, `dist`, `transport`, `gradient`, `retract`, ...
 
     Raises
     ------

@@ -61,7 +61,16 @@ class Error:
     step: int = 0
 
     def worst(self, other: Error) -> Error:
-        """Return the larger error of two."""
+        """Return the larger error of two.
+
+        Parameters
+        ----------
+        other : Error
+
+        Returns
+        -------
+        Error
+        """
         first = self if self.largest >= other.largest else other
         return Error(first.largest, max(self.elementwise, other.elementwise), first.step)
 
@@ -139,6 +148,10 @@ def precision(
     digits : int, range [30, inf)
     hyperparameters
         The method's own.
+
+    Returns
+    -------
+    Precision
 
     Raises
     ------

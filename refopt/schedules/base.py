@@ -40,7 +40,17 @@ class Schedule:
         return float(self.at(int(t)))
 
     def at(self, t: int) -> float:
-        """Return the multiplier of step `t`, which has been checked."""
+        """Return the multiplier of step `t`, which has been checked.
+
+        Parameters
+        ----------
+        t : int
+            From 1.
+
+        Returns
+        -------
+        float
+        """
         raise NotImplementedError
 
 

@@ -24,7 +24,19 @@ class Serial(Executor):
     """
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Call `function` and return a future that is done."""
+        """Call `function` and return a future that is done.
+
+        Parameters
+        ----------
+        function : callable
+        *arguments, **keywords
+            What it is called with.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            With the answer, or with what was raised.
+        """
         future: Future[Any] = Future()
         try:
             future.set_result(function(*arguments, **keywords))

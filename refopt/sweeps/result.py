@@ -9,9 +9,10 @@ from typing import Any
 
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
-from refopt.sweeps import figures
-from refopt.sweeps.figures import LEVELS, MEASURES, Best, Curves, Profile, Row
+from refopt.sweeps import summary
+from refopt.sweeps.figures import Best, Curves, Profile, Row
 from refopt.sweeps.store import Store
+from refopt.sweeps.summary import LEVELS, MEASURES
 
 PLAIN = (
     "method", "problem", "seed", "status", "message", "fun", "nit", "gradient_equivalents", "seconds", "met",
@@ -49,6 +50,10 @@ class Sweep:
         ----------
         path : path
 
+        Returns
+        -------
+        Sweep
+
         Raises
         ------
         StoreError
@@ -69,6 +74,11 @@ class Sweep:
         wanted
             Columns of a row, settings, arguments of `refopt.minimize`, ``target``, ``refopt`` (the version): each a value
             or a list of values.
+
+        Returns
+        -------
+        Sweep
+            Of those rows, with none left to run.
         """
 
         def fits(row: Row) -> bool:
@@ -87,7 +97,12 @@ class Sweep:
         return Sweep(tuple(r for r in self.rows if fits(r)))
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts, without history: `settings` and `calls` are dicts inside."""
+        """Return the rows as dicts, without history: `settings` and `calls` are dicts inside.
+
+        Returns
+        -------
+        list of dict
+        """
         return [
             {**{k: getattr(r, k) for k in PLAIN}, "settings": dict(r.settings), "calls": dict(r.calls)}
             for r in self.rows
@@ -97,6 +112,10 @@ class Sweep:
         """Return the rows as columns of equal length, for ``pandas.DataFrame(...)``.
 
         Settings and calls have a column each (``settings.lr``, ``calls.grad``), None where a row has no such.
+
+        Returns
+        -------
+        dict of str to list
         """
         flat: dict[str, list[Any]] = {k: [getattr(r, k) for r in self.rows] for k in PLAIN}
         for part in ("settings", "calls"):
@@ -114,6 +133,10 @@ class Sweep:
             The objective at the end, or the gradient equivalents until the target. A run that diverged, ended in an
             error or did not meet the target counts as infinite, and `Point.failed` says how many failed.
 
+        Returns
+        -------
+        Best
+
         Raises
         ------
         ArgumentError
@@ -124,7 +147,7 @@ class Sweep:
         self._comparable()
         if measure == "gradients" and any(r.met is None for r in self.rows):
             raise ArgumentError("measure: 'gradients' is until the target, and there are runs without one")
-        return figures.best(self.rows, measure, MEASURES[measure])
+        return summary.best(self.rows, measure, MEASURES[measure])
 
     def profile(self, tolerance: float | None = None) -> Profile:
         """Return the performance profiles of the methods (Dolan and Moré), each at its best point on each problem.
@@ -134,13 +157,22 @@ class Sweep:
         tolerance : float, optional
             Solved is the first recorded objective ``f <= f_L + tolerance (f_0 - f_L)``, with f_L the least that any
             row of that problem has seen and f_0 the run's start. Default: the target, where every run has one, else 0.01.
+
+        Returns
+        -------
+        Profile
+
+        Raises
+        ------
+        ArgumentError
+            No rows, or rows that cannot be compared.
         """
         if tolerance is None:
             tolerance = None if self.rows and all(r.met is not None for r in self.rows) else 0.01
         else:
             check_number(tolerance, "(0, 1)", "tolerance")
         self._comparable()
-        return figures.profile(self.rows, tolerance)
+        return summary.profile(self.rows, tolerance)
 
     def curves(self, levels: tuple[float, ...] = LEVELS) -> Curves:
         """Return the objective against gradient equivalents as quantiles over the seeds, each method at its best point.
@@ -149,11 +181,20 @@ class Sweep:
         ----------
         levels : tuple of float
             Quantiles, each in [0, 1].
+
+        Returns
+        -------
+        Curves
+
+        Raises
+        ------
+        ArgumentError
+            No rows, or rows that cannot be compared.
         """
         for level in levels:
             check_number(level, "[0, 1]", "levels")
         self._comparable()
-        return figures.curves(self.rows, tuple(levels))
+        return summary.curves(self.rows, tuple(levels))
 
     def _comparable(self) -> None:
         """Raise unless there are rows, and those of a problem have one budget, target, version and data."""

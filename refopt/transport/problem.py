@@ -76,7 +76,16 @@ class PointCloud:
         return self.x.dtype
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return the rows `start` to `stop` of the cost matrix."""
+        """Return the rows `start` to `stop` of the cost matrix.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        array of shape (stop - start, m)
+        """
         xp = namespace(self.x)
         x = self.x[start:stop, :]
         if callable(self.cost):
@@ -92,7 +101,12 @@ class PointCloud:
         return square if self.cost == "sqeuclidean" else xp.sqrt(square)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Return ranges of rows of at most `BLOCK_ENTRIES` entries each."""
+        """Return ranges of rows of at most `BLOCK_ENTRIES` entries each.
+
+        Yields
+        ------
+        start, stop : int
+        """
         n, m = self.shape
         size = max(1, BLOCK_ENTRIES // m)
         return ((start, min(n, start + size)) for start in range(0, n, size))
@@ -113,16 +127,39 @@ class BlockedPlan:
         return self.cloud.shape
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return the rows `start` to `stop` of the plan."""
+        """Return the rows `start` to `stop` of the plan.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        array of shape (stop - start, m)
+        """
         xp = namespace(self.f)
         return xp.exp((self.f[start:stop, None] + self.g - self.cloud.rows(start, stop)) / self.reg)
 
     def dense(self) -> Array:
-        """Return the plan as one array of shape (n, m)."""
+        """Return the plan as one array of shape (n, m).
+
+        Returns
+        -------
+        array of shape (n, m)
+        """
         return self.rows(0, self.shape[0])
 
     def apply(self, v: Array) -> Array:
-        """Return ``P v`` for v of shape (m,) or (m, k)."""
+        """Return ``P v`` for v of shape (m,) or (m, k).
+
+        Parameters
+        ----------
+        v : array of shape (m,) or (m, k)
+
+        Returns
+        -------
+        array of shape (n,) or (n, k)
+        """
         xp = namespace(self.f)
         return xp.concat([xp.matmul(self.rows(i, j), v) for i, j in self.cloud.blocks()])
 

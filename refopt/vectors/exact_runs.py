@@ -211,6 +211,11 @@ def make_vectors(name: str, *, dialect: str = "paper") -> dict[str, Any]:
         An optimizer that needs gradients alone.
     dialect : str
 
+    Returns
+    -------
+    dict
+        Ready for JSON.
+
     Raises
     ------
     UnknownNameError
@@ -265,6 +270,12 @@ def make_vectors(name: str, *, dialect: str = "paper") -> dict[str, Any]:
 
 def write_vectors(name: str, path: str | os.PathLike[str], *, dialect: str = "paper") -> None:
     """Write a method's test vectors to a file; see `make_vectors`.
+
+    Parameters
+    ----------
+    name : str
+    path : path
+    dialect : str
 
     Raises
     ------

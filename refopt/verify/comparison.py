@@ -150,9 +150,8 @@ def _written_otherwise(seen: Observations, held: _Held, name: str, dialect: str)
     for change in rewritings(seen.runs[0].profile.method(name, dialect)):
         search = Search(seen, Effort(1))
         own = next(c for c in dialects(seen.entry) if c.dialect == dialect and not c.settings)
-        findings = search.explains(
-            own.with_(Candidate((change.name,), (change.what,), name, changes=(change,)))
-        )
+        made = own.with_(Candidate((change.name,), (change.what,), name, changes=(change,)))
+        findings = None if made is None else search.explains(made)
         if findings is not None:
             note = f"The same rule, written so that digits cancel: {change.what}. It is held to the reference written so."
             return _Held(findings, held.operations, held.pairs, (note,))

@@ -21,25 +21,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def refopt_oracle(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Hold an implementation against the reference: ``refopt_oracle(other, name, **options)``.
 
-    It takes what `refopt.verify.compare` takes and returns its report where the sides agree. Where they
-    do not, the test fails with the report and, unless ``diagnose=False`` is given, the diagnosis.
-    Without ``--refopt`` the test is skipped.
+    The fixture's value is `hold`. Without ``--refopt`` the test is skipped.
     """
     if not request.config.getoption("--refopt"):
         pytest.skip("holds an implementation against refopt; run pytest --refopt")
-
-    def hold(other: Any, name: str, *, diagnose: bool = True, **options: Any) -> Any:
-        import refopt
-
-        report = refopt.verify.compare(other, name, **options)
-        if report.agrees:
-            return report
-        why = ""
-        if diagnose:
-            told = {
-                k: v for k, v in options.items() if k not in ("dialect", "steps", "shapes", "extra_tapes")
-            }
-            why = f"{refopt.verify.diagnose(other, name, **told)}\n"
-        pytest.fail(f"{why}{report}", pytrace=False)
-
     return hold
+
+
+def hold(other: Any, name: str, *, diagnose: bool = True, **options: Any) -> Any:
+    """Compare, and fail the running test where the sides differ: the value of the fixture ``refopt_oracle``.
+
+    The test's failure has the report and, before it, the diagnosis.
+
+    Parameters
+    ----------
+    other : object
+        Any implementation that `refopt.verify.compare` takes.
+    name : str
+        The reference's name.
+    diagnose : bool
+        False leaves the diagnosis out, which takes longer than the comparison.
+    options
+        Those of `refopt.verify.compare`.
+
+    Returns
+    -------
+    Report
+        Where the sides agree.
+    """
+    import refopt
+
+    report = refopt.verify.compare(other, name, **options)
+    if report.agrees:
+        return report
+    why = ""
+    if diagnose:
+        told = {k: v for k, v in options.items() if k not in ("dialect", "steps", "shapes", "extra_tapes")}
+        why = f"{refopt.verify.diagnose(other, name, **told)}\n"
+    pytest.fail(f"{why}{report}", pytrace=False)

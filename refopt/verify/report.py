@@ -258,6 +258,10 @@ class Report:
     def plot(self, path: str) -> None:
         """Write the relative error by step, one curve a tape and profile, to a .png, .pdf or .svg file.
 
+        Parameters
+        ----------
+        path : str
+
         Raises
         ------
         MissingExtraError

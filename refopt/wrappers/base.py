@@ -45,11 +45,35 @@ class AfterStep(Wrapper):
     """A wrapper that does something behind the base's step, whatever the base asked for."""
 
     def start(self, x: Params) -> State:
-        """Return the wrapper's own entries of the state at the start `x`."""
+        """Return the wrapper's own entries of the state at the start `x`.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+
+        Returns
+        -------
+        dict
+        """
         raise NotImplementedError
 
     def after(self, x: Params, s: State, base: State, t: int) -> tuple[Params, State]:
-        """Return the point and the whole state (without ``"t"``) behind step `t`, which led to `x` and `base`."""
+        """Return the point and the whole state (without ``"t"``) behind step `t`, which led to `x` and `base`.
+
+        Parameters
+        ----------
+        x : array or dict of arrays
+            Where the base's step led.
+        s : state
+            The wrapper's, before the step.
+        base : state
+            The base's, behind it.
+        t : int
+
+        Returns
+        -------
+        x, s : the point and the state without ``"t"``
+        """
         raise NotImplementedError
 
     def init(self, x: Params) -> State:

@@ -9,7 +9,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from tests.census.classes import LIBRARIES, NAMESAKES, classes, ready, versions
+from tests.census.classes import LIBRARIES, NAMESAKES, UNSEEN, classes, versions
+from tests.census.making import SINGLE, ready
 from tests.census.verdict import Verdict, judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "census.md"
@@ -18,7 +19,7 @@ KEPT = Path(__file__).parent / "census.json"
 HEAD = """# A census of optimizers
 
 Every optimizer class of {libraries} as installed was handed to the oracle by itself, without being told which method it is
-(but three, which hold averages in bfloat16 unless told otherwise): `refopt.verify.diagnose(thing)`, 30 steps, effort {effort}. Made by `make census` on {date}.
+(but those that wrap another, over SGD, that ask for more than a gradient, or that hold averages in another precision): `refopt.verify.diagnose(thing)`, 30 steps, effort {effort}. Made by `make census` on {date}.
 
 A row says that it *agrees* with a method in a dialect over all tapes and profiles to rounding; that it *differs* from the
 method that it is called after or nearest to, because of what then reproduces it to rounding, or as near as is said; that the difference is
@@ -47,9 +48,11 @@ def main() -> None:
                 continue
             if (library, name) in NAMESAKES:
                 verdict = Verdict("not registered", NAMESAKES[library, name])
+            elif (library, name) in UNSEEN:
+                verdict = Verdict("not run", UNSEEN[library, name])
             else:
                 made, told = ready(library, name, thing)
-                verdict = judge(made, EFFORT, told)
+                verdict = judge(made, EFFORT, told, "float32" if (library, name) in SINGLE else "float64")
             kept[library, name] = verdict
             print(f"{library}:{name}: {verdict.outcome} {verdict.words}", flush=True)
         KEPT.write_text(json.dumps({"|".join(k): vars(v) for k, v in sorted(kept.items())}, indent=1) + "\n")

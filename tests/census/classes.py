@@ -17,13 +17,6 @@ LIBRARIES = ("torch", "optax", "keras", "timm", "pytorch_optimizer")
 OPTAX = ("optax", "optax.contrib")
 
 
-# What a class must be made with, to run in double precision; and the method that it is then told to be.
-MADE_WITH = {
-    ("timm", "AdafactorBigVision"): ("adafactor", {"momentum_dtype": "float64"}),
-    ("pytorch_optimizer", "AdaFactor"): ("adafactor", {"momentum_dtype": "float64"}),
-    ("pytorch_optimizer", "FAdam"): ("fadam", {"momentum_dtype": "float64"}),
-}
-
 # Classes that share no more than a name with what is registered under it.
 NAMESAKES = {
     (
@@ -32,20 +25,26 @@ NAMESAKES = {
     ): "SGD whose rate follows an estimate of the local smoothness, not averaged SGD",
 }
 
-
-def ready(library: str, name: str, thing: Any) -> tuple[Any, str | None]:
-    """Return an optimizer as it is handed to the oracle, and the method that the oracle is told, if any."""
-    told, options = MADE_WITH.get((library, name), (None, {}))
-    if not options:
-        return thing, told
-
-    def made(parameters: list[Any]) -> Any:
-        import torch
-
-        return thing(parameters, **{k: getattr(torch, v) for k, v in options.items()})
-
-    made.__name__ = name
-    return made, told
+# Classes that a gradient a step does not show.
+UNSEEN = {
+    (
+        "keras",
+        "LossScaleOptimizer",
+    ): "scales the loss for half precision around another optimizer; no rule of its own",
+    ("keras", "MultiOptimizer"): "hands every leaf to another optimizer by its name; no rule of its own",
+    (
+        "pytorch_optimizer",
+        "PCGrad",
+    ): "aggregates the gradients of several losses in `pc_backward`: pcgrad; its step is the base's",
+    (
+        "pytorch_optimizer",
+        "SCIONLight",
+    ): "keeps its momentum in `p.grad`, which is written anew before every step here",
+    (
+        "pytorch_optimizer",
+        "SafeFP16Optimizer",
+    ): "scales the loss for half precision around another optimizer; no rule of its own",
+}
 
 
 def versions() -> dict[str, str]:

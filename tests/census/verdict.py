@@ -21,15 +21,17 @@ class Verdict:
     words: str = ""
 
 
-def judge(thing: Any, effort: int, told: str | None = None) -> Verdict:
+def judge(thing: Any, effort: int, told: str | None = None, dtype: str = "float64") -> Verdict:
     """Return the verdict on an optimizer, which may be told to be a method."""
     try:
         if told is not None:
-            return _read(diagnose(thing, told, steps=STEPS, effort=effort), told)
-        found = recognise(thing)
-        if not found.name:
-            return Verdict("not registered", f"nearest: {', '.join(found.nearest[:3])}")
-        return _read(diagnose(thing, found.name, steps=STEPS, effort=effort), found.name)
+            found = _read(diagnose(thing, told, steps=STEPS, effort=effort, dtype=dtype), told)
+            alone = "; in single precision, as it keeps its averages" if dtype == "float32" else ""
+            return Verdict(found.outcome, found.words + alone)
+        near = recognise(thing)
+        if not near.name:
+            return Verdict("not registered", f"nearest: {', '.join(near.nearest[:3])}")
+        return _read(diagnose(thing, near.name, steps=STEPS, effort=effort), near.name)
     except Exception as error:
         # Foreign code that wants a loss, a closure, another shape.
         return Verdict("not run", f"{type(error).__name__}: {_cell((str(error).splitlines() or [''])[0])}")

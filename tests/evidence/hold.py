@@ -5,6 +5,8 @@ for another: `refopt.verify` makes them), and the name's own evidence is run, an
 methods, until something fails. What survives is printed: an edit that a user could see needs a test, the others
 say that nobody can tell.
 
+With ``--record`` what came of it is kept in `held.json`, which a name's page on the site shows.
+
 Exit status: 0 if nothing survives, 1 if something does.
 """
 
@@ -25,6 +27,8 @@ from refopt.core.registry import Entry, entry
 from refopt.verify.variants.edits import Edit
 from refopt.verify.variants.recorder import ROOMS
 from refopt.verify.variants.text_edit import codes_of, small_edits, swapped
+
+from tests.evidence import held
 
 ROOT = Path(__file__).parents[2]
 # An edit may leave a loop without an end: a test is stopped after so many times what it took without one.
@@ -180,7 +184,8 @@ def hold(name: str) -> Hold:
 
 def main(names: list[str]) -> int:
     """Print what survives, name by name."""
-    left = 0
+    left, keep = 0, "--record" in names
+    names = [name for name in names if name != "--record"]
     for name in names or [m.name for m in refopt.methods()]:
         found = hold(name)
         if found.broken:
@@ -188,6 +193,8 @@ def main(names: list[str]) -> int:
             left += len(found.broken)
             continue
         n = len(found.survivors)
+        if keep:
+            held.keep(entry(name), time.strftime("%Y-%m-%d"), found.edits, [told(e) for e in found.survivors])
         endless = f" ({found.endless} by a test that did not end)" if found.endless else ""
         print(f"{name}: {found.edits} edits, {found.edits - n} caught{endless}, {n} survive")
         for edit in found.survivors:

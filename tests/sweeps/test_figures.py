@@ -11,7 +11,8 @@ import pytest
 import refopt
 from refopt.core import errors
 from refopt.sweeps import Serial
-from refopt.sweeps.figures import Row, quantiles
+from refopt.sweeps.figures import Row
+from refopt.sweeps.summary import quantiles
 
 INF = math.inf
 

@@ -217,7 +217,7 @@ def test_trials_stop_at_the_target_and_within_the_budget() -> None:
 
 def test_spaces_and_results_belong_together() -> None:
     """Every result is of a registered method on a problem of the spaces, from the stated search."""
-    spaces, results = (json.loads(p.read_text(encoding="utf-8")) for p in (target.SPACES, target.RESULTS))
+    spaces, results = json.loads(target.SPACES.read_text(encoding="utf-8")), target.results()
     assert set(results) == set(spaces["problems"])
     for title, found in results.items():
         spec = spaces["problems"][title]

@@ -303,3 +303,13 @@ def test_a_subset_is_the_problem_on_its_rows() -> None:
     assert refopt.problem("logistic").subset(np.arange(50)).lipschitz != refopt.problem("logistic").lipschitz
     with pytest.raises(refopt.errors.CapabilityError, match="subset"):
         refopt.problem("quadratic").subset([0])
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no luck')", "import sys\nsys.exit(3)"])
+def test_a_file_that_raises_while_it_is_loaded(
+    text: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    assert main(["verify", f"{tmp_path / 'mine.py'}:f", "adam"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("refopt: other: module") and err.count("\n") == 1

@@ -99,8 +99,8 @@ def test_lipschitz(value: Any) -> None:
 def test_compared_by_kind_and_seed() -> None:
     """`compare` and `diagnose` say what can be compared; a seed is one of `minimize`'s."""
     for function in (refopt.verify.compare, refopt.verify.diagnose):
-        with pytest.raises(refopt.errors.UnknownNameError, match="quadratic"):
-            function(lambda x: x, "quadratic")
+        with pytest.raises(refopt.errors.UnknownNameError, match="Did you mean 'quadratic'"):
+            function(lambda x: x, "quadratics")
         with pytest.raises(RefoptError, match="seed"):
             function(lambda x: x, "adam", seed=-1)
 

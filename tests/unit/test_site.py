@@ -1,14 +1,20 @@
 """What the site's pages are put together from."""
 
 import ast
+import re
 
+import collection
+import curves
 import faults
+import gallery
+import held
 import measured
+import numpy as np
 import refopt
 import settled
 import source
 from bibtex import authors
-from curves import HEIGHT, LEFT, WIDTH, picture
+from charts import HEIGHT, LEFT, WIDTH, contours, falling, spectrum
 from pages import dialects, symbol
 from prose import paragraph
 from refopt.cli.catalogue import describe
@@ -58,10 +64,86 @@ def test_a_run_of_equations_is_displayed_with_what_ends_it():
 
 
 def test_a_curve_stays_in_its_picture():
-    text = picture(([0.0, 50.0, 100.0, 300.0], [1.0, 1e-3, 0.0, 1e9]), "falls")
+    text = falling([([0.0, 50.0, 100.0, 300.0], [1.0, 1e-3, 0.0, 1e9])], "falls")
     points = [tuple(map(float, p.split(","))) for p in text.split('points="')[1].split('"')[0].split()]
     assert len(points) == 3
     assert all(LEFT <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+
+
+def test_a_page_says_which_edits_the_evidence_notices(monkeypatch):
+    """Of a text that has changed since, the page says so; and the records are of registered names."""
+    sign = entry("sign-sgd")
+    assert held.recorded().keys() <= {m.name for m in refopt.methods()}
+    kept = {"date": "2026-11-28", "text": held.text_of(sign), "edits": 3, "survivors": ["a -> b"]}
+    monkeypatch.setattr(held, "recorded", lambda: {"sign-sgd": kept})
+    text = "\n".join(held.told(sign))
+    assert "2 of 3 smallest edits of the rule's text." in text and "a -> b" in text
+    kept |= {"text": "0" * 12, "survivors": []}
+    assert "all 3 smallest edits of the rule's text, which has changed since" in held.told(sign)[0]
+    assert held.told(entry("adam")) == []
+
+
+def test_every_paper_of_the_collection_says_what_is_here():
+    """282 papers; each has a row, and each of its names is a link or is told to be missing."""
+    methods = refopt.methods()
+    registered = {m.name for m in methods}
+    text = collection.page(methods)
+    assert len(collection.papers()) == 282 == text.count("   * - ") - 1
+    for _, names in collection.papers():
+        assert all((f"</methods/{n}>" if n in registered else f" {escaped(n)}") in text for n in names)
+    found, missing, source = collection.here(
+        "On the Convergence of Adam and Beyond", ["amsgrad", "nobody"], methods
+    )
+    assert found[0] == "amsgrad" and "adam-counterexample" in found and missing == ["nobody"]
+    assert source is not None and source.key == entry("amsgrad").source.key
+
+
+def test_a_spectrum_shows_sign_and_size():
+    text = spectrum([1.0, -1e-4, 0.0], "spectrum")
+    assert re.findall(r'class="(\w+)" cx', text) == ["plus", "minus", "plus"]
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', text)]
+    assert heights[0] < heights[1] < heights[2] <= HEIGHT
+
+
+def test_level_lines_stand_in_their_box():
+    text = contours([[(0.0, 0.0), (1.0, 2.0)]], {"start": (0.5, 1.0)}, (0.0, 1.0, 0.0, 2.0), "levels")
+    (left, bottom), (right, top) = (
+        map(float, p.split(",")) for p in re.search('points="([^"]*)"', text)[1].split()
+    )
+    assert (left, right) == (LEFT, WIDTH - 14) and top < bottom < HEIGHT
+    assert f'cx="{(left + right) / 2}"' in text and ">start<" in text
+
+
+def test_a_method_of_so_many_steps_has_its_curve():
+    """The noise of dp-mf is made for 40 steps."""
+    dp_mf = entry("dp-mf")
+    assert curves.horizon(dp_mf) == 40 and curves.horizon(entry("adam")) is None
+    (figure,) = curves.drawn(dp_mf, {"logistic": curves.problems()["logistic regression, 100 examples"]})
+    assert ">steps<" in figure and ">40<" in figure
+    assert len(figure.partition('points="')[2].partition('"')[0].split()) == 41
+
+
+def test_curves_stand_above_one_floor():
+    assert curves.above(([0, 1], [3.0, 2.0]), 1.0, True) == ([0, 1], [1.0, 0.5])
+    (_, values) = curves.above(([0, 1], [3.0, 1.0]), 1.0, False)
+    assert values[0] == 1.0 and np.isnan(values[1]), "the least value found is not drawn as the optimum"
+    assert curves.above(([0, 1], [1.0, 1.0]), 1.0, True) is None
+
+
+def test_the_gallery_tells_a_problem():
+    methods = refopt.methods()
+    text = "\n".join(gallery.entry(entry("rosenbrock"), methods))
+    assert ".. _zoo-rosenbrock:" in text and "</methods/rosenbrock>" in text
+    assert "2 unknowns" in text and "``hvp``" in text and "a solution, least value 0" in text
+    assert text.count("<figure>") == 2 and 'class="level"' in text
+    assert 'class="c2" href="methods/' in text, "three methods are drawn"
+    names = [m.name for m in gallery.candidates(refopt.problem("adam-counterexample"), methods)]
+    assert names[0] == "projected-gradient"
+
+
+def test_what_leaves_the_feasible_set_is_not_drawn():
+    text = "".join(gallery.falls(refopt.problem("adam-counterexample"), refopt.methods()))
+    assert "projected-gradient" in text and "adam.html" not in text
 
 
 def test_a_dialects_text_has_its_choices_settled():

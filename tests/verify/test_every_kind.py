@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import math
 from typing import Any
 
@@ -212,6 +213,13 @@ def test_what_cannot_be_given_is_asked_for() -> None:
         compare(lambda t: 1.0 / t, "cosine-decay")
 
 
+def test_what_a_curvature_draws_or_damps_is_asked_for() -> None:
+    """Another damping or other directions are no fault: who does not take them is told to, and not called wrong."""
+    for name in ("m-fac-static", "closed-form-fit", "lie-group-fit"):
+        with pytest.raises(ArgumentError, match=r"takes none of (damp|directions)"):
+            compare(_hessian_by_products, name)
+
+
 def test_a_reference_that_always_refuses_agrees_with_nobody() -> None:
     def raises(A: np.ndarray) -> np.ndarray:
         raise ValueError
@@ -223,3 +231,18 @@ def test_a_reference_that_always_refuses_agrees_with_nobody() -> None:
 def test_unknown_parts() -> None:
     with pytest.raises(UnknownNameError, match=r"Did you mean 'sphere.exp'"):
         compare(_sphere_exp, "sphere.exps")
+
+
+def test_on_the_command_line(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Functions are told as JSON too; --steps is a schedule's own; a plot of errors by step is refused."""
+    from refopt.cli import main
+
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import math\ndef f(t, steps): return 0.5 * (1 + math.cos(math.pi * min(t, steps) / steps))\n"
+    )
+    assert main(["verify", f"{mine}:f", "cosine-decay", "--steps", "50", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["explained_by"] == ["one-step-ahead"] and list(told["cases"]) == ["as stated"]
+    assert main(["verify", f"{mine}:f", "cosine-decay", "--plot", str(tmp_path / "x.png")]) == 2
+    assert "call by call" in capsys.readouterr().err

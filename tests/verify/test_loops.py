@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,23 @@ def test_a_loop_that_ends_or_raises() -> None:
 
     with pytest.raises((ArgumentTypeError, ValueError), match="no second step"):
         compare(raises, "sgd", shapes=SHORT)
+
+
+def test_a_loop_that_exits_or_loses_its_shape() -> None:
+    """`sys.exit` in the loop does not end the comparison's process; a point of another size is told. No thread is left."""
+
+    def leaves(x0: Any, grad: Any) -> Any:
+        grad(x0)
+        raise SystemExit(3)
+
+    def grows(x0: Any, grad: Any) -> Any:
+        return grad(np.append(x0, grad(x0)))
+
+    before = threading.active_count()
+    for mine, words in ((leaves, "left its loop by SystemExit"), (grows, "wanted a point of")):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=words):
+            compare(mine, "sgd", shapes=SHORT)
+    assert threading.active_count() == before
 
 
 def test_label_of_every_kind_of_comparison() -> None:

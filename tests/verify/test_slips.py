@@ -114,7 +114,26 @@ def exchanged(x: Any, g: Any, state: Any, lr: float = 1e-3, nu1: float = 0.7, nu
     return x - lr * ((1 - nu2) * g + nu2 * a) / (np.sqrt((1 - nu1) * g * g + nu1 * b) + 1e-8), (m, v, t)
 
 
+def renewed(x: Any, g: Any, state: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.9999) -> Any:
+    """ADOPT whose average holds the gradient that it divides; no bound."""
+    if state is None:
+        return x, (0 * x, g * g)
+    m, v = state
+    v = beta2 * v + (1 - beta2) * g * g
+    m = beta1 * m + (1 - beta1) * g / np.maximum(np.sqrt(v), 1e-6)
+    return x - lr * m, (m, v)
+
+
+def alpha_first(x: Any, g: Any, state: Any, lr: float = 1e-3, alpha: float = 5.0) -> Any:
+    """AdEMAMix whose α is on the fast average."""
+    m, n, v, t = state or (0 * x, 0 * x, 0 * x, 0)
+    m, n, v, t = 0.9 * m + 0.1 * g, 0.9999 * n + 0.0001 * g, 0.999 * v + 0.001 * g * g, t + 1
+    return x - lr * (alpha * m / (1 - 0.9**t) + n) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), (m, n, v, t)
+
+
 FOUND = {
+    renewed: ("adopt", "divided-by-the-renewed-average"),
+    alpha_first: ("ademamix", "alpha-on-the-fast-average"),
     slowing: ("sgd", "rate-over-root-of-step"),
     exchanged: ("qhadam", "nu1-and-nu2-swapped"),
     raw_velocity: ("rmsprop", "velocity-before-the-root"),

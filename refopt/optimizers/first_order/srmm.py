@@ -23,8 +23,8 @@ class SRMM(Elementwise):
 
     Notes
     -----
-    The state has ḡ and x̄ - x. A rate that changes changes all models. In the author's code x̄ begins at zero, so that its first step takes x
-    to 0.71 x (a fault, not a dialect); in pytorch_optimizer points are not averaged.
+    The state has ḡ and x̄ - x. A rate that changes changes all models. In the author's code, and in pytorch_optimizer 4.1.0, x̄ begins
+    at zero, so that the first step takes x to 0.71 x: a fault, not a dialect.
 
     Examples
     --------

@@ -77,7 +77,16 @@ class Tape:
         return len(self.gradients)
 
     def only(self, names: Iterable[str]) -> Tape:
-        """Return the tape of some of its leaves."""
+        """Return the tape of some of its leaves.
+
+        Parameters
+        ----------
+        names : iterable of str
+
+        Returns
+        -------
+        Tape
+        """
         kept = list(names)
         return dataclasses.replace(
             self,
@@ -86,11 +95,26 @@ class Tape:
         )
 
     def first(self, steps: int) -> Tape:
-        """Return the tape's first `steps` steps."""
+        """Return the tape's first `steps` steps.
+
+        Parameters
+        ----------
+        steps : int
+
+        Returns
+        -------
+        Tape
+        """
         return dataclasses.replace(self, gradients=self.gradients[:steps])
 
     def idle(self) -> Leaves:
-        """Tell where every gradient so far was zero, of the entry or of the whole leaf: (steps, *shape)."""
+        """Tell where every gradient so far was zero, of the entry or of the whole leaf.
+
+        Returns
+        -------
+        dict of arrays of bool
+            Of the leaf's shape, with the steps on a first axis.
+        """
         out = {}
         for k in self.x0:
             zero = np.stack([g[k] == 0 for g in self.gradients])

@@ -95,8 +95,11 @@ class LoopRun(Run):
             self.asked.put(("end", call(start, grad, self._value)))
         except _Over:
             pass
-        except BaseException as error:
+        except Exception as error:
             self.asked.put(("error", error))
+        except BaseException as error:
+            # sys.exit in the loop is not the comparison's.
+            self.asked.put(("error", ArgumentError(f"other: it left its loop by {type(error).__name__}")))
 
     def _value(self, x: Any) -> float:
         """Tell the value 0, unless nothing else is asked for or nobody listens any more."""
@@ -127,6 +130,7 @@ class LoopRun(Run):
                 + ("; is a `return` missing?" if value is None else "")
             ) from None
         if found.size != int(np.prod(self.shape)):
+            self.close()
             raise ArgumentError(
                 f"other: wanted a point of {int(np.prod(self.shape))} numbers, got shape {found.shape}"
             )

@@ -308,6 +308,11 @@ def program_side(command: str | list[str], *, method: str = "", timeout: float =
     timeout : float, seconds, range (0, inf)
         For each answer.
 
+    Returns
+    -------
+    Side
+        What `refopt.verify.compare` and its kin take.
+
     Raises
     ------
     ArgumentError, ArgumentTypeError

@@ -220,3 +220,34 @@ def _(method: Any) -> Any:
         return novograd
 
     return rewritten(method, rule=rule)
+
+
+@deviation(
+    "divided-by-the-renewed-average",
+    "with the gradient divided by the root of the average that already holds it",
+    stage="text",
+    only=("adopt",),
+)
+def _(method: Any) -> Any:
+    def rule(self: Any, xp: Any) -> Any:
+        divisor = nonzero(xp, self.eps)
+
+        def adopt(x, g, m, v, beta1, k1, beta2, k2, step, eps, bound, l2, keep):  # type: ignore[no-untyped-def]
+            g = g + l2 * x
+            v = ema(v, g * g, beta2, k2)
+            n = g / divisor(xp.maximum(xp.sqrt(v), eps))
+            m = ema(m, xp.maximum(xp.minimum(n, bound), -bound), beta1, k1)
+            return keep * x - step * m, m, v
+
+        return adopt
+
+    return rewritten(method, rule=rule)
+
+
+@deviation("alpha-on-the-fast-average", "with α on the fast average", stage="text", only=("ademamix",))
+def _(method: Any) -> Any:
+    def exchanged(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        alpha, _ = self.warm(t)
+        return {**numbers, "step": alpha * numbers["step"], "slow": self.rate(t)}
+
+    return with_numbers(method, exchanged)
