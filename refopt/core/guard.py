@@ -189,11 +189,12 @@ def guarded_class(cls: type, name: str) -> None:
                 f"{name}: {wrong}. It takes: {', '.join([*signature.parameters][1:])}"
             ) from None
         given.pop("self", None)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            explained(init, name, given, (self, *args), kwargs)
+        # After the constructor, which says more of what it looks at itself.
         for key, check in checks.items():
             if key in given:
                 check(given[key], f"{name}: {key}")
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            explained(init, name, given, (self, *args), kwargs)
 
     cls.__init__ = call  # type: ignore[misc]
 
