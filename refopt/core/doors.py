@@ -1,12 +1,14 @@
-"""The doors of a method: where array code fails inside `init`, `update` or `step`, what did not fit is said, for every method in one place.
+"""The doors of a method: a state that is not x's is refused, and where array code fails inside `init`, `update` or `step`, what did not fit
+is said, for every method in one place.
 
-Nothing is looked at before something has failed, so that a door costs a step nothing but a call.
+But for the forms of a state's arrays nothing is looked at before something has failed, so that a door costs a step hardly more than a call.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -29,6 +31,9 @@ from refopt.core.forms import form_of
 from refopt.core.guard import theirs
 from refopt.core.params import Params, check_like, check_start, is_params
 
+_DOORS: set[Any] = set()
+# So many forms of x are remembered by a method.
+FORMS = 64
 # What array code raises where arrays do not fit each other; LinAlgError is a ValueError. Memory that is not there is nobody's argument.
 RAW = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration, RuntimeError)
 
@@ -55,7 +60,67 @@ def guarded(door: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-_DOORS: set[Any] = set()
+def hold(method: Any, x: Params, s: dict[str, Any]) -> None:
+    """Raise unless the arrays of `s` have the shapes and dtypes of a start's at x, without a look at values.
+
+    What is empty at the start may grow (a window of past gradients). What `s` lacks is not missed here: an update that calls its
+    base's may hand over less.
+    """
+    form = _form(x)
+    kept = method.__dict__.get("_starts")
+    # By class too: the oracle changes the class of copies.
+    start = None if kept is None else kept.get((type(method), form))
+    if start is None:
+        try:
+            start = _forms(method.init(x)) or {}
+        except RAW:  # an x that is no start (NaN, a tracer): the step itself will tell, or not
+            start = {}
+        if kept is None or len(kept) >= FORMS:
+            object.__setattr__(method, "_starts", kept := {})
+        kept[type(method), form] = start
+    for key, wanted in start.items():
+        if (value := s.get(key)) is not None:
+            _held(wanted, value, f"s[{key!r}]")
+
+
+def _form(x: Any) -> Any:
+    """Return what tells arrays, or dicts of them, of one form from those of another."""
+    if isinstance(x, dict):
+        return tuple([(k, v.shape, v.dtype) for k, v in x.items()])
+    return x.shape, x.dtype
+
+
+def _forms(value: Any) -> Any:
+    """Return the forms of all arrays in an entry of a state, in its structure; None where there is nothing to hold."""
+    if isinstance(value, dict):
+        return {k: _forms(v) for k, v in value.items()} or None
+    if isinstance(value, (tuple, list)):
+        return [_forms(v) for v in value] or None
+    if is_array(value) and math.prod(value.shape):
+        return tuple(value.shape), value.dtype
+    return None
+
+
+def _held(wanted: Any, now: Any, label: str) -> None:
+    """Raise unless the arrays of an entry have the forms that are wanted."""
+    if isinstance(wanted, tuple):
+        shape, dtype = wanted
+        if not hasattr(now, "shape"):
+            raise ArgumentTypeError(f"{label}: wanted an array as from init, got {_kind(now)}")
+        if now.dtype != dtype:
+            raise DtypeError(f"{label}: wanted {dtype} as from init, got {now.dtype}")
+        if tuple(now.shape) != shape:
+            raise ShapeError(f"{label}: wanted shape {shape} as from init, got {tuple(now.shape)}")
+    elif isinstance(wanted, dict):
+        if not isinstance(now, dict) or now.keys() != wanted.keys():
+            raise ShapeError(f"{label}: wanted {_kind(wanted)} as from init, got {_kind(now)}")
+        for key, form in wanted.items():
+            _held(form, now[key], f"{label}[{key!r}]")
+    elif isinstance(wanted, list):
+        if not isinstance(now, (tuple, list)) or len(now) != len(wanted):
+            raise ShapeError(f"{label}: wanted {len(wanted)} arrays as from init, got {_kind(now)}")
+        for k, (form, value) in enumerate(zip(wanted, now)):
+            _held(form, value, f"{label}[{k}]")
 
 
 def _within(frame: FrameType | None) -> bool:
@@ -110,10 +175,17 @@ def _check_state(method: Any, x: Params, s: Any) -> None:
 def _compared(first: Any, now: Any, label: str) -> None:
     """Raise where an entry of a state is of another kind than at the start, or not finite."""
     if isinstance(first, dict):
-        if not isinstance(now, dict) or not now.keys() >= first.keys():
+        # Of the whole state more entries do no harm.
+        if not isinstance(now, dict) or (now.keys() != first.keys() and (label != "s" or first.keys() - now.keys())):
             raise ArgumentTypeError(f"{label}: wanted {_kind(first)} as from init, got {_kind(now)}")
         for key, value in first.items():
             _compared(value, now[key], f"{label}[{key!r}]")
+        return
+    if isinstance(first, (tuple, list)):
+        if not isinstance(now, (tuple, list)) or len(now) < len(first):
+            raise ArgumentTypeError(f"{label}: wanted {len(first)} entries as from init, got {_kind(now)}")
+        for k, value in enumerate(first):
+            _compared(value, now[k], f"{label}[{k}]")
         return
     if is_array(first):
         if not is_array(now):

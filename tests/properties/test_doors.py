@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,38 @@ def test_a_state_that_is_none_of_x(method: Entry) -> None:
     # Squares overflow: taken, or a factorization that cannot be made is told.
     with contextlib.suppress(ConvergenceError), np.errstate(all="ignore"):
         o.update(X, 1e300 * X, s)
+
+
+def _forms(value: Any) -> Any:
+    """Return the shapes and dtypes of all arrays in a state that are not empty."""
+    if isinstance(value, dict):
+        return {k: _forms(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_forms(v) for v in value]
+    return (value.shape, value.dtype) if isinstance(value, np.ndarray) and value.size else None
+
+
+@pytest.mark.parametrize("method", UPDATES, ids=[m.name for m in UPDATES])
+def test_a_state_of_another_form(method: Entry) -> None:
+    """After a step elsewhere: of another shape, transposed, of float32, of another leaf: refused, unless it has no array of such a form."""
+    o = refopt.optimizer(method.name)
+    wide = np.arange(1.0, 7.0).reshape(2, 3)
+    for x, other in [
+        (X, np.ones((3, 2))),
+        (X, X[0]),
+        (X, X.astype("f4")),
+        (wide.T.copy(), wide),
+        ({"a": X}, {"a": X, "b": X}),
+        ({"a": X}, {"b": X}),
+    ]:
+        try:
+            _, s = o.update(other, other, o.init(other))
+            wanted = _forms(o.init(x))
+        except RefoptError:
+            continue  # not for vectors
+        if any(_forms(s[k]) != w for k, w in wanted.items() if w not in (None, {}, [])):
+            with pytest.raises(RefoptError, match="s|state"):
+                o.update(x, x, s)
 
 
 def test_numbers_that_no_float_holds() -> None:
