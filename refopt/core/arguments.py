@@ -86,6 +86,8 @@ def check_path(path: Any, name: str, error: type[ArgumentError] = CheckpointErro
     text = os.fspath(path)
     if not isinstance(text, str):
         raise ArgumentTypeError(f"{name}: wanted a path of str, got one of {type(text).__qualname__}")
+    if not text:
+        raise error(f"{name}: wanted a file's path, got an empty one")
     folder = os.path.dirname(os.path.abspath(text))
     if not os.path.isdir(folder):
         raise error(f"{name}: cannot write {text}: there is no folder {folder}")

@@ -39,6 +39,7 @@ RAW = (
     ArithmeticError,
     StopIteration,
     AssertionError,
+    RuntimeError,
 )
 # refopt's own files, Python's, and code that was made as text.
 _LIBRARIES = (str(Path(__file__).parent.parent), sys.base_prefix, "<")
@@ -103,13 +104,7 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
                     f"{name}: looks at values, which arrays that JAX traces (jit, grad, vmap) do not have; call it outside,"
                     " or a matrix function of a fixed number of steps with check=False"
                 ) from None
-            if isinstance(error, RefoptError) or not _UNSUPPORTED.search(str(error)):
-                raise
-            dtypes = sorted({str(a.dtype) for a in given.arguments.values() if is_array(a)})
-            raise DtypeError(
-                f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"
-                f" or float64 ({error})"
-            ) from None
+            raise
         if not all(all_finite(part) for part in _claimed(answer, finite)):
             raise ConvergenceError(
                 f"{name}: the answer has NaN or infinity: the input is outside of what the formula or the dtype can reach"
@@ -128,24 +123,27 @@ def explained(
 ) -> Any:
     """Call, and say in an error of refopt what was `given` where array code fails on it.
 
-    What a function of the user's raises goes on as it is, and so does what only JAX or a missing routine explains.
+    What a function of the user's raises goes on as it is, and so does what only JAX explains.
     """
     try:
         return function(*args, **kwargs)
     except RAW as error:
-        if (
-            isinstance(error, RefoptError)
-            or traced(error)
-            or _UNSUPPORTED.search(str(error))
-            or theirs(error)
-        ):
+        if isinstance(error, RefoptError) or traced(error):
+            raise
+        known = given() if callable(given) else given
+        if _UNSUPPORTED.search(str(error)):
+            dtypes = sorted({str(a.dtype) for a in known.values() if is_array(a)})
+            raise DtypeError(
+                f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"
+                f" or float64 ({error})"
+            ) from None
+        if theirs(error):
             raise
         kind: type[RefoptError] = ArgumentError
         if isinstance(error, np.linalg.LinAlgError):
             kind = ConvergenceError  # which ends a run as diverged
         elif isinstance(error, (TypeError, AttributeError)):
             kind = ArgumentTypeError
-        known = given() if callable(given) else given
         raise kind(
             f"{name}: cannot be computed from {', '.join(f'{k} = {_form(v)}' for k, v in known.items())}"
             f" ({type(error).__name__}: {error})"

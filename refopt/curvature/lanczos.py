@@ -129,7 +129,13 @@ class LanczosQuadrature(Curvature):
             raise ArgumentTypeError(
                 f"function: wanted a function of the nodes, got {type(function).__qualname__}"
             )
-        return float(self.n * np.sum(self.weights * function(self.nodes)))
+        answer = function(self.nodes)
+        if np.shape(answer) != self.nodes.shape:
+            raise ArgumentTypeError(
+                f"function: wanted values of shape {self.nodes.shape} at the nodes, got "
+                + ("None; is a `return` missing?" if answer is None else f"shape {np.shape(answer)}")
+            )
+        return float(self.n * np.sum(self.weights * answer))
 
     def trace(self) -> float:
         """Return the estimate of the trace, that of Hutchinson from the same vectors."""

@@ -82,7 +82,7 @@ class Manifold:
     def _checked(self, **arrays: Any) -> list[Array]:
         out: list[Array] = []
         for label, value in arrays.items():
-            a = check_array(value, label, min_ndim=self.axes, finite=False)
+            a = check_array(value, label, min_ndim=self.axes, finite=True)
             self._check_shape(tuple(a.shape[a.ndim - self.axes :]), label)
             if out and tuple(a.shape) != tuple(out[0].shape):
                 raise ShapeError(f"{label}: wanted shape {tuple(out[0].shape)} like x, got {tuple(a.shape)}")
