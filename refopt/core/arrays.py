@@ -255,7 +255,9 @@ def check_array(
         )
     # torch's alone: sparse ones, which hardly a routine takes, and those of shapes without values.
     if (layout := getattr(value, "layout", None)) is not None and not str(layout).endswith("strided"):
-        raise ArgumentTypeError(f"{name}: wanted a dense array, got a tensor of layout {layout}; take .to_dense()")
+        raise ArgumentTypeError(
+            f"{name}: wanted a dense array, got a tensor of layout {layout}; take .to_dense()"
+        )
     if getattr(value, "is_meta", False):
         raise ArgumentTypeError(f"{name}: wanted an array with values, got a tensor on the device 'meta'")
     xp = namespace(value)

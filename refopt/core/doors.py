@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -51,16 +51,19 @@ def guarded(door: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(self, *args, **more)
         except RAW as error:
             # What is not finite is told by whoever met it, and here of what it was.
-            told = isinstance(error, RefoptError) and not isinstance(error, (NonFiniteError, ConvergenceError))
+            told = isinstance(error, RefoptError) and not isinstance(
+                error, (NonFiniteError, ConvergenceError)
+            )
             if not (told or traced(error) or _within(sys._getframe(1)) or theirs(error)):
                 _explain(door, self, error, inspect.signature(function).bind(self, *args, **more).arguments)
             raise
 
-    _DOORS.add(call.__code__)
-    return call
+    door_itself: Any = call
+    _DOORS.add(door_itself.__code__)
+    return door_itself
 
 
-def hold(method: Any, x: Params, s: dict[str, Any]) -> None:
+def hold(method: Any, x: Params, s: Mapping[str, Any]) -> None:
     """Raise unless the arrays of `s` have the shapes and dtypes of a start's at x, without a look at values.
 
     What is empty at the start may grow (a window of past gradients). What `s` lacks is not missed here: an update that calls its
@@ -176,7 +179,9 @@ def _compared(first: Any, now: Any, label: str) -> None:
     """Raise where an entry of a state is of another kind than at the start, or not finite."""
     if isinstance(first, dict):
         # Of the whole state more entries do no harm.
-        if not isinstance(now, dict) or (now.keys() != first.keys() and (label != "s" or first.keys() - now.keys())):
+        if not isinstance(now, dict) or (
+            now.keys() != first.keys() and (label != "s" or first.keys() - now.keys())
+        ):
             raise ArgumentTypeError(f"{label}: wanted {_kind(first)} as from init, got {_kind(now)}")
         for key, value in first.items():
             _compared(value, now[key], f"{label}[{key!r}]")

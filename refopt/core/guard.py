@@ -174,7 +174,7 @@ def _form(value: Any) -> str:
 
 def guarded_class(cls: type, name: str) -> None:
     """Guard the constructor of a registered class: flags, choices and seeds, and what array code says of the rest."""
-    init: Any = cls.__init__
+    init: Any = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
     checks = {p.name: check for p in signature.parameters.values() if (check := _check(p)) is not None}
 

@@ -61,7 +61,9 @@ def _check_forms(method: Any, parts: Sequence[Array]) -> None:
         shapes = ", ".join(str(tuple(a.shape)) for a in parts)
         raise ShapeError(f"s: is no state of x, whose shape is {tuple(x.shape)}: got {shapes}")
     if [a.dtype for a in parts].count(x.dtype) != len(parts):
-        raise DtypeError(f"s: is no state of x, which is {x.dtype}: got {', '.join(str(a.dtype) for a in parts)}")
+        raise DtypeError(
+            f"s: is no state of x, which is {x.dtype}: got {', '.join(str(a.dtype) for a in parts)}"
+        )
 
 
 def _packs(columns: list[list[Array]]) -> list[list[int]]:
