@@ -173,7 +173,7 @@ def _form(value: Any) -> str:
 
 
 def guarded_class(cls: type, name: str) -> None:
-    """Guard the constructor of a registered class: flags, choices and seeds, and what array code says of the rest."""
+    """Guard the constructor of a registered class, and its start: flags, choices and seeds, and what array code says of the rest."""
     init: Any = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
     checks = {p.name: check for p in signature.parameters.values() if (check := _check(p)) is not None}
@@ -195,6 +195,16 @@ def guarded_class(cls: type, name: str) -> None:
                 check(given[key], f"{name}: {key}")
 
     cls.__init__ = call  # type: ignore[misc]
+    if (start := cls.__dict__.get("start")) is not None:
+
+        @functools.wraps(start)
+        def begin(self: Any, seed: Any = 0) -> Any:
+            def numbers() -> dict[str, Any]:
+                return {"seed": seed, **{k: v for k, v in vars(self).items() if isinstance(v, (int, float))}}
+
+            return explained(start, f"{name}: start", numbers, (self, seed), {})
+
+        cls.start = begin  # type: ignore[attr-defined]
 
 
 def _unchecked(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
