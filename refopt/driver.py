@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arguments import non_negative, whole
+from refopt.core.arguments import check_flag, non_negative, whole
 from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
@@ -118,6 +118,7 @@ def minimize(
     >>> r.status, r.nit, dict(r.calls)
     ('steps', 200, {'grad': 200})
     """
+    check_flag(progress, "progress")
     run = prepared(
         problem, method, x0, dialect, hyperparameters, steps=steps, tol=tol, max_calls=max_calls, max_seconds=max_seconds,
         batch_size=batch_size, sampling=sampling, seed=seed, callback=callback, record=record, record_every=record_every,

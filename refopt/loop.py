@@ -14,12 +14,11 @@ import numpy as np
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
 from refopt.core.answers import NonFiniteAnswer, overflowed
-from refopt.core.arguments import Intermediate, call_budget, check_callback, check_path, whole
+from refopt.core.arguments import Intermediate, call_budget, check_callback, check_flag, check_path, whole
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.errors import (
     ArgumentError,
-    ArgumentTypeError,
     CapabilityError,
     CheckpointError,
     ConvergenceError,
@@ -61,8 +60,7 @@ class Run:
         self.record_every = whole(every, "record_every", 1)
         self.callback, self.intermediate = callback, check_callback(callback)
         self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
-        if not isinstance(resume, (bool, np.bool_)):
-            raise ArgumentTypeError(f"resume: wanted True or False, got {resume!r}")
+        check_flag(resume, "resume")
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
         if checkpoint is not None and os.path.exists(check_path(checkpoint, "checkpoint")) and not resume:

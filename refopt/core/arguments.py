@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from refopt.core.counts import COST
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CheckpointError, nearest
 from refopt.core.hyper import check_number
@@ -72,6 +74,18 @@ def check_callback(callback: Any) -> bool:
             f"callback: is called with x alone, or with the keyword intermediate_result ({error})"
         ) from None
     return False
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """Return a flag, or raise unless it is True or False: a text is no flag, and an array has no truth value.
+
+    Raises
+    ------
+    ArgumentTypeError
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{name}: wanted True or False, got {value!r}")
+    return bool(value)
 
 
 def check_path(path: Any, name: str, error: type[ArgumentError] = CheckpointError) -> str:

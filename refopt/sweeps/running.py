@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from refopt.core.arguments import check_flag
 from refopt.core.errors import ArgumentTypeError, ExecutorError, RefoptError, UnknownNameError, nearest
 from refopt.core.hyper import check_number
 from refopt.driver import prepared
@@ -109,6 +110,8 @@ def sweep(
         raise ArgumentTypeError(
             f"executor: wanted a concurrent.futures.Executor, got {type(executor).__qualname__}"
         )
+    if progress is not None:
+        check_flag(progress, "progress")
     arguments = {
         "tol": tol, "batch_size": batch_size, "sampling": sampling, "record": record,
         **work.budget(steps, max_calls, max_seconds, record_every),
