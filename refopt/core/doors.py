@@ -109,6 +109,8 @@ def _held(wanted: Any, now: Any, label: str) -> None:
     if isinstance(wanted, tuple):
         shape, dtype = wanted
         if not hasattr(now, "shape"):
+            if not shape and isinstance(now, (int, float)):
+                return  # a number is as good as an array without axes
             raise ArgumentTypeError(f"{label}: wanted an array as from init, got {_kind(now)}")
         if now.dtype != dtype:
             raise DtypeError(f"{label}: wanted {dtype} as from init, got {now.dtype}")
