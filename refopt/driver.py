@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from refopt.core.arguments import non_negative, whole
+from refopt.core.arguments import check_flag, non_negative, whole
 from refopt.core.build import optimizer
 from refopt.core.build import problem as build_problem
 from refopt.core.errors import (
     ArgumentTypeError,
+    HyperparameterError,
     missing_extra,
+    nearest,
 )
 from refopt.core.known_rate import with_known_rate
 from refopt.core.method import Method
@@ -115,6 +118,7 @@ def minimize(
     >>> r.status, r.nit, dict(r.calls)
     ('steps', 200, {'grad': 200})
     """
+    check_flag(progress, "progress")
     run = prepared(
         problem, method, x0, dialect, hyperparameters, steps=steps, tol=tol, max_calls=max_calls, max_seconds=max_seconds,
         batch_size=batch_size, sampling=sampling, seed=seed, callback=callback, record=record, record_every=record_every,
@@ -164,10 +168,18 @@ def _method(
     if isinstance(method, str):
         if isinstance(hyperparameters.get("lr"), str) and hyperparameters["lr"] == "auto":
             hyperparameters = with_known_rate(method, problem, batch_size, hyperparameters)
-        return optimizer(method, dialect=dialect, **hyperparameters)
+        try:
+            return optimizer(method, dialect=dialect, **hyperparameters)
+        except HyperparameterError as error:
+            # A keyword of minimize's own, misspelt, arrives here too.
+            hints = [nearest(k, _KEYWORDS) for k in hyperparameters if repr(k) in str(error).split(".")[0]]
+            raise type(error)(f"{error}. Of minimize:{hints[0]}" if any(hints) else str(error)) from None
     if not isinstance(method, Method):
         raise ArgumentTypeError(f"method: wanted a name or a Method, got {type(method).__qualname__}")
     if hyperparameters or dialect != "paper":
         given = [*hyperparameters, *(["dialect"] if dialect != "paper" else [])]
         raise ArgumentTypeError(f"method is built already, so {', '.join(given)} cannot be given beside it")
     return method
+
+
+_KEYWORDS = [p.name for p in inspect.signature(minimize).parameters.values() if p.kind is p.KEYWORD_ONLY]

@@ -14,7 +14,7 @@ import numpy as np
 from refopt.core import checkpoint as ckpt
 from refopt.core import params
 from refopt.core.answers import NonFiniteAnswer, overflowed
-from refopt.core.arguments import Intermediate, call_budget, check_callback, check_path, whole
+from refopt.core.arguments import Intermediate, call_budget, check_callback, check_flag, check_path, whole
 from refopt.core.arrays import to_numpy
 from refopt.core.build import problems_with
 from refopt.core.errors import (
@@ -60,6 +60,7 @@ class Run:
         self.record_every = whole(every, "record_every", 1)
         self.callback, self.intermediate = callback, check_callback(callback)
         self.checkpoint, self.checkpoint_every, self.resume = checkpoint, checkpoint_every, resume
+        check_flag(resume, "resume")
         if resume and checkpoint is None:
             raise ArgumentError("resume: needs the checkpoint's path, checkpoint=...")
         if checkpoint is not None and os.path.exists(check_path(checkpoint, "checkpoint")) and not resume:
@@ -96,7 +97,7 @@ class Run:
         return x if self.form is None else self.form.outside(x)
 
     def _sampler(self, batch_size: Any, sampling: Any, seed: int) -> Sampler | None:
-        if sampling not in SAMPLING:
+        if not isinstance(sampling, str) or sampling not in SAMPLING:
             raise ArgumentError(f"sampling: wanted one of {', '.join(SAMPLING)}, got {sampling!r}")
         if batch_size is None:
             return None
@@ -141,7 +142,7 @@ class Run:
                     break
                 new_x, new_s = self.method.step(x, s, self.oracle)
             except NonFiniteAnswer as answer:
-                return self._diverged(x, s, k, f"met NaN or infinity in the problem's {answer}")
+                return self._diverged(x, s, k, f"met NaN or infinity in the problem's {answer.args[0]}")
             except (np.linalg.LinAlgError, NonFiniteError, ConvergenceError) as error:
                 # A factorization inside the step that could not be made: nobody's argument.
                 return self._diverged(x, s, k, f"could not be made ({error})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from refopt.core.arguments import check_flag
 from refopt.core.errors import ArgumentTypeError, nearest
 from refopt.core.hyper import check_number
 from refopt.core.problem import CAPABILITIES
@@ -84,6 +85,6 @@ def from_functions(
         check_number(n_examples, "int [1, inf)", "n_examples")
     if lipschitz is not None:
         check_number(lipschitz, "(0, inf)", "lipschitz")
-    if least_squares:
+    if check_flag(least_squares, "least_squares"):
         functions["least_squares"] = True
     return FunctionProblem(x0, n_examples, lipschitz, functions)

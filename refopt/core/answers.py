@@ -6,15 +6,18 @@ import math
 from typing import Any, TypeVar
 
 from refopt.core.arrays import Array, all_finite, is_array, is_floating, namespace
-from refopt.core.errors import ArgumentTypeError, CapabilityError, DtypeError, ShapeError
+from refopt.core.errors import ArgumentTypeError, CapabilityError, DtypeError, NonFiniteError, ShapeError
 from refopt.core.params import Params, check_like, finite, leaves
 from refopt.core.problem import Layer
 
 T = TypeVar("T")
 
 
-class NonFiniteAnswer(ArithmeticError):
+class NonFiniteAnswer(NonFiniteError, ArithmeticError):
     """A problem's answer has NaN or infinity; `minimize` ends the run as diverged."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: the problem answered NaN or infinity"
 
 
 def number(answer: Any, asked: str) -> float:

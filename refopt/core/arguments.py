@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from refopt.core.counts import COST
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CheckpointError, nearest
 from refopt.core.hyper import check_number
@@ -74,6 +76,18 @@ def check_callback(callback: Any) -> bool:
     return False
 
 
+def check_flag(value: Any, name: str) -> bool:
+    """Return a flag, or raise unless it is True or False: a text is no flag, and an array has no truth value.
+
+    Raises
+    ------
+    ArgumentTypeError
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{name}: wanted True or False, got {value!r}")
+    return bool(value)
+
+
 def check_path(path: Any, name: str, error: type[ArgumentError] = CheckpointError) -> str:
     """Return `path` as a str, or raise unless a file can be written there: before hours of work, not after.
 
@@ -86,6 +100,8 @@ def check_path(path: Any, name: str, error: type[ArgumentError] = CheckpointErro
     text = os.fspath(path)
     if not isinstance(text, str):
         raise ArgumentTypeError(f"{name}: wanted a path of str, got one of {type(text).__qualname__}")
+    if not text:
+        raise error(f"{name}: wanted a file's path, got an empty one")
     folder = os.path.dirname(os.path.abspath(text))
     if not os.path.isdir(folder):
         raise error(f"{name}: cannot write {text}: there is no folder {folder}")

@@ -253,6 +253,13 @@ def check_array(
             f"{name}: its bytes are not in this machine's order ({value.dtype.str}); convert it first, for example"
             " with .astype(value.dtype.newbyteorder('='))"
         )
+    # torch's alone: sparse ones, which hardly a routine takes, and those of shapes without values.
+    if (layout := getattr(value, "layout", None)) is not None and not str(layout).endswith("strided"):
+        raise ArgumentTypeError(
+            f"{name}: wanted a dense array, got a tensor of layout {layout}; take .to_dense()"
+        )
+    if getattr(value, "is_meta", False):
+        raise ArgumentTypeError(f"{name}: wanted an array with values, got a tensor on the device 'meta'")
     xp = namespace(value)
     kinds = ("real floating", "complex floating") if complex_ok else ("real floating",)
     if not xp.isdtype(value.dtype, kinds):

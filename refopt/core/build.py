@@ -75,7 +75,8 @@ def optimizer(name: str, *, dialect: str = "paper", groups: Any = None, **hyperp
             base = optimizer(base, **passed_on)
         elif passed_on:
             raise ArgumentTypeError(
-                f"{name}: {', '.join(passed_on)} would go to its base, which is built already: {base!r}"
+                f"{name}: {', '.join(passed_on)} would go to its base, which is built already: {base!r}."
+                f"{''.join(nearest(key, own) for key in passed_on)}"
             )
         given, groups = {**{k: v for k, v in given.items() if k in own}, "base": base}, None
     check_known(cls, given, name)

@@ -10,20 +10,21 @@ from typing import Any
 
 from refopt.core.arrays import Array
 from refopt.core.errors import ArgumentError, ArgumentTypeError
-from refopt.core.hyper import check_known, hyper
+from refopt.core.hyper import SHAPE_CLASSES, check_chooser, check_known, check_number, hyper
 from refopt.core.method import GradientMethod, Method, State
 from refopt.core.oracle import Oracle
 from refopt.core.params import Params, check_like, check_start, leaves, rebuild, zeros_like
 
 Chooser = str | Sequence[str] | Callable[[str, Array], bool]
 
-SHAPES: dict[str, Callable[[Array], bool]] = {
-    "all": lambda leaf: True,
-    "none": lambda leaf: False,
-    "vectors": lambda leaf: leaf.ndim <= 1,
-    "matrices": lambda leaf: leaf.ndim == 2,
-    "matrices-and-kernels": lambda leaf: leaf.ndim >= 2,
-}
+_OF_SHAPE: tuple[Callable[[Array], bool], ...] = (
+    lambda leaf: True,
+    lambda leaf: False,
+    lambda leaf: leaf.ndim <= 1,
+    lambda leaf: leaf.ndim == 2,
+    lambda leaf: leaf.ndim >= 2,
+)
+SHAPES = dict(zip(SHAPE_CLASSES, _OF_SHAPE, strict=True))
 
 
 def choose(x: Params, chooser: Chooser) -> list[str]:
@@ -44,21 +45,12 @@ def choose(x: Params, chooser: Chooser) -> list[str]:
         Neither of these.
     """
     named = leaves(x)
+    check_chooser(chooser, "group")
     if isinstance(chooser, str):
-        if chooser not in SHAPES:
-            raise ArgumentError(
-                f"group: wanted one of {', '.join(SHAPES)}, a list of names or a function, got {chooser!r}"
-            )
         return [k for k, v in named.items() if SHAPES[chooser](v)]
     if callable(chooser):
         return [k for k, v in named.items() if chooser(k, v)]
-    try:
-        patterns = [str(p) for p in chooser]
-    except TypeError:
-        raise ArgumentTypeError(
-            f"group: wanted a name, a list of names or a function, got {chooser!r}"
-        ) from None
-    return [k for k in named if any(fnmatch.fnmatchcase(k, p) for p in patterns)]
+    return [k for k in named if any(fnmatch.fnmatchcase(k, p) for p in chooser)]
 
 
 def pick(x: Params, names: list[str]) -> dict[str, Array]:
@@ -95,6 +87,7 @@ def changed(method: Method, settings: Mapping[str, Any]) -> Method:
             if callable(lr):
                 follows["lr"] = lr if factor == 1.0 else Multiple(lr, factor)
             elif isinstance(lr, numbers.Real):
+                check_number(lr, "[0, inf)", "lr")
                 follows["lr"] = float(lr) if factor == 1.0 else its * (float(lr) / mine)
         if settings.get("schedule") is not None and others.schedule is None:
             follows["schedule"] = settings["schedule"]

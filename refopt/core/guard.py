@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refopt.core.arrays import CHECKING, all_finite, is_array
-from refopt.core.errors import ArgumentTypeError, ConvergenceError, DtypeError, RefoptError, nearest, traced
+from refopt.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConvergenceError,
+    DtypeError,
+    RefoptError,
+    nearest,
+    traced,
+)
 from refopt.core.hyper import check_number
 
 UNCHECKED = """Other Parameters
@@ -19,6 +30,19 @@ UNCHECKED = """Other Parameters
 check : bool
     False looks at no value: neither at the input's (finite, Hermitian, definite) nor at the answer's. Without such looks a call
     with a fixed number of steps can be mapped by ``torch.func.vmap`` and compiled; wrong input gives NaN or nonsense."""
+# What array code raises where its arguments do not fit; LinAlgError is a ValueError.
+RAW = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    StopIteration,
+    AssertionError,
+    RuntimeError,
+)
+# refopt's own files, Python's, and code that was made as text.
+_LIBRARIES = (str(Path(__file__).parent.parent), sys.base_prefix, "<")
 SEEDS = "int [0, 18446744073709551615]"
 # What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
 _UNSUPPORTED = re.compile(
@@ -71,20 +95,16 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
             if key in given.arguments:
                 check(given.arguments[key], f"{name}: {key}")
         try:
-            answer = function(*args, **kwargs)
+            # What overflows shows in the answer, which is looked at.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                answer = explained(function, name, given.arguments, args, kwargs)
         except (TypeError, ValueError, RuntimeError) as error:
             if traced(error):
                 raise ArgumentTypeError(
                     f"{name}: looks at values, which arrays that JAX traces (jit, grad, vmap) do not have; call it outside,"
                     " or a matrix function of a fixed number of steps with check=False"
                 ) from None
-            if isinstance(error, RefoptError) or not _UNSUPPORTED.search(str(error)):
-                raise
-            dtypes = sorted({str(a.dtype) for a in given.arguments.values() if is_array(a)})
-            raise DtypeError(
-                f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"
-                f" or float64 ({error})"
-            ) from None
+            raise
         if not all(all_finite(part) for part in _claimed(answer, finite)):
             raise ConvergenceError(
                 f"{name}: the answer has NaN or infinity: the input is outside of what the formula or the dtype can reach"
@@ -92,6 +112,99 @@ def guarded(function: Callable[..., Any], name: str, *, finite: bool) -> Callabl
         return answer
 
     return call
+
+
+def explained(
+    function: Callable[..., Any],
+    name: str,
+    given: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Call, and say in an error of refopt what was `given` where array code fails on it.
+
+    What a function of the user's raises goes on as it is, and so does what only JAX explains.
+    """
+    try:
+        return function(*args, **kwargs)
+    except RAW as error:
+        if isinstance(error, RefoptError) or traced(error):
+            raise
+        known = given() if callable(given) else given
+        if _UNSUPPORTED.search(str(error)):
+            dtypes = sorted({str(a.dtype) for a in known.values() if is_array(a)})
+            raise DtypeError(
+                f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"
+                f" or float64 ({error})"
+            ) from None
+        if theirs(error):
+            raise
+        kind: type[RefoptError] = ArgumentError
+        if isinstance(error, np.linalg.LinAlgError):
+            kind = ConvergenceError  # which ends a run as diverged
+        elif isinstance(error, (TypeError, AttributeError)):
+            kind = ArgumentTypeError
+        raise kind(
+            f"{name}: cannot be computed from {', '.join(f'{k} = {_form(v)}' for k, v in known.items())}"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+
+
+def theirs(error: BaseException) -> bool:
+    """Tell whether an error came out of a function of the user's: a file that is neither refopt's nor a library's."""
+    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        # A path that is not absolute is of a compiled library's source.
+        if os.path.isabs(path) and not path.startswith(_LIBRARIES) and "site-packages" not in path:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _form(value: Any) -> str:
+    """Return an argument in a few words."""
+    if is_array(value):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value) if isinstance(value, (bool, int, float, complex, str, type(None))) else ""
+    return text if 0 < len(text) < 60 else f"a {type(value).__qualname__}"
+
+
+def guarded_class(cls: type, name: str) -> None:
+    """Guard the constructor of a registered class, and its start: flags, choices and seeds, and what array code says of the rest."""
+    init: Any = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+    checks = {p.name: check for p in signature.parameters.values() if (check := _check(p)) is not None}
+
+    @functools.wraps(init)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            given = signature.bind(self, *args, **kwargs).arguments
+        except TypeError as wrong:
+            raise ArgumentTypeError(
+                f"{name}: {wrong}. It takes: {', '.join([*signature.parameters][1:])}"
+            ) from None
+        given.pop("self", None)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            explained(init, name, given, (self, *args), kwargs)
+        # After the constructor, which says more of what it looks at itself.
+        for key, check in checks.items():
+            if key in given:
+                check(given[key], f"{name}: {key}")
+
+    cls.__init__ = call  # type: ignore[misc]
+    if (start := cls.__dict__.get("start")) is not None:
+
+        @functools.wraps(start)
+        def begin(self: Any, seed: Any = 0) -> Any:
+            def numbers() -> dict[str, Any]:
+                return {"seed": seed, **{k: v for k, v in vars(self).items() if isinstance(v, (int, float))}}
+
+            return explained(start, f"{name}: start", numbers, (self, seed), {})
+
+        cls.start = begin  # type: ignore[attr-defined]
 
 
 def _unchecked(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -11,6 +11,9 @@ from typing import Any
 from refopt.core.errors import ArgumentError, ArgumentTypeError, HyperparameterError, nearest
 
 Rate = float | Callable[[int], float]
+# The kind of a hyperparameter that chooses leaves, and the classes of shapes that it may name.
+CHOOSER = "str, sequence of str, or callable"
+SHAPE_CLASSES = ("all", "none", "vectors", "matrices", "matrices-and-kernels")
 
 
 def hyper(
@@ -50,6 +53,11 @@ def is_rate(field: dataclasses.Field[Any]) -> bool:
     return field.type in (Rate, "Rate", "Rate | None")
 
 
+def _short(value: Any) -> str:
+    """Return a number in words: Python refuses to print whole numbers of thousands of digits."""
+    return f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__qualname__
+
+
 def _whole(text: str) -> float:
     """Return a bound of whole numbers exactly: 2**63 - 1 is no float."""
     return float(text) if "inf" in text else int(text)
@@ -71,7 +79,13 @@ def check_number(value: Any, allowed: str, name: str) -> None:
             f"{name}: wanted {'an integer' if whole else 'a number'} in {allowed.removeprefix('int ')},"
             f" got {value!r}"
         )
-    v: Any = value if whole else float(value)
+    try:
+        v: Any = float(value)  # a whole number that no float holds would fail wherever it is divided
+        v = value if whole else v
+    except OverflowError:  # a whole number or fraction beyond what a float holds
+        raise ArgumentError(
+            f"{name}: wanted a value in {allowed.removeprefix('int ')} that a float holds, got {_short(value)}"
+        ) from None
     inside = (v >= low if closed_low else v > low) and (v <= high if closed_high else v < high)
     if not inside:  # NaN is in no interval
         raise ArgumentError(f"{name}: wanted a value in {allowed.removeprefix('int ')}, got {value!r}")
@@ -81,6 +95,8 @@ def check_rate(value: Any, name: str) -> float:
     """Return what a function of the step gave as a float, or raise unless it is a number of at least 0."""
     try:
         rate = float(value)
+    except OverflowError:
+        raise ArgumentError(f"{name}: wanted a finite number of at least 0, got {_short(value)}") from None
     except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"{name}: wanted a number, got {value!r}{'; is a `return` missing?' if value is None else ''}"
@@ -90,6 +106,19 @@ def check_rate(value: Any, name: str) -> float:
     return rate
 
 
+def check_chooser(value: Any, name: str) -> None:
+    """Raise unless `value` can choose leaves: a class of shapes, names or patterns, or a function of name and leaf."""
+    if isinstance(value, str):
+        if value not in SHAPE_CLASSES:
+            raise ArgumentError(
+                f"{name}: wanted one of {', '.join(SHAPE_CLASSES)}, a list of names or a function, got {value!r}"
+            )
+    elif not callable(value) and not (
+        isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(v, str) for v in value)
+    ):
+        raise ArgumentTypeError(f"{name}: wanted a name, a list of names or a function, got {value!r}")
+
+
 def check_hyperparameters(method: Any) -> None:
     """Check every declared hyperparameter of a dataclass instance against its range."""
     owner = getattr(type(method), "registered_name", type(method).__name__)
@@ -97,6 +126,8 @@ def check_hyperparameters(method: Any) -> None:
         allowed, value = field.metadata.get("allowed"), getattr(method, field.name)
         if field.metadata.get("kind") == "Method" and not (value is None or hasattr(value, "own_needs")):
             raise ArgumentTypeError(f"{owner}: {field.name}: wanted a Method, got {value!r}")
+        if field.metadata.get("kind") == CHOOSER:
+            check_chooser(value, f"{owner}: {field.name}")
         if allowed is None or (value is None and field.default is None):
             continue
         label = f"{owner}: {field.name}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from refopt.core.arguments import describe
 from refopt.core.arrays import to_numpy
-from refopt.core.params import Params, copied, leaves
+from refopt.core.params import Params, copied, leaves, map_leaves
 from refopt.core.problem import offers
 from refopt.core.sampling import Sampler
 
@@ -71,7 +71,10 @@ def _rates(method: Any) -> Iterator[tuple[str, list[float]]]:
 
 
 def answer(problem: Any, x0: Params) -> str:
-    """Return a hash of a problem's value and gradient at `x0`, on a few examples where it is a sum over them."""
+    """Return a hash of a problem's value and gradient at `x0`, on a few examples where it is a sum over them.
+
+    A penalty, its proximal map and a projection are asked beside it: many starts are zero, where no weight of them shows.
+    """
     n = getattr(problem, "n_examples", None)
     few = {} if n is None else {"batch": np.unique(np.linspace(0, n - 1, EXAMPLES).astype(int))}
     said = [str(n)]
@@ -79,4 +82,11 @@ def answer(problem: Any, x0: Params) -> str:
         said.append(float(problem.value(copied(x0), **few)).hex())
     if offers(problem, "grad"):
         said.append(digest(problem.grad(copied(x0), **few)))
+    beside = map_leaves(lambda v: v + 1.0, x0)
+    if offers(problem, "penalty"):
+        said.append(float(problem.penalty(copied(beside))).hex())
+    if offers(problem, "prox"):
+        said.append(digest(problem.prox(copied(beside), 1.0)))
+    if offers(problem, "project"):
+        said.append(digest(problem.project(copied(beside))))
     return hashlib.sha256("|".join(said).encode()).hexdigest()[:16]

@@ -11,7 +11,8 @@ import numpy as np
 
 from refopt.core import engines
 from refopt.core.arrays import Array, Namespace, namespace, smallest
-from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, traced
+from refopt.core.doors import guarded, hold
+from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, ShapeError, traced
 from refopt.core.forms import form_of
 from refopt.core.hyper import check_hyperparameters, check_rate, hyper
 from refopt.core.oracle import Oracle
@@ -56,6 +57,13 @@ class Method:
         # A subclass without fields of its own (the oracle makes thousands) has its base's; a copy, its own.
         if inspect.get_annotations(cls) and "__dataclass_fields__" not in cls.__dict__:
             dataclass(frozen=True, kw_only=True)(cls)
+        for door in ("init", "update", "step"):
+            if door in cls.__dict__:
+                setattr(cls, door, guarded(door, cls.__dict__[door]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is remembered of forms: another process learns it anew."""
+        return {k: v for k, v in self.__dict__.items() if k != "_starts"}
 
     def __post_init__(self) -> None:
         check_hyperparameters(self)
@@ -173,6 +181,7 @@ class GradientMethod(Method):
     """
 
     given: ClassVar[tuple[str, ...]] = ("g",)
+    elementwise: ClassVar[bool] = False
 
     def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
         """Ask for the gradient at `x` and update."""
@@ -210,6 +219,8 @@ class GradientMethod(Method):
             x = check_start(x, "x")
         self.check_state(s)
         check_like(grad, x, "grad")
+        if not self.elementwise:  # there the engines look
+            hold(self, x, s)
         try:
             return self._update(without_graph(x), grad, s, donate)
         except TypeError as error:
@@ -254,7 +265,6 @@ class LeafRule(GradientMethod):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    elementwise: ClassVar[bool] = False
     # Below this an eps is looked at again: float16, which is array code's alone, holds what is not below 1e-7.
     small_eps: ClassVar[float] = 1e-7
 
@@ -342,6 +352,8 @@ class LeafRule(GradientMethod):
         scalars = list(numbers.values())
         if isinstance(x, dict):
             n = len(x)
+            if any(len(p) != n for p in parts):
+                raise ShapeError(f"s: is no state of x, which has the leaves {', '.join(map(repr, x))}")
             out = self._run([p[name] for p in parts for name in x], n, scalars, donate)
             new = [dict(zip(x, out[k : k + n])) for k in range(0, len(out), n)]
         else:

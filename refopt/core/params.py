@@ -192,6 +192,10 @@ def _is_like(value: Any, leaf: Array) -> bool:
     return type(value) is type(leaf) and value.dtype is leaf.dtype and value.shape == leaf.shape
 
 
+def _library(xp: Any) -> str:
+    return str(xp.__name__).removeprefix("array_api_compat.").split(".")[0]
+
+
 def check_like(value: Any, x: Params, name: str, *, finite_values: bool = False) -> Params:
     """Check that `value` has the structure, shapes and dtypes of `x`.
 
@@ -215,6 +219,10 @@ def check_like(value: Any, x: Params, name: str, *, finite_values: bool = False)
         label = f"{name}[{key!r}]" if key else name
         if not is_array(other):
             raise ArgumentTypeError(f"{label}: wanted an array, got {type(other).__qualname__}")
+        if (theirs := namespace(other)) is not (wanted := namespace(leaf)):
+            raise ArgumentTypeError(
+                f"{label}: wanted an array of {_library(wanted)} like x, got one of {_library(theirs)}"
+            )
         if tuple(other.shape) != tuple(leaf.shape):
             raise ShapeError(f"{label}: wanted shape {tuple(leaf.shape)} like x, got {tuple(other.shape)}")
         if other.dtype != leaf.dtype:

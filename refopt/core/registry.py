@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from refopt.core.document import completed
 from refopt.core.errors import ArgumentError, ArgumentTypeError, UnknownNameError, nearest
-from refopt.core.guard import UNCHECKED, guarded
+from refopt.core.guard import UNCHECKED, guarded, guarded_class
 from refopt.core.hyper import check_known
 from refopt.core.index import ROOMS, default_kind, index
 
@@ -223,6 +223,8 @@ def register(
             MappingProxyType(extra),
         )  # fmt: skip
         if isinstance(obj, type):
+            if of_kind in ("problem", "curvature"):
+                guarded_class(obj, name)
             obj.registered_name = name  # type: ignore[attr-defined]
             if of_kind in STEPPING:
                 obj.own_needs = wanted  # type: ignore[attr-defined]
@@ -288,7 +290,7 @@ def check_kind(kind: str | None) -> None:
     ------
     ArgumentError
     """
-    if kind is not None and kind not in KINDS:
+    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise ArgumentError(
             f"kind: wanted one of {', '.join(KINDS)}, got {kind!r}.{nearest(str(kind), KINDS)}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from refopt.core.arrays import Array, like
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.params import Params, leaves, rebuild
 
 STREAMS = {"batch": 0, "method": 1, "start": 2, "problem": 3, "tape": 4, "wrapper": 5}
@@ -26,6 +26,8 @@ def generator(seed: int, stream: str, step: int = 0) -> np.random.Generator:
     step : int
         In [0, 2**64).
     """
+    if type(seed) is not int and not isinstance(seed, np.integer):
+        raise ArgumentTypeError(f"seed: wanted an integer in [0, 2**64), got {seed!r}")
     try:
         key = np.array([seed, STREAMS[stream]], dtype=np.uint64)
     except (OverflowError, TypeError, ValueError):

@@ -66,6 +66,12 @@ seed : int, range [0, 2**63), default 0
         self.n = params.size(self.x)
         self.shape = (self.n, self.n)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("product", "inverse_product"):
+            if name in cls.__dict__:
+                setattr(cls, name, _looked_at(cls.__dict__[name]))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n={self.n}, exact={self.exact})"
 
@@ -144,7 +150,8 @@ seed : int, range [0, 2**63), default 0
         ArgumentError
             As `solve`.
         """
-        flat = params.flatten(v)
+        check_number(damping, "[0, inf)", "damping")
+        flat = params.flatten(check_like(v, self.x, "v", finite_values=True))
         if self.n <= DENSE_UP_TO:
             return params.unflatten(self._factored(float(damping))(flat), self.x)
         found, left = scipy.sparse.linalg.minres(
@@ -264,6 +271,18 @@ seed : int, range [0, 2**63), default 0
             raise ArgumentTypeError(f"v: wanted floating-point numbers, got {v.dtype}")
         columns = [params.flatten(apply(params.unflatten(c, self.x))) for c in v.reshape(self.n, -1).T]
         return np.stack(columns, axis=-1).reshape(v.shape)
+
+
+def _looked_at(product: Callable[..., Params]) -> Callable[..., Params]:
+    """Hold what a product is of to x, and the damping to its range."""
+
+    @functools.wraps(product)
+    def call(self: Curvature, v: Params, *damping: Any, **named: Any) -> Params:
+        for value in (*damping, *named.values()):
+            check_number(value, "[0, inf)", "damping")
+        return product(self, check_like(v, self.x, "v", finite_values=True), *damping, **named)
+
+    return call
 
 
 def _indices(batch: Any) -> np.ndarray:

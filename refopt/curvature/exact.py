@@ -173,6 +173,8 @@ class Fisher(_Drawn):
     @functools.cached_property
     def rows(self) -> Params:
         """The drawn gradients, on a first axis of M B."""
+        if self.samples is None:
+            raise ArgumentError("samples: wanted a number of draws, got None: without them there are no rows")
         return map_leaves(lambda *a: namespace(a[0]).concat(list(a)), *self.draws())
 
     def product(self, v: Params) -> Params:

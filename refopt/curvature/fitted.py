@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 
 from refopt.core import params
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, check_array, namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params
@@ -130,6 +130,8 @@ class LieGroupFit(_Fitted):
 
     def stepped(self, F: np.ndarray, L: float, v: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, float]:
         """Return Q (or P) and L after one pair."""
+        for label, given, shape in (("F", F, self.shape), ("v", v, (self.n,)), ("h", h, (self.n,))):
+            check_array(given, label, shape=shape)
         if self.geometry in ("gl", "triangular"):
             a, b = (
                 F @ h,

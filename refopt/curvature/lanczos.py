@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from refopt.core import params
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import ArgumentError, ArgumentTypeError
 from refopt.core.hyper import check_number
 from refopt.core.params import Params
 from refopt.core.registry import Source, register
@@ -125,7 +125,17 @@ class LanczosQuadrature(Curvature):
 
     def trace_of(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
         """Return the estimate of ``tr f(C)``."""
-        return float(self.n * np.sum(self.weights * function(self.nodes)))
+        if not callable(function):
+            raise ArgumentTypeError(
+                f"function: wanted a function of the nodes, got {type(function).__qualname__}"
+            )
+        answer = function(self.nodes)
+        if np.shape(answer) != self.nodes.shape:
+            raise ArgumentTypeError(
+                f"function: wanted values of shape {self.nodes.shape} at the nodes, got "
+                + ("None; is a `return` missing?" if answer is None else f"shape {np.shape(answer)}")
+            )
+        return float(self.n * np.sum(self.weights * answer))
 
     def trace(self) -> float:
         """Return the estimate of the trace, that of Hutchinson from the same vectors."""

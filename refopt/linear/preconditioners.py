@@ -60,6 +60,10 @@ class Applied:
     def apply(self, r: Array) -> Array:
         """Return ``M^-1 r``."""
         z = self.function(r)
+        if not is_array(z):
+            raise ArgumentTypeError(
+                f"preconditioner: returned {'None; is a `return` missing?' if z is None else type(z).__qualname__}; wanted an array"
+            )
         if tuple(z.shape) != tuple(r.shape):
             raise ShapeError(f"preconditioner: maps shape {tuple(r.shape)} to {tuple(z.shape)}")
         return z

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import math
 import pkgutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +23,33 @@ from refopt.core.errors import (
     UnknownNameError,
     nearest,
 )
+from refopt.core.guard import SEEDS, explained
+from refopt.core.hyper import check_number
+
+
+def _named(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return what an operation was given, by name."""
+    return {**dict(zip([*inspect.signature(operation).parameters][1:], args)), **kwargs}
+
+
+def _generator(rng: Any) -> np.random.Generator:
+    """Return a generator as it is, or the one of a seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    check_number(rng, SEEDS, "rng")
+    return np.random.default_rng(int(rng))
+
+
+def _explained(operation: Any) -> Any:
+    """Say, typed, what an operation was given where array code fails on it, and let NumPy warn of nothing."""
+
+    @functools.wraps(operation)
+    def call(self: Manifold, *args: Any, **kwargs: Any) -> Any:
+        label = f"{self.name}.{operation.__name__}"
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return explained(operation, label, lambda: _named(operation, args, kwargs), (self, *args), kwargs)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -52,7 +82,7 @@ class Manifold:
     def _checked(self, **arrays: Any) -> list[Array]:
         out: list[Array] = []
         for label, value in arrays.items():
-            a = check_array(value, label, min_ndim=self.axes, finite=False)
+            a = check_array(value, label, min_ndim=self.axes, finite=True)
             self._check_shape(tuple(a.shape[a.ndim - self.axes :]), label)
             if out and tuple(a.shape) != tuple(out[0].shape):
                 raise ShapeError(f"{label}: wanted shape {tuple(out[0].shape)} like x, got {tuple(a.shape)}")
@@ -81,6 +111,7 @@ class Manifold:
         """
         return namespace(values).reshape(values, (*values.shape, *[1] * self.axes))
 
+    @_explained
     def project(self, x: Array) -> Array:
         """Return the point of the manifold nearest to `x` (or near it, where the manifold is open).
 
@@ -96,6 +127,7 @@ class Manifold:
         """
         return self._project(*self._checked(x=x))
 
+    @_explained
     def tangent(self, x: Array, u: Array) -> Array:
         """Return the tangent vector at `x` nearest to the ambient vector `u`.
 
@@ -113,6 +145,7 @@ class Manifold:
         """
         return self._tangent(*self._checked(x=x, u=u))
 
+    @_explained
     def gradient(self, x: Array, g: Array) -> Array:
         """Return the Riemannian gradient, ``<grad, v>_x = sum(g v)`` for tangent v, from the Euclidean one.
 
@@ -130,6 +163,7 @@ class Manifold:
         """
         return self._gradient(*self._checked(x=x, g=g))
 
+    @_explained
     def inner(self, x: Array, u: Array, v: Array) -> Array:
         """Return the inner products of tangent vectors at `x`, of the stack's shape.
 
@@ -147,6 +181,7 @@ class Manifold:
         """
         return self._inner(*self._checked(x=x, u=u, v=v))
 
+    @_explained
     def norm(self, x: Array, u: Array) -> Array:
         """Return the lengths of tangent vectors at `x`, of the stack's shape.
 
@@ -166,6 +201,7 @@ class Manifold:
         xp = namespace(squares)
         return xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares)))
 
+    @_explained
     def exp(self, x: Array, u: Array) -> Array:
         """Return the end of the geodesic that starts at `x` with the velocity `u`, after time 1.
 
@@ -183,6 +219,7 @@ class Manifold:
         """
         return self._exp(*self._checked(x=x, u=u))
 
+    @_explained
     def retract(self, x: Array, u: Array) -> Array:
         """Return a point that agrees with ``exp(x, u)`` to first order, and is cheaper where there is such a map.
 
@@ -200,6 +237,7 @@ class Manifold:
         """
         return self._retract(*self._checked(x=x, u=u))
 
+    @_explained
     def log(self, x: Array, y: Array) -> Array:
         """Return the shortest tangent vector at `x` with ``exp(x, u) = y``.
 
@@ -220,6 +258,7 @@ class Manifold:
         """
         return self._log(*self._checked(x=x, y=y))
 
+    @_explained
     def dist(self, x: Array, y: Array) -> Array:
         """Return the lengths of the shortest geodesics from `x` to `y`, of the stack's shape.
 
@@ -240,6 +279,7 @@ class Manifold:
         """
         return self._dist(*self._checked(x=x, y=y))
 
+    @_explained
     def transport(self, x: Array, y: Array, v: Array) -> Array:
         """Return the tangent vector `v` at `x` carried to `y`: parallel where `isometric`, else projected.
 
@@ -257,6 +297,7 @@ class Manifold:
         """
         return self._transport(*self._checked(x=x, y=y, v=v))
 
+    @_explained
     def random(self, shape: Any, rng: np.random.Generator | int = 0) -> np.ndarray:
         """Return random points as float64 NumPy.
 
@@ -277,12 +318,17 @@ class Manifold:
         ShapeError
             No point has this shape.
         """
+        if isinstance(shape, (str, dict, set)) or not isinstance(shape, (int, Iterable)):
+            raise ArgumentTypeError(f"shape: wanted an int or a tuple of int, got {shape!r}")
         wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+        for n in wanted:
+            check_number(n, "int [0, inf)", "shape")
         if len(wanted) < self.axes:
             raise ShapeError(f"shape: wanted at least {self.axes} axes, got {wanted}")
         self._check_shape(wanted[len(wanted) - self.axes :], "shape")
-        return self._random(wanted, np.random.default_rng(rng))
+        return self._random(wanted, _generator(rng))
 
+    @_explained
     def random_tangent(self, x: Array, rng: np.random.Generator | int = 0) -> np.ndarray:
         """Return a random tangent vector at `x` (float64 NumPy).
 
@@ -299,8 +345,9 @@ class Manifold:
             Of the shape of `x`.
         """
         (x,) = self._checked(x=x)
-        return self._tangent(x, np.random.default_rng(rng).standard_normal(x.shape))
+        return self._tangent(x, _generator(rng).standard_normal(x.shape))
 
+    @_explained
     def check(self, x: Array, name: str = "x") -> None:
         """Raise unless `x` is on the manifold, to a thousand times the rounding of its dtype.
 
@@ -315,6 +362,8 @@ class Manifold:
         ------
         ArgumentError, ArgumentTypeError, DtypeError, ShapeError
         """
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"name: wanted a str, got {type(name).__qualname__}")
         (x,) = self._checked(**{name: x})
         xp = namespace(x)
         size = max(1.0, float(xp.max(xp.abs(x))))
@@ -391,11 +440,10 @@ def manifold(name: str, **options: Any) -> Manifold:
         for cls in vars(module).values():
             if isinstance(cls, type) and issubclass(cls, Manifold) and cls.name == name:
                 try:
-                    return cls(**options)
+                    inspect.signature(cls).bind(**options)
                 except TypeError as error:
-                    if isinstance(error, ArgumentTypeError):
-                        raise
                     raise ArgumentTypeError(f"manifold {name!r}: {error}") from None
+                return explained(cls, f"manifold {name!r}", options, (), options)
     known = [k for k in known if k not in ("base", "vectors")]
     raise UnknownNameError(
         f"no manifold is called {name!r}.{nearest(str(name), known)} There are: {', '.join(known)}"

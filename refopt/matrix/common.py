@@ -19,6 +19,7 @@ from refopt.core.arrays import (
     check_square,
     check_symmetric,
     eye_like,
+    is_array,
     is_complex,
     namespace,
 )
@@ -107,7 +108,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
+    if is_array(value) or value not in choices:
         raise ArgumentError(f"{name}: wanted one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
 
@@ -116,7 +117,12 @@ def check_number(value: Any, name: str, *, above: float = -np.inf, least: float 
     """Return `value` as a float if it is a finite real number, ``> above`` and ``>= least``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ArgumentTypeError(f"{name}: wanted a real number, got {type(value).__qualname__}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ArgumentError(
+            f"{name}: wanted a number that a float holds, got one of {value.bit_length()} bits"
+        ) from None
     if not math.isfinite(value) or value <= above or value < least:
         bound = f" > {above:g}" if np.isfinite(above) else f" >= {least:g}" if np.isfinite(least) else ""
         raise ArgumentError(f"{name}: wanted a finite number{bound}, got {value!r}")

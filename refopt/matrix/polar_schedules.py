@@ -143,7 +143,7 @@ def choose(
     else:
         try:
             rows = np.asarray(coefficients, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ArgumentTypeError(
                 f"coefficients: wanted a name of {', '.join(SCHEDULES)}, or triples of numbers, got {coefficients!r}"
             ) from None

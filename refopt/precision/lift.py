@@ -8,6 +8,7 @@ context's digits, and the rule runs on object arrays of such numbers.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 from fractions import Fraction
@@ -151,6 +152,7 @@ class Lift:
 
     def function(self, fn: types.FunctionType, cls: Any = None) -> types.FunctionType:
         """Return a copy of a function; `cls` holds the class that its ``super()`` shall mean."""
+        fn = inspect.unwrap(fn)  # without its door: object arrays would not pass
         cells = tuple(
             cls if name == "__class__" and cls is not None else cell
             for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or ())

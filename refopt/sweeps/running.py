@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import pickle
 import queue
@@ -11,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from refopt.core.arguments import check_flag
 from refopt.core.errors import ArgumentTypeError, ExecutorError, RefoptError, UnknownNameError, nearest
 from refopt.core.hyper import check_number
 from refopt.driver import prepared
@@ -108,6 +110,8 @@ def sweep(
         raise ArgumentTypeError(
             f"executor: wanted a concurrent.futures.Executor, got {type(executor).__qualname__}"
         )
+    if progress is not None:
+        check_flag(progress, "progress")
     arguments = {
         "tol": tol, "batch_size": batch_size, "sampling": sampling, "record": record,
         **work.budget(steps, max_calls, max_seconds, record_every),
@@ -250,7 +254,10 @@ def _hold(problem: Any, job: Job, start: bool) -> None:
 def _every(problem: Any, arguments: Mapping[str, Any]) -> int | None:
     """Return how often to record, where steps do not say it."""
     given, limit = arguments["record_every"], arguments["max_calls"]
-    if given is not None or arguments["steps"] < 10**9:
+    steps = arguments["steps"]
+    if (
+        given is not None or not isinstance(steps, numbers.Integral) or steps < 10**9
+    ):  # what is no number is told later
         return given
     number = isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit)
     size = arguments["batch_size"] if isinstance(arguments["batch_size"], int) else None

@@ -207,7 +207,7 @@ def problem_choices(problems: Any) -> list[ProblemChoice]:
 
 def check_seeds(seeds: Any) -> list[int]:
     """Return the seeds as a list, or raise unless they are different whole numbers of at least 0."""
-    if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable):
+    if isinstance(seeds, (int, str)) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) == 0:
         raise ArgumentTypeError(f"seeds: wanted a sequence of integers, such as range(5), got {seeds!r}")
     found = list(seeds)
     for k, seed in enumerate(found):
@@ -280,6 +280,7 @@ def _labelled(given: Any, what: str, choice: Any) -> list[Any]:
     if isinstance(given, Mapping) and "name" not in given:
         return [choice(str(label), value, f"{what}[{label!r}]") for label, value in given.items()]
     one = isinstance(given, (str, Mapping)) or not isinstance(given, Iterable)
+    one = one or getattr(given, "ndim", 1) == 0  # an array without axes is no sequence
     one = one or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping))
     if one:
         return [choice(None, given, what)]

@@ -18,7 +18,7 @@ import numpy as np
 
 from refopt.core.arrays import is_array, to_numpy
 from refopt.core.build import optimizer
-from refopt.core.errors import ArgumentError, VectorsError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, VectorsError
 from refopt.core.method import Method
 from refopt.vectors.schema import fault
 
@@ -202,9 +202,13 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
+    ArgumentTypeError
+        No path.
     VectorsError
         Missing, no JSON, not of the format (the field is named), or changed since it was written.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path: wanted a str or os.PathLike, got {type(path).__qualname__}")
     try:
         content = json.loads(pathlib.Path(path).read_bytes().decode("utf-8"))
     except OSError as error:

@@ -22,6 +22,7 @@ from refopt.verify.runs.reference import Trajectory, follow
 from refopt.verify.runs.rounding import bound, machine_epsilon
 from refopt.verify.search.effort import Effort
 from refopt.verify.search.trajectories import Search
+from refopt.verify.sides.groups import check_listed
 from refopt.verify.sides.side import Leaves
 from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.rewritings import rewritings
@@ -110,6 +111,7 @@ def compare(
         return compare_function(
             other, name, kind, dialect=dialect, seed=seed, label=label, **with_steps(hyperparameters, steps)
         )  # type: ignore[return-value]
+    check_listed(param_groups)
     if draws(name, dialect, hyperparameters) and not param_groups:
         return compare_draws(other, name, dialect, dtype, seed, label=label, **hyperparameters)
     seen = observe(

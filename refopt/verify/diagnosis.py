@@ -26,6 +26,7 @@ from refopt.verify.search.parts import Parted, finite_part, parted
 from refopt.verify.search.recognition import recognise
 from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.elsewhere import hidden
+from refopt.verify.sides.groups import check_listed
 from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.text_edit import BROKEN
 
@@ -113,6 +114,7 @@ def diagnose(
             label=label,
             **with_steps(hyperparameters, steps),
         )
+    check_listed(param_groups)
     if draws(name, "paper", hyperparameters) and not param_groups:
         return diagnose_draws(other, name, dtype, seed, effort, patience, label=label, **hyperparameters)
     observed = observe(

@@ -29,11 +29,18 @@ def sums(shift: float) -> Any:
     return refopt.problem("logistic", data=(rows, np.array([1, -1] * 4)))
 
 
+def sparse(l1: float) -> Any:
+    """A start at zero, where no weight of a penalty shows."""
+    rows = np.random.default_rng(0).standard_normal((8, 2))
+    return refopt.problem("logistic", data=(rows, np.array([1, -1] * 4)), l1=l1)
+
+
 CHANGES: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], Any], dict[str, Any]]] = {
     "function": (bowl, {}, lambda: bowl(1.0 + 2**-52), {}),
     "start": (bowl, {}, bowl, {"x0": X0 + 1e-9}),
     "parameter": (digits, {}, lambda: digits(l2=10.0), {}),
     "data": (lambda: sums(0.0), {}, lambda: sums(1e-6), {}),
+    "penalty": (lambda: sparse(0.1), {}, lambda: sparse(0.2), {}),
     "rate": (bowl, {"lr": lambda t: 0.1}, bowl, {"lr": lambda t: 0.1 / t}),
     "schedule": (bowl, {"schedule": lambda t: 1.0}, bowl, {"schedule": lambda t: 1.0 if t < 99 else 0.5}),
     "seed": (digits, {"batch_size": 9}, digits, {"batch_size": 9, "seed": 1}),

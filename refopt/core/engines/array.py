@@ -20,11 +20,11 @@ SMALL = 1 << 14
 def run(method: Any, arrays: list[Array], leaves: int, scalars: list[float], donate: bool) -> list[Array]:
     """Apply the rule to each leaf as array code; see `refopt.core.engines.Engine`."""
     if leaves == 1:
-        _check_shapes(method, arrays)
+        _check_forms(method, arrays)
         return _apply(method, arrays, scalars)
     columns = [arrays[k : k + leaves] for k in range(0, len(arrays), leaves)]
     for parts in zip(*columns):
-        _check_shapes(method, parts)
+        _check_forms(method, parts)
     out: list[list[Array]] = []
     for pack in _packs(columns) if method.elementwise else [[k] for k in range(leaves)]:
         if len(pack) == 1:
@@ -53,11 +53,17 @@ def _apply(method: Any, given: list[Array], scalars: list[float]) -> list[Array]
     return [xp.asarray(a, copy=True) if id(a) in theirs else a for a in out]
 
 
-def _check_shapes(method: Any, parts: Sequence[Array]) -> None:
-    shape = parts[0].shape
-    if method.elementwise and [a.shape for a in parts].count(shape) != len(parts):
+def _check_forms(method: Any, parts: Sequence[Array]) -> None:
+    if not method.elementwise:
+        return
+    x = parts[0]
+    if [a.shape for a in parts].count(x.shape) != len(parts):
         shapes = ", ".join(str(tuple(a.shape)) for a in parts)
-        raise ShapeError(f"s: is no state of x, whose shape is {tuple(shape)}: got {shapes}")
+        raise ShapeError(f"s: is no state of x, whose shape is {tuple(x.shape)}: got {shapes}")
+    if [a.dtype for a in parts].count(x.dtype) != len(parts):
+        raise DtypeError(
+            f"s: is no state of x, which is {x.dtype}: got {', '.join(str(a.dtype) for a in parts)}"
+        )
 
 
 def _packs(columns: list[list[Array]]) -> list[list[int]]:

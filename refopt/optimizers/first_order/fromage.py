@@ -51,7 +51,10 @@ class Fromage(LeafRule):
     def rule(self, xp):
         def stepped(x, g, lr, shorter, least):
             size, length = (xp.clip(leaf_norm(a), min=least) for a in (x, g))
-            return (x - lr * trust_ratio(size, length) * g) * shorter
+            whole, one = (size > 0.0) & (length > 0.0), xp.ones_like(size)
+            # g by its norm first: the ratio of the norms may be more than a number holds.
+            direction = g / xp.where(whole, length, one)
+            return (x - lr * xp.where(whole, size, one) * direction) * shorter
 
         def fromage(x, g, lr, shorter, least):
             return (stepped(x, g, lr, shorter, least),)

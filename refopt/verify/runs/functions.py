@@ -77,7 +77,7 @@ def compare_function(
     left = tuple(case.name for case, theirs in seen if isinstance(theirs, Unanswered))
     seen = [pair for pair in seen if not isinstance(pair[1], Unanswered)]
     if not seen:
-        raise ArgumentError(f"other: {label or label_of(other)} {_cannot(kind, name, seed, takes)}")
+        raise ArgumentError(f"other: {label or label_of(other)} {cannot(kind, name, seed, takes)}")
 
     def held(dialect: str) -> tuple[Answer, ...]:
         settings = known[dialect].settings if dialect in known else {}
@@ -103,7 +103,8 @@ def with_steps(options: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
     return dict(options) if steps is None else {**options, "steps": steps}
 
 
-def _cannot(kind: Kind, name: str, seed: int, takes: Mapping[str, Any]) -> str:
+def cannot(kind: Kind, name: str, seed: int, takes: Mapping[str, Any]) -> str:
+    """Return why no case of a kind can be asked."""
     wanted = dict.fromkeys(k for c in kind.cases(name, seed) for k in c.needs if not spelled(k, kind, takes))
     if not wanted:
         return "answers nothing that is compared"
@@ -181,7 +182,10 @@ def answer_of(call: Reference, kind: Kind, case: Case, takes: Mapping[str, Any])
     copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in case.args)
     try:
         with np.errstate(all="ignore"):
-            return kind.read(kind.ask(call, copies, {**extras, **given}))
+            answer = kind.ask(call, copies, {**extras, **given})
+            if answer is None:
+                raise ArgumentTypeError("other: returned None; is a `return` missing?")
+            return kind.read(answer)
     except Exception as error:
         return error
 

@@ -62,7 +62,7 @@ def observe(
     """Run the other side on every tape, under every profile that it can be given."""
     found = entry(name, STEPPING)
     check_number(steps, "int [1, 1000]", "steps")
-    if dtype not in ("float64", "float32"):
+    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
         raise ArgumentError(f"dtype: wanted 'float64' or 'float32', got {dtype!r}")
     base = optimizer(name, dialect=dialect, **hyperparameters)
     if param_groups and "seed" in {f.name for f in dataclasses.fields(found.obj)}:

@@ -8,10 +8,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from refopt.core.errors import ArgumentError
 from refopt.core.registry import entry, get
 from refopt.verify.function_report import FunctionDiagnosis
 from refopt.verify.inputs.calls.case import Case, Fault, Kind, Reference, Unanswered
-from refopt.verify.runs.functions import HOPELESS, asked, compared, own_answer, reference_of, side_of
+from refopt.verify.runs.functions import HOPELESS, asked, cannot, compared, own_answer, reference_of, side_of
 from refopt.verify.search.effort import Effort
 from refopt.verify.sides.functions import label_of
 from refopt.verify.variants.text_edit import BROKEN, codes_of, small_edits, swapped, words
@@ -45,14 +46,19 @@ def diagnose_function(
     found = [
         (c, a) for c, a in asked(kind, name, seed, options, call, takes) if not isinstance(a, Unanswered)
     ]
+    if not found:
+        raise ArgumentError(f"other: {label} {cannot(kind, name, seed, takes)}")
     cases, theirs = [c for c, _ in found], [a for _, a in found]
     if all(isinstance(answer, Exception) for answer in theirs):
         return _failing(label, name, theirs[0])
 
     def tried(change: Sequence[Fault]) -> float:
         own = reference
-        for fault in change:
-            own = fault.change(own)
+        try:
+            for fault in change:
+                own = fault.change(own)
+        except BROKEN:  # two changes that do not go together
+            return math.inf
         return _excess(own, kind, cases, theirs)
 
     spent = Effort(kind.effort if effort is None else effort, patience)

@@ -16,6 +16,17 @@ from refopt.verify.sides.side import Leaves
 Part = tuple[tuple[str, ...], Mapping[str, Any]]
 
 
+def check_listed(groups: Any) -> None:
+    """Raise unless groups are in a list or tuple.
+
+    Raises
+    ------
+    ArgumentTypeError
+    """
+    if isinstance(groups, (str, Mapping)) or not isinstance(groups, Sequence):
+        raise ArgumentTypeError(f"param_groups: wanted a list of (leaves, hyperparameters), got {groups!r}")
+
+
 def resolve(groups: Any, cls: type, x0: Leaves) -> tuple[Part, ...]:
     """Return the groups as names of leaves, what is left over as a last group without own numbers.
 
@@ -33,8 +44,7 @@ def resolve(groups: Any, cls: type, x0: Leaves) -> tuple[Part, ...]:
     ArgumentTypeError, ArgumentError, HyperparameterError
         Not such pairs; a group without leaves; a leaf in two groups; an unknown hyperparameter.
     """
-    if isinstance(groups, (str, Mapping)) or not isinstance(groups, Sequence):
-        raise ArgumentTypeError(f"param_groups: wanted a list of (leaves, hyperparameters), got {groups!r}")
+    check_listed(groups)
     parts: list[Part] = []
     taken: set[str] = set()
     for place, group in enumerate(groups):

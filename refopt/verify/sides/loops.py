@@ -53,6 +53,10 @@ LIMITS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+# A loop that asks for nothing so long is taken for endless, and so is one that asks for so many values without a gradient.
+SILENT, VALUES_ALONE = 60.0, 100_000
+
+
 class _Over(BaseException):
     """Ends the loop from inside its call of the gradient; nobody's ``except Exception`` catches it."""
 
@@ -74,6 +78,7 @@ class LoopRun(Run):
         self.asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.given: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.ended: Any = None
+        self.values, self.left = 0, False
         self.thread = threading.Thread(target=self._run, args=(call, x.reshape(-1).copy()), daemon=True)
         self.thread.start()
         self._next(0)
@@ -87,7 +92,7 @@ class LoopRun(Run):
             return g
 
         try:
-            self.asked.put(("end", call(start, grad, lambda x: 0.0)))
+            self.asked.put(("end", call(start, grad, self._value)))
         except _Over:
             pass
         except Exception as error:
@@ -96,13 +101,34 @@ class LoopRun(Run):
             # sys.exit in the loop is not the comparison's.
             self.asked.put(("error", ArgumentError(f"other: it left its loop by {type(error).__name__}")))
 
+    def _value(self, x: Any) -> float:
+        """Tell the value 0, unless nothing else is asked for or nobody listens any more."""
+        self.values += 1
+        if self.left or self.values > VALUES_ALONE:
+            self.asked.put(("end", None))
+            raise _Over
+        return 0.0
+
     def _next(self, t: int) -> np.ndarray:
-        what, value = self.asked.get()
+        self.values = 0
+        try:
+            what, value = self.asked.get(timeout=SILENT)
+        except queue.Empty:
+            self.left = True
+            raise ArgumentError(
+                f"other: asked for no gradient and did not end for {SILENT:g} s; is its loop endless?"
+            ) from None
         if what == "error":
             raise value
         if what == "end":
             self.ended, value = t, _result(value)
-        found = np.array(value)
+        try:
+            found = np.array(value, dtype=self.dtype)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"other: wanted a point of {int(np.prod(self.shape))} real numbers, got {type(value).__qualname__}"
+                + ("; is a `return` missing?" if value is None else "")
+            ) from None
         if found.size != int(np.prod(self.shape)):
             self.close()
             raise ArgumentError(
@@ -127,9 +153,10 @@ class LoopRun(Run):
 
     def close(self) -> None:
         """End the loop."""
+        self.left = True
         if self.ended is None:
             self.given.put(None)
-        self.thread.join(timeout=10.0)
+        self.thread.join(timeout=1.0)
 
 
 def _result(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.errors import ArgumentError
+from refopt.core.errors import ArgumentError, missing_extra
 from refopt.core.oracle import Oracle
 from refopt.verify.sides.functions import positional
 from refopt.verify.sides.groups import beside
@@ -181,7 +181,10 @@ def torch_side(
 
     An instance is taken as its class with its settings; its own parameters and state are not touched.
     """
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise missing_extra("parity", "torch") from None
 
     def settings(optimizer: Any) -> dict[str, Any]:
         return {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}

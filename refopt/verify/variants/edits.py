@@ -12,6 +12,7 @@ import contextlib
 import copy
 import inspect
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ class Text:
     def _compiled(self) -> CodeType | None:
         function = self.function
         try:
-            found: Any = compile(self._holder, function.__code__.co_filename, "exec", FLAGS, True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # `is` with a literal, which an edit has made
+                found: Any = compile(self._holder, function.__code__.co_filename, "exec", FLAGS, True)
         except (SyntaxError, ValueError):
             return None
         while found is not None and found.co_name != function.__name__:

@@ -71,6 +71,11 @@ def _operation(which: str, called: str) -> Any:
     return run
 
 
+def _beside(called: str) -> Any:
+    # In a pair the other change may have wrapped it: then there is nothing beside it to take.
+    return lambda f: f.__dict__["beside"][called]
+
+
 def _turned(i: int) -> Any:
     return lambda f: lambda *args, **o: f(*(-a if k == i else a for k, a in enumerate(args)), **o)
 
@@ -85,8 +90,8 @@ POINTS = Kind(
               lambda f: lambda x, y, *rest, **o: f(y, x, *rest, **o)),
         Fault("second-returned", "with its second argument as the answer", lambda f: lambda x, y, *r, **o: np.array(y)),
         Fault("third-returned", "with its third argument as the answer", lambda f: lambda x, y, v, **o: np.array(v)),
-        Fault("retraction", "in name alone: it is the retraction", lambda f: f.beside["retract"]),  # type: ignore[attr-defined]
-        Fault("exponential", "in name alone: it is the exponential map", lambda f: f.beside["exp"]),  # type: ignore[attr-defined]
+        Fault("retraction", "in name alone: it is the retraction", _beside("retract")),
+        Fault("exponential", "in name alone: it is the exponential map", _beside("exp")),
         Fault("straight", "as in flat space, the sum of point and vector", lambda f: lambda x, u, **o: x + u),
         Fault("difference", "as in flat space, the difference of the points", lambda f: lambda x, y, **o: y - x),
     ),
