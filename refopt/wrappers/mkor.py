@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from refopt.core.arrays import Array, eye_like, namespace, norm
 from refopt.core.hyper import hyper
 from refopt.core.method import State
@@ -103,3 +105,65 @@ class MKOR(Wrapper):
             u = u * (norm(w) / size) if size > 0.0 else w
             out |= from_matrix(u, out, layer.weight, layer.bias)
         return rebuild(gradient, out)
+
+
+THESIS = Source("mozaffari-2026-compression", "M. Mozaffari",
+    "Compression Trinity: Exploring Sparsity, Quantization, and Low-Rank Approximations for LLM Compression",
+    venue="Doctoral thesis, University of Toronto")  # fmt: skip
+
+
+@register("mkor-h", kind="optimizer", source=MOZAFFARI, also=(THESIS,), needs=("value", "grad", "layers"),
+    where="Hybrid MKOR (Section 3.3.2 of the thesis); the criterion is this library's")  # fmt: skip
+class MKORH(MKOR):
+    """MKOR-H: MKOR until the loss has flattened, then its base method alone, for good.
+
+    With means over windows of w steps, ``F = (1/w) Σ_{i=t-2w+1}^{t-w} f_i`` and ``F' = (1/w) Σ_{i=t-w+1}^t f_i`` of the losses f_i
+    at which steps start, the loss falls by ``ρ_t = (F - F') / (w |F|)`` a step. From the first step t ≥ 2w with ``ρ_t ≤ τ`` on,
+    this one among them, the base method steps with the gradient itself, from the state that it has.
+
+    Notes
+    -----
+    The author's thesis says that the switch is "loss decrease rate-based" and "back to first-order methods if needed", and neither it
+    nor the authors' code (commit 3a0e3bb), in which nothing switches, has a statistic, a window or a threshold. So ρ, w and τ are
+    choices of this library: two windows' means rather than two losses, since a batch's loss is noisy. The one detector that the thesis
+    describes, the knee-points of its rate schedule (A.8), compares an exponential average of the decrease with a share of the decrease so far.
+    The base's moments, which are of preconditioned gradients, go on, as they do at the code's manual switch. τ = -inf never switches:
+    MKOR. τ = inf does at the first step: the base method. Behind the switch neither losses nor layers are asked for, and the factors are
+    gone from the state, whose ``"switched"`` is the first step of the base's own, 0 before.
+
+    Examples
+    --------
+    >>> import refopt
+    >>> p = refopt.problem("mlp", widths=(8,), seed=0)
+    >>> r = refopt.minimize(p, "mkor-h", base="momentum", lr=0.05, steps=100, window=5, least_decrease=0.01)
+    >>> 10 < r.state["switched"] < 100 and r.calls["layers"] == r.state["switched"] - 1
+    True
+    """
+
+    own_needs = ("value", "grad", "layers")
+    window: int = hyper(10, "int [1, inf)", "w.")
+    least_decrease: float = hyper(1e-3, "[-inf, inf]", "τ, a share of the loss per step.")
+
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`."""
+        return {**super().init(x), "losses": (), "switched": 0}
+
+    def decrease(self, losses: tuple[float, ...]) -> float:
+        """Return ρ of the last 2w losses; infinite where there are fewer, and 0 where F is."""
+        w = self.window
+        if len(losses) < 2 * w:
+            return math.inf
+        before, now = sum(losses[:w]) / w, sum(losses[w:]) / w
+        return (before - now) / (w * abs(before)) if before != 0.0 else 0.0
+
+    def step(self, x: Params, s: State, oracle: Oracle) -> tuple[Params, State]:
+        """Step as MKOR or, behind the switch, as the base."""
+        t, losses, switched = s["t"] + 1, s["losses"], s["switched"]
+        if not switched:
+            losses = (*losses, oracle.value_and_grad(x)[0])[-2 * self.window :]
+            switched = t if self.decrease(losses) <= self.least_decrease else 0
+        if switched:
+            x, base = self.base.step(x, s["base"], oracle)
+            return x, {"t": t, "base": base, "inverses": {}, "losses": (), "switched": switched}
+        x, new = super().step(x, s, oracle)
+        return x, {**new, "losses": losses, "switched": 0}

@@ -1,4 +1,4 @@
-"""MKOR against dense inverses, and what its step keeps."""
+"""MKOR against dense inverses, what its step keeps, and MKOR-H's switch."""
 
 from __future__ import annotations
 
@@ -110,3 +110,82 @@ def test_factors_that_stay_are_the_base() -> None:
         y, s = adam.update(y, PROBLEM.grad(y), s)
         for k in y:
             np.testing.assert_allclose(x[k], y[k], rtol=1e-13, atol=1e-14)
+
+
+HYBRID: dict[str, Any] = {"base": "momentum", "lr": 0.3, "momentum": 0.8, "update_every": 2}
+
+
+def same(a: list[Any], b: list[Any]) -> None:
+    """Two runs are at the same points, to the bit."""
+    for (x, _), (y, _) in zip(a, b, strict=True):
+        for k in x:
+            np.testing.assert_array_equal(x[k], y[k])
+
+
+@pytest.mark.identity("mkor-h")
+def test_a_switch_that_never_or_always_comes() -> None:
+    """τ = -inf: MKOR, and τ = inf: the base method, both bit for bit over 25 steps; so is MKOR with τ = 0 where the loss falls throughout."""
+    base = refopt.optimizer("momentum", lr=0.3, momentum=0.8)
+    for tau, other in (
+        (-np.inf, refopt.optimizer("mkor", **HYBRID)),
+        (0.0, refopt.optimizer("mkor", **HYBRID)),
+        (np.inf, base),
+    ):
+        o = refopt.optimizer("mkor-h", least_decrease=tau, window=2, **HYBRID)
+        points = run(o, 25)
+        same(points, run(other, 25))
+        assert points[-1][1]["switched"] == (1 if tau == np.inf else 0)
+
+
+@pytest.mark.identity("mkor-h")
+@pytest.mark.parametrize("tau", [0.02, 0.03])
+def test_the_switch_is_where_the_loss_has_flattened(tau: float) -> None:
+    """Window of 3: the switch is at the first step whose two windows' mean losses, written out over all losses of the run, differ by no
+    more than τ of the older a step. Before it the points are MKOR's, behind it the base method's from the state at the switch, to the bit.
+    """
+    o = refopt.optimizer("mkor-h", window=3, least_decrease=tau, **HYBRID)
+    points = run(o, 40)
+    starts = [PROBLEM.start(1), *(x for x, _ in points[:-1])]
+    f = [float(PROBLEM.value(x)) for x in starts]
+    falls = [
+        (np.mean(f[t - 6 : t - 3]) - np.mean(f[t - 3 : t])) / 3 / abs(np.mean(f[t - 6 : t - 3]))
+        for t in range(6, 41)
+    ]
+    first = 6 + next(i for i, fall in enumerate(falls) if fall <= tau)
+    assert [s["switched"] for _, s in points] == [0] * (first - 1) + [first] * (41 - first)
+    assert 7 < first < 35
+    before, after = points[: first - 1], points[first - 1 :]
+    same(before, run(refopt.optimizer("mkor", **HYBRID), first - 1))
+    x, s = before[-1]
+    base, b = refopt.optimizer("momentum", lr=0.3, momentum=0.8), s["base"]
+    for y, state in after:
+        x, b = base.update(x, PROBLEM.grad(x), b)
+        same([(x, None)], [(y, None)])
+        assert state["inverses"] == {}
+        assert state["losses"] == ()
+
+
+@pytest.mark.claim("mkor-h")
+def test_it_is_cheaper_where_the_advantage_is_gone() -> None:
+    """The network's loss flattens, and descent with the gradient's own direction does better from there on: of 300 steps fewer than 250
+    ask for the layers' factors, and the loss ends below 0.9 of MKOR's, which asks for them in all 300.
+    """
+    problem = refopt.problem("mlp", widths=(8,), seed=0)
+    settings: dict[str, Any] = {"base": "sgd", "lr": 0.1, "steps": 300, "record_every": 300}
+    whole = refopt.minimize(problem, "mkor", **settings)
+    hybrid = refopt.minimize(problem, "mkor-h", least_decrease=2e-3, **settings)
+    assert whole.calls["layers"] == 300
+    assert hybrid.calls["layers"] == hybrid.state["switched"] - 1 < 250
+    assert hybrid.calls["grad"] == 300
+    assert hybrid.fun < 0.9 * whole.fun
+
+
+def test_a_loss_of_zero_has_no_rate() -> None:
+    """Two windows of losses at zero have fallen by nothing; one window tells nothing; and losses may be negative."""
+    o: Any = refopt.optimizer("mkor-h", window=2)
+    assert o.decrease((0.0,) * 4) == 0.0
+    assert o.decrease((3.0, 2.0, 1.0)) == np.inf
+    assert o.decrease((-1.0, -1.0, -2.0, -2.0)) == 0.5
+    assert o.needs == ("value", "grad", "layers")
+    with pytest.raises(refopt.errors.ArgumentError, match="window"):
+        refopt.optimizer("mkor-h", window=0)
