@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from refopt.core.arrays import Array, eye_like, namespace, norm
 from refopt.core.hyper import hyper
@@ -59,7 +60,7 @@ class MKOR(Wrapper):
     True
     """
 
-    own_needs = ("grad", "layers")
+    own_needs: ClassVar[tuple[str, ...]] = ("grad", "layers")
     gamma: float = hyper(0.95, "(0, 1]", "γ.")
     exact: bool = hyper(False, words="False: the update that the paper prints; True: Sherman-Morrison's.")
     update_every: int = hyper(10, "int [1, inf)", "T: at t = 1, T + 1, ….")

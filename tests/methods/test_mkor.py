@@ -18,16 +18,18 @@ def run(o: Any, steps: int) -> list[Any]:
     return steps_on(PROBLEM, o, steps)
 
 
-@pytest.mark.identity("mkor")
+@pytest.mark.identity("mkor", "mkor-h")
+@pytest.mark.parametrize("name", ["mkor", "mkor-h"])
 @pytest.mark.parametrize("exact", [True, False])
-def test_written_out(exact: bool) -> None:
+def test_written_out(exact: bool, name: str) -> None:
     """12 steps with momentum and refreshes every second step: with `exact` the factors are inverses of dense
-    averages ``γ L + (1 - γ) s sᵀ``, otherwise the paper's formula with outer products, to 1e-10.
+    averages ``γ L + (1 - γ) s sᵀ``, otherwise the paper's formula with outer products, to 1e-10; so is MKOR-H that never switches.
     """
+    never: dict[str, Any] = {"least_decrease": -np.inf} if name == "mkor-h" else {}
     gamma, lr, mu = 0.8, 0.1, 0.7
     base = refopt.optimizer("momentum", lr=lr, momentum=mu)
     o = refopt.optimizer(
-        "mkor", base=base, gamma=gamma, exact=exact, update_every=2, threshold=1.1, shrink=0.6
+        name, base=base, gamma=gamma, exact=exact, update_every=2, threshold=1.1, shrink=0.6, **never
     )
     y = PROBLEM.start(1)
     b = base.init(y)
@@ -180,12 +182,14 @@ def test_it_is_cheaper_where_the_advantage_is_gone() -> None:
     assert hybrid.fun < 0.9 * whole.fun
 
 
+@pytest.mark.identity("mkor-h")
 def test_a_loss_of_zero_has_no_rate() -> None:
-    """Two windows of losses at zero have fallen by nothing; one window tells nothing; and losses may be negative."""
+    """By hand: two windows of losses at zero have fallen by nothing; one window tells nothing; and losses may be negative."""
     o: Any = refopt.optimizer("mkor-h", window=2)
     assert o.decrease((0.0,) * 4) == 0.0
     assert o.decrease((3.0, 2.0, 1.0)) == np.inf
     assert o.decrease((-1.0, -1.0, -2.0, -2.0)) == 0.5
+    assert o.decrease((1.0, 3.0, 1.0, 2.0)) == 0.125
     assert o.needs == ("value", "grad", "layers")
     with pytest.raises(refopt.errors.ArgumentError, match="window"):
         refopt.optimizer("mkor-h", window=0)
