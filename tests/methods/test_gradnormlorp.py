@@ -20,18 +20,23 @@ def adam(m: np.ndarray, v: np.ndarray, g: np.ndarray, t: int, eps: float) -> tup
     return m, v, np.sqrt(1 - 0.7**t) / (1 - 0.8**t) * m / (np.sqrt(v) + eps)
 
 
-def written_out(x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: bool) -> list[np.ndarray]:
-    """One leaf, row by row: a vector is one row without a subspace."""
+def written_out(
+    x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: bool, at_refresh: str, before: bool, coupled: bool
+) -> list[np.ndarray]:  # fmt: skip
+    """One leaf, row by row: a vector is one row without a subspace. Decay of the old D and c `before` the step, or of the new."""
     lr, period, scale, eps, wd, out = 0.03, 9, 0.5, 1e-3, 0.1, []
     D = x.copy()
     c = [np.linalg.norm(row) for row in np.atleast_2d(D)]
-    m, v = np.zeros(()), np.zeros(())
+    m, v, first = np.zeros(()), np.zeros(()), 1
     mc, vc, P = np.zeros(len(c)), np.zeros(len(c)), None
     right = x.ndim == 2 and x.shape[0] >= x.shape[1]
     for t, G in enumerate(gradients, 1):
         if not kept:
             c = [np.linalg.norm(row) for row in np.atleast_2d(D)]
-        rows, slopes = np.atleast_2d(np.array(G)), np.zeros(len(c))
+        rows, slopes = (
+            np.atleast_2d(G + wd * (out[-1] if out else x) if coupled else 1.0 * G),
+            np.zeros(len(c)),
+        )
         for i, row in enumerate(np.atleast_2d(D)):
             length = np.linalg.norm(row)
             slopes[i] = rows[i] @ row / length
@@ -40,15 +45,22 @@ def written_out(x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: 
         if x.ndim == 2:
             if (t - 1) % period == 0:
                 u, _, vt = np.linalg.svd(R, full_matrices=False)
-                P = vt[:rank] if right else u[:, :rank].T
+                old, P = P, vt[:rank] if right else u[:, :rank].T
+                if at_refresh == "reset":
+                    m, v, first = 0.0 * m, 0.0 * v, t
+                elif at_refresh == "project" and t > 1:
+                    turn = old @ P.T
+                    m, v = (m @ turn, v @ turn**2) if right else (turn.T @ m, turn.T**2 @ v)
             R = R @ P.T if right else P @ R
-        m, v, step = adam(m, v, R, t, eps)
+        m, v, step = adam(m, v, R, t - first + 1, eps)
         mc, vc, step_c = adam(mc, vc, slopes, t, eps)
         if x.ndim == 2:
             step = scale * (step @ P if right else P.T @ step)
         rate = lr * schedule(t)
-        D = (D - rate * step) * (1 - rate * wd)
-        c = [(c[i] - rate * step_c[i]) * (1 - rate * wd) for i in range(len(c))]
+        keep = 1.0 if coupled else 1 - rate * wd
+        on_old, on_new = (keep, 1.0) if before else (1.0, keep)
+        D = (on_old * D - rate * step) * on_new
+        c = [(on_old * c[i] - rate * step_c[i]) * on_new for i in range(len(c))]
         new = [c[i] * row / np.linalg.norm(row) for i, row in enumerate(np.atleast_2d(D))]
         out.append(np.array(new).reshape(x.shape))
     return out
@@ -56,15 +68,25 @@ def written_out(x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: 
 
 @pytest.mark.identity("gradnormlorp")
 @pytest.mark.parametrize("magnitude", ["reset", "kept"])
-def test_written_out(magnitude: str) -> None:
+@pytest.mark.parametrize(
+    ("at_refresh", "before", "coupled"),
+    [("keep", False, False), ("reset", True, False), ("project", False, True)],
+)
+def test_written_out(magnitude: str, at_refresh: str, before: bool, coupled: bool) -> None:
     """40 steps of tall, wide and square matrices over five subspaces and of a vector equal the authors' class written out row by row,
-    to 1e-10, with magnitudes that are reset and with ones that are kept.
+    to 1e-10; with magnitudes that are reset and kept, moments that are kept, reset and projected, and decay of all three kinds.
     """
     x, gradients = stream(0, "random", steps=40, shapes=SHAPES)
-    want = {k: written_out(x[k], [g[k] for g in gradients], rank=2, kept=magnitude == "kept") for k in SHAPES}
+    options: dict[str, Any] = {
+        "kept": magnitude == "kept",
+        "at_refresh": at_refresh,
+        "before": before,
+        "coupled": coupled,
+    }
+    want = {k: written_out(x[k], [g[k] for g in gradients], rank=2, **options) for k in SHAPES}
     o = refopt.optimizer(
         "gradnormlorp", lr=0.03, eps=1e-3, rank=2, update_every=9, scale=0.5, weight_decay=0.1, magnitude=magnitude,
-        schedule=schedule, **BETAS,
+        at_refresh=at_refresh, decay_after=not before, decay="coupled" if coupled else "decoupled", schedule=schedule, **BETAS,
     )  # fmt: skip
     s = o.init(x)
     for t, g in enumerate(gradients):
@@ -147,8 +169,9 @@ def test_the_step_of_the_direction_is_not_the_gradient_of_the_parametrisation() 
     assert abs(np.sum(moved * D)) > 1e-3
 
 
+@pytest.mark.identity("gradnormlorp")
 def test_other_leaves_and_rows_of_zeros() -> None:
-    """A kernel has Adam; a matrix outside the group moves in all directions; a row of zeros divides nothing by zero and leaves its place."""
+    """A kernel has Adam, to 1e-14; a matrix outside the group moves in all directions; a row of zeros divides nothing by zero and leaves its place."""
     x, gradients = stream(0, "random", steps=5, shapes={"w": (3, 4), "k": (2, 2, 2), "head": (3, 3)})
     x["w"][1] = 0.0
     for magnitude in ("reset", "kept"):

@@ -41,7 +41,7 @@ class Trial:
 @register("proximal-ncg", source=TSALLIS, also=(HAGER,), where="Algorithm 3", needs=("value", "penalty", "grad", "prox"),
     known_rate=KnownRate("0.99 / L", lambda L, mu: {"lr": None}))  # fmt: skip
 class ProximalNCG(Method):
-    """Nonlinear conjugate gradients for f + h with the gradient of h's linearised Moreau envelope in the gradient's place.
+    """Hager and Zhang's conjugate gradients for f + h: x less its proximal gradient step is the gradient.
 
     ``p_k = prox_{ρ h}(x_k - ρ ∇f(x_k))``, ``s_k = x_k - p_k``, ``d_0 = -s_0``, ``d_{k+1} = -s_{k+1} + max(β_k, η_k) d_k``,
     ``x_{k+1} = x_k + α_k d_k``, with Hager and Zhang's ``β_k = <y_k - 2 d_k ‖y_k‖² / <d_k, y_k>, s_{k+1}> / <d_k, y_k>``,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from refopt.core.arrays import Array, Namespace, lengths, namespace
+from refopt.core.arrays import Array, lengths, namespace
 from refopt.core.hyper import hyper
 from refopt.core.registry import Source, dialect, register
 from refopt.optimizers.common.division import nonzero
 from refopt.optimizers.low_memory.galore import ZHAO
-from refopt.optimizers.low_memory.subspace import Basis, Singular, down, projected_axes, up
+from refopt.optimizers.low_memory.subspace import Singular, down, projected_axes, up
 
 HUANG = Source("huang-2025-gradnormlorp", "J.-H. Huang, Y. Shen, H. Zhu, S. Rudinac, E. Kanoulas",
     "Gradient Weight-normalized Low-rank Projection for Efficient LLM Training", arxiv="2412.19616")  # fmt: skip
-# m and v of the direction's gradient, in the subspace; and of the magnitude's.
-Moments = tuple[Array, Array, Basis, Array, Array]
 
 
 @register("gradnormlorp", source=HUANG, also=(ZHAO,),
@@ -90,49 +88,38 @@ class GradNormLoRP(Singular):
         }
 
     def rule(self, xp):
-        def reset(x, g, m, v, basis, gm, gv, direction, t, due, step, root, eps, l2, keep):
+        divisor = nonzero(xp)
+
+        def kept(x, g, m, v, basis, gm, gv, D, c, t, due, step, root, eps, others, others_root, l2, keep):
+            numbers = (root, eps, others, others_root, keep)
             g = g + l2 * x
             if x.ndim not in (1, 2):
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis, gm, gv, direction
-            c = lengths(direction, -1, keepdims=True)
-            moments = (m, v, basis, gm, gv)
-            x, moments, direction, _ = self.normalised(
-                xp, g, moments, direction, c, 1.0, t, due, step, root, eps, keep
-            )
-            return x, *moments, direction
+                x, m, v = self.unprojected(xp, x, g, m, v, *numbers)
+                return x, m, v, basis, gm, gv, D, c
+            lengths_d = lengths(D, -1, keepdims=True)
+            by_c = xp.sum(g * (D / divisor(lengths_d)), axis=-1, keepdims=True)
+            if c is None:
+                c = lengths_d
+            else:
+                g = g * (c / divisor(lengths_d))
+            c, gm, gv = self.unprojected(xp, c, by_c, gm, gv, *numbers)
+            if basis:
+                if due:
+                    m, v, basis = self.refreshed(g, m, v, basis, t)
+                axes = projected_axes(x.shape, self.side)
+                m, v, u = self.averaged(xp, down(g, basis, axes), m, v, root, eps)
+                D = self.moved(D, step * self.scale * up(u, basis, axes), keep)
+            else:
+                D, m, v = self.unprojected(xp, D, g, m, v, *numbers)
+            # The quotient is 1 to the bit where nothing moved.
+            return D * (c / divisor(lengths(D, -1, keepdims=True))), m, v, basis, gm, gv, D, c
 
-        def kept(x, g, m, v, basis, gm, gv, direction, c, t, due, step, root, eps, l2, keep):
-            if x.ndim not in (1, 2):
-                return *reset(x, g, m, v, basis, gm, gv, direction, t, due, step, root, eps, l2, keep), c
-            ratio = c / nonzero(xp)(lengths(direction, -1, keepdims=True))
-            moments = (m, v, basis, gm, gv)
-            x, moments, direction, c = self.normalised(
-                xp, g + l2 * x, moments, direction, c, ratio, t, due, step, root, eps, keep
-            )
-            return x, *moments, direction, c
+        def reset(x, g, m, v, basis, gm, gv, D, t, due, step, root, eps, others, others_root, l2, keep):
+            return kept(
+                x, g, m, v, basis, gm, gv, D, None, t, due, step, root, eps, others, others_root, l2, keep
+            )[:-1]
 
         return kept if self.magnitude == "kept" else reset
-
-    def normalised(
-        self, xp: Namespace, g: Array, moments: Moments, direction: Array, c: Array, ratio: Any,
-        t: float, due: float, step: float, root: float, eps: float, keep: float,
-    ) -> tuple[Array, Moments, Array, Array]:  # fmt: skip
-        """Return W, the moments, D and c after a step, given c and its `ratio` to the rows' lengths."""
-        m, v, basis, gm, gv = moments
-        rows = nonzero(xp)(lengths(direction, -1, keepdims=True))
-        g_c = xp.sum(g * (direction / rows), axis=-1, keepdims=True)
-        g = g * ratio
-        if basis and due:
-            m, v, basis = self.refreshed(g, m, v, basis, t)
-        axes = projected_axes(g.shape, self.side) if basis else ()
-        m, v, u = self.averaged(xp, down(g, basis, axes), m, v, root, eps)
-        gm, gv, u_c = self.averaged(xp, g_c, gm, gv, root, eps)
-        u = self.scale * up(u, basis, axes) if basis else u
-        direction, c = self.moved(direction, step * u, keep), self.moved(c, step * u_c, keep)
-        # The lengths' quotient is 1 to the bit where nothing moved.
-        x = direction * (c / nonzero(xp)(lengths(direction, -1, keepdims=True)))
-        return x, (m, v, basis, gm, gv), direction, c
 
 
 dialect(GradNormLoRP, "official", "Jhhuangkay LowRankWeightNormAdamW", magnitude="reset")
