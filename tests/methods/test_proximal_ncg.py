@@ -50,15 +50,21 @@ def alpha_of(how: str, phi: Any, G: Any, x: np.ndarray, d: np.ndarray, c: dict[s
 
 @pytest.mark.identity("proximal-ncg")
 @pytest.mark.parametrize(
-    ("how", "surrogate", "steps"),
-    [*((how, "quadratic", 12) for how in SEARCHES), (SEARCHES[0], "composed", 4)],
+    ("how", "surrogate", "steps", "c"),
+    [
+        ("wolfe-powell", "quadratic", 12, {"c1": 0.02, "c2": 0.3}),
+        ("wolfe-powell", "quadratic", 6, {"c1": 0.35, "c2": 0.95}),
+        ("wolfe-powell", "composed", 4, {"c1": 0.02, "c2": 0.3}),
+        ("exact", "quadratic", 12, {}),
+        ("backtracking", "quadratic", 12, {"kappa": 0.8, "sigma": 1.9}),
+        ("backtracking", "quadratic", 12, {"kappa": 1.0, "sigma": 0.1}),
+    ],
 )
-def test_transcribed(how: str, surrogate: str, steps: int) -> None:
-    """Algorithm 3 written out with soft thresholds on a SCAD penalty, with each line search and both lines of (91), and constants that are
-    not the defaults': 12 steps (4 of the first line, with which no step fulfils both conditions later), x_k and p_k to 1e-10.
+def test_transcribed(how: str, surrogate: str, steps: int, c: dict[str, float]) -> None:
+    """Algorithm 3 written out with soft thresholds on a SCAD penalty, with each line search, both lines of (91) and several constants: 4 to
+    12 steps (4 of the first line, with which no step fulfils both conditions later), x_k and p_k to 1e-10.
     """
     p = folded("scad", L1)
-    c = {"c1": 0.02, "c2": 0.3, "kappa": 0.8, "sigma": 1.9}
 
     def prox(x: np.ndarray) -> np.ndarray:
         return soft(x - RHO * p.grad(x), RHO * L1)
@@ -79,6 +85,25 @@ def test_transcribed(how: str, surrogate: str, steps: int) -> None:
         x, before = x + alpha_of(how, phi, G, x, d, c) * d, s
         np.testing.assert_allclose(state["x"], x, rtol=0, atol=1e-10)
         np.testing.assert_allclose(point, prox(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.identity("proximal-ncg")
+def test_the_two_surrogates() -> None:
+    """Of an l1 penalty the first line of (91) is f and the Moreau envelope of the penalty at ``x - ρ ∇f(x)``, a sum of Huber functions; the last
+    one has ``ρ ‖∇f(x)‖² / 2`` less: 50 points, to 1e-12. The slope along d is ``<G, d>``.
+    """
+    p, rng = folded("mcp", L1), np.random.default_rng(0)
+    d = rng.standard_normal(8)
+    for _ in range(50):
+        x = rng.standard_normal(8)
+        g = p.grad(x)
+        away = np.abs(x - RHO * g)
+        huber = np.where(away <= RHO * L1, away**2 / (2 * RHO), L1 * away - RHO * L1**2 / 2)
+        for surrogate, less in (("composed", 0.0), ("quadratic", RHO * (g @ g) / 2)):
+            o: Any = refopt.optimizer("proximal-ncg", surrogate=surrogate)
+            trial = o.at(Oracle(p), x, RHO, d)
+            assert trial.value == pytest.approx(p.value(x) + np.sum(huber) - less, rel=1e-12)
+            assert trial.slope == pytest.approx((x - soft(x - RHO * g, RHO * L1)) @ d / RHO, rel=1e-12)
 
 
 @pytest.mark.identity("proximal-ncg")
@@ -293,7 +318,34 @@ def test_what_it_asks_for() -> None:
     assert here.stationarity(x, s, Oracle(plain)) == pytest.approx(2 * np.max(np.abs(s["x"])), rel=1e-13)
     start = {**s, "t": 0}
     assert here.stationarity(np.ones(2), start, Oracle(plain)) == pytest.approx(2.0, rel=1e-13)
-    A, b = np.arange(12.0).reshape(6, 2) / 6, np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
-    data = refopt.problem("logistic", data=(A, b), l1=0.01)
-    r = refopt.minimize(data, "proximal-ncg", lr=0.2, batch_size=3, steps=4, seed=1)
-    assert r.calls["grad"] >= 8
+    known, given = (
+        steps_on(p, refopt.optimizer("proximal-ncg", lr=lr), 3, np.full(8, 0.5))
+        for lr in (None, 0.99 / p.lipschitz)
+    )
+    for (x, s), (y, _) in zip(known, given):
+        np.testing.assert_array_equal(x, y)
+        measures = (
+            refopt.optimizer("proximal-ncg", lr=lr).stationarity(x, s, Oracle(p))
+            for lr in (None, 0.99 / p.lipschitz)
+        )
+        assert len(set(measures)) == 1
+
+
+@pytest.mark.identity("proximal-ncg")
+@pytest.mark.parametrize("how", SEARCHES)
+def test_on_batches(how: str) -> None:
+    """The gradient at x_k, which the last search saw, is kept where all examples are looked at, and asked for anew on a batch: one more
+    gradient a step behind the first, and with a batch of all examples the same run, to 1e-12.
+    """
+    A, b = np.arange(12.0).reshape(6, 2) % 5 - 2.0, np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
+    p = refopt.problem("logistic", data=(A, b), l1=0.01)
+    o = refopt.optimizer("proximal-ncg", lr=0.2, line_search=how)
+    whole, batch = Oracle(p), Oracle(p).on(np.arange(6))
+    x = y = p.start()
+    s, u = o.init(x), o.init(y)
+    for _ in range(5):
+        x, s = o.step(x, s, whole)
+        batch.forget()  # as where a new batch is drawn
+        y, u = o.step(y, u, batch)
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
+    assert batch.counts.calls["grad"] == whole.counts.calls["grad"] + 4
