@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import refopt
 from refopt.core.oracle import Oracle
+from refopt.optimizers.constrained.proximal_ncg import Trial
 from scipy.optimize import brentq
 
 from tests.alike import steps_on
@@ -271,6 +273,9 @@ def test_where_a_search_finds_nothing() -> None:
         narrow = refopt.optimizer("proximal-ncg", lr=1.0, line_search=how, evaluations=2)
         _, s = steps_on(flat, narrow, 1, np.ones(2))[0]
         np.testing.assert_allclose(s["x"], np.ones(2) * (1 - 2e-3), rtol=1e-13)
+    halved = refopt.optimizer("proximal-ncg", lr=1.0, line_search="backtracking", evaluations=2)
+    _, s = steps_on(flat, halved, 1, np.ones(2))[0]
+    np.testing.assert_allclose(s["x"], np.ones(2) * (1 - 1e-3), rtol=1e-13)
     wall = refopt.from_functions(
         lambda x: -np.log(x[0]) + x[0] if x[0] > 0 else np.inf, lambda x: 1.0 - 1.0 / np.where(x > 0, x, np.nan),
         penalty=lambda x: 0.0, prox=lambda x, step: x, x0=np.array([3.0]),
@@ -286,6 +291,44 @@ def test_where_a_search_finds_nothing() -> None:
         _, s = steps_on(flat, refopt.optimizer("proximal-ncg", lr=0.5, line_search=how), 1, np.zeros(2))[0]
         np.testing.assert_array_equal(s["x"], 0.0)
     assert best.nit < 60
+
+
+@pytest.mark.identity("proximal-ncg")
+def test_what_a_search_tries() -> None:
+    """α = 1, 2 and 4 while the slope is too steep, then the middle of what is too short and what is too high, by hand; and no more gradients
+    than allowed: a point's is asked for once, and one more where κ < 1.
+    """
+    o: Any = refopt.optimizer("proximal-ncg", c1=0.1, c2=0.5)
+    tried = []
+
+    def trial(alpha: float) -> Trial:
+        tried.append(alpha)
+        value = {1.0: -1.0, 2.0: -2.0, 4.0: 1.0, 3.0: -2.6, 3.5: -3.0}[alpha]
+        slope = {1.0: -1.0, 2.0: -1.0, 4.0: 2.0, 3.0: -0.6, 3.5: -0.5}[alpha]
+        return Trial(alpha, 0.0, None, None, None, slope, value)
+
+    start = Trial(0.0, 0.0, None, None, None, 0.0, 0.0)
+    assert o.wolfe_powell(trial, start, -1.0).x == 3.5
+    assert tried == [1.0, 2.0, 4.0, 3.0, 3.5]
+    # φ(4) = -0.39 is above φ(0) - 0.1 · 4, and would not be above φ(0) - 0.1.
+    tried.clear()
+    assert (
+        o.wolfe_powell(
+            lambda alpha: dataclasses.replace(trial(alpha), value=-0.39) if alpha == 4.0 else trial(alpha),
+            start,
+            -1.0,
+        ).x
+        == 3.5
+    )
+    p = folded("scad")
+    for kappa, asked in ((1.0, 2), (0.5, 3)):
+        r = refopt.minimize(p, "proximal-ncg", line_search="backtracking", kappa=kappa, steps=1)
+        assert r.calls["grad"] == asked
+    for most in (2, 3, 5):
+        oracle = Oracle(p)
+        o = refopt.optimizer("proximal-ncg", line_search="exact", evaluations=most)
+        o.step(np.full(8, 0.5), o.init(np.full(8, 0.5)), oracle)
+        assert oracle.counts.calls["grad"] == 1 + most
 
 
 @pytest.mark.identity("proximal-ncg")
@@ -313,11 +356,11 @@ def test_what_it_asks_for() -> None:
     np.testing.assert_array_equal(points[0][0], 1.0)
     assert points[1][1]["t"] == 2
     np.testing.assert_allclose(points[1][1]["s"], 0.5, rtol=1e-14)
-    x, s = points[1]
     here = refopt.optimizer("proximal-ncg", lr=lambda t: {1: 0.3, 3: 0.125}[t])
-    assert here.stationarity(x, s, Oracle(plain)) == pytest.approx(2 * np.max(np.abs(s["x"])), rel=1e-13)
-    start = {**s, "t": 0}
-    assert here.stationarity(np.ones(2), start, Oracle(plain)) == pytest.approx(2.0, rel=1e-13)
+    x, s = steps_on(p, refopt.optimizer("proximal-ncg", lr=0.2), 2, np.full(8, 0.5))[1]
+    for t, y, rho in ((2, s["x"], 0.125), (0, x, 0.3)):
+        want = np.max(np.abs(y - soft(y - rho * p.grad(y), rho * L1))) / rho
+        assert here.stationarity(x, {**s, "t": t}, Oracle(p)) == pytest.approx(want, rel=1e-12)
     known, given = (
         steps_on(p, refopt.optimizer("proximal-ncg", lr=lr), 3, np.full(8, 0.5))
         for lr in (None, 0.99 / p.lipschitz)
