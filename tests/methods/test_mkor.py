@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import refopt
+from refopt.core.oracle import Oracle
 from refopt.wrappers.mkor import rank_one
 
 from tests.alike import SMALL_MLP, steps_on
@@ -180,6 +181,32 @@ def test_it_is_cheaper_where_the_advantage_is_gone() -> None:
     assert hybrid.calls["layers"] == hybrid.state["switched"] - 1 < 250
     assert hybrid.calls["grad"] == 300
     assert hybrid.fun < 0.9 * whole.fun
+
+
+@pytest.mark.claim("mkor-h")
+def test_behind_the_switch_a_step_costs_what_the_bases_does() -> None:
+    """Before it a step asks for layers, a gradient and the loss, and keeps d² numbers for each side of each layer; behind it it asks for a
+    gradient, and keeps the base's moments, even where the loss falls fast again.
+    """
+    calls: list[dict[str, int]] = []
+    oracle = Oracle(PROBLEM, 0)
+    o = refopt.optimizer("mkor-h", window=1, least_decrease=1e6, **HYBRID)
+    x = PROBLEM.start(1)
+    s = o.init(x)
+    sizes = []
+    for t in range(1, 5):
+        oracle.begin(t)
+        before = dict(oracle.counts.calls)
+        x, s = o.step(x, s, oracle)
+        calls.append(
+            {k: n - before.get(k, 0) for k, n in oracle.counts.calls.items() if n > before.get(k, 0)}
+        )
+        sizes.append(sum(P.size for pair in s["inverses"].values() for P in pair))
+    assert [set(c) - {"value"} for c in calls] == [{"grad", "layers"}, {"grad"}, {"grad"}, {"grad"}]
+    assert all(c["grad"] == 1 for c in calls)
+    assert sizes == [sum(a.inputs.shape[1] ** 2 + 2 * a.inputs.shape[1] + 1 + a.output_grads.shape[1] ** 2
+        for a in PROBLEM.layers(x, None)), 0, 0, 0]  # fmt: skip
+    assert s["switched"] == 2
 
 
 @pytest.mark.identity("mkor-h")
