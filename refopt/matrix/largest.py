@@ -41,7 +41,7 @@ def largest_singular(A: Array) -> float:
     diagonal, beside = [norm(u)], list[float]()
     found, still = 0.0, 0
     for k in range(1, MOST + 1):
-        small = 4.0 * eps * max(diagonal)
+        small = 16.0 * eps * max(*diagonal, *beside, 0.0)
         below = 0.0
         if diagonal[-1] > small:
             u = u / diagonal[-1]

@@ -75,6 +75,34 @@ def test_all_entries_kept() -> None:
         stream(0, "random", steps=15, shapes=SHAPES))  # fmt: skip
 
 
+@pytest.mark.identity("m-fac", "efcp")
+@pytest.mark.parametrize("name", ["m-fac", "efcp"])
+def test_a_donated_window_is_written_over(name: str) -> None:
+    """Donated states give the same bits over three windows, and once the window is full its memory stays; a state that is not
+    donated, or is read-only, is as it was.
+    """
+    more = {"density": 0.3} if name == "efcp" else {}
+    o = refopt.optimizer(name, lr=0.1, window=5, damping=0.1, **more)
+    x, gradients = stream(0, "random", steps=15, shapes=SHAPES)
+    y, s, u = x, o.init(x), o.init(x)
+    for t, g in enumerate(gradients):
+        before, window = s["window"], s["window"].copy()
+        x, s = o.update(x, g, s)
+        np.testing.assert_array_equal(before, window)
+        memory = u["window"]
+        y, u = o.update(y, g, u, donate=True)
+        assert np.shares_memory(memory, u["window"]) == (t >= 5)
+        for key in ("window", "dots", "oldest"):
+            np.testing.assert_array_equal(s[key], u[key])
+        for k in x:
+            np.testing.assert_array_equal(x[k], y[k])
+    u["window"].flags.writeable = False
+    kept = u["window"].copy()
+    o.update(y, gradients[0], u, donate=True)
+    np.testing.assert_array_equal(u["window"], kept)
+    assert s["oldest"] == 0
+
+
 @pytest.mark.claim("efcp")
 def test_error_feedback() -> None:
     """Nothing is lost: what was sent and ξ add up to the gradients' sum, to 1e-13, k entries a step; and
