@@ -11,7 +11,7 @@ from refopt.core.method import State
 from refopt.core.oracle import GradientsAt, Oracle
 from refopt.core.params import Params, leaves, rebuild
 from refopt.core.problem import Layer
-from refopt.core.registry import Source, register
+from refopt.core.registry import Source, dialect, register
 from refopt.curvature.kronecker import Factors, as_matrix, from_matrix, homogeneous
 from refopt.wrappers.base import Wrapper
 
@@ -48,8 +48,8 @@ class MKOR(Wrapper):
     Notes
     -----
     The update as printed is not the inverse of ``γ L + (1 - γ) s sᵀ`` (it adds where Sherman-Morrison subtracts),
-    but stays positive definite; `exact` has the inverse. γ, ζ, ε and T are those of the authors' code, whose update
-    is another one. Leaves that belong to no linear layer keep their gradients.
+    but stays positive definite; `exact` has the inverse. ζ, ε and T are those of the authors' code, whose update
+    is another one (``dialect="official"``; its reset to I of factors with an entry above 2 is left out, since none is above 1). Leaves that belong to no linear layer keep their gradients.
 
     Examples
     --------
@@ -63,6 +63,13 @@ class MKOR(Wrapper):
     own_needs: ClassVar[tuple[str, ...]] = ("grad", "layers")
     gamma: float = hyper(0.95, "(0, 1]", "γ.")
     exact: bool = hyper(False, words="False: the update that the paper prints; True: Sherman-Morrison's.")
+    summed: bool = hyper(False, words="True, as in the authors' code: the first refresh leaves I, later ones end with the inverse of"
+        " ``(ζ P + (1 - ζ) I)⁻¹ + v vᵀ``. γ, ε and `exact` are then not used; P stays below I.")  # fmt: skip
+    clip: float = hyper(
+        math.inf, "(0, inf]", "Inputs and output gradients are cut off at this before their means."
+    )
+    norms: str = hyper("joint", ("joint", "apart"),
+        "‖∇W‖ and ‖Δ‖: joint, of weight and bias as one matrix; apart, the sum of both norms (the authors' code).")  # fmt: skip
     update_every: int = hyper(10, "int [1, inf)", "T: at t = 1, T + 1, ….")
     threshold: float = hyper(2.0, "(0, inf]", "ε, for the largest entry of an inverse.")
     shrink: float = hyper(0.95, "[0, 1]", "ζ.")
@@ -87,25 +94,49 @@ class MKOR(Wrapper):
         out = []
         for i, rows in enumerate((homogeneous(layer), layer.output_grads)):
             xp = namespace(rows)
-            v = xp.mean(rows, axis=0)
+            v = xp.mean(xp.clip(rows, -self.clip, self.clip) if self.clip < math.inf else rows, axis=0)
+            if self.summed:
+                out.append(self._summed(old[layer.weight][i], v) if old else eye_like(rows))
+                continue
             P = old[layer.weight][i] if old else eye_like(rows)
             if float(xp.max(xp.abs(P))) > self.threshold:
                 P = self.shrink * P + (1.0 - self.shrink) * eye_like(P)
             out.append(rank_one(P, v, self.gamma, exact=self.exact))
         return out[0], out[1]
 
-    @staticmethod
-    def preconditioned(gradient: Params, layers: list[Layer], inverses: Factors) -> Params:
+    def _summed(self, P: Array, v: Array) -> Array:
+        """Return the inverse of ``(ζ P + (1 - ζ) I)⁻¹ + v vᵀ``."""
+        B = self.shrink * P + (1.0 - self.shrink) * eye_like(P)
+        u = B @ v
+        return B - (u[:, None] * u[None, :]) / (1.0 + namespace(v).sum(v * u))
+
+    def _size(self, w: Array, layer: Layer) -> float:
+        """Return the norm of a layer's gradient."""
+        if self.norms == "joint" or layer.bias is None:
+            return norm(w)
+        return norm(w[:, :-1]) + norm(w[:, -1])
+
+    def preconditioned(self, gradient: Params, layers: list[Layer], inverses: Factors) -> Params:
         """Return the gradient with each layer's between its inverses, of the length that it had."""
         out = dict(leaves(gradient))
         for layer in layers:
             right, left = inverses[layer.weight]
             w = as_matrix(out, layer.weight, layer.bias)
             u = left @ w @ right
-            size = norm(u)
-            u = u * (norm(w) / size) if size > 0.0 else w
+            size = self._size(u, layer)
+            u = u * (self._size(w, layer) / size) if size > 0.0 else w
             out |= from_matrix(u, out, layer.weight, layer.bias)
         return rebuild(gradient, out)
+
+
+dialect(
+    MKOR,
+    "official",
+    "Mohammad-Mozaffari/mkor mkor.py, in full precision",
+    summed=True,
+    clip=100.0,
+    norms="apart",
+)
 
 
 THESIS = Source("mozaffari-2026-compression", "M. Mozaffari",

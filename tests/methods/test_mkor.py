@@ -11,8 +11,36 @@ from refopt.core.oracle import Oracle
 from refopt.wrappers.mkor import rank_one
 
 from tests.alike import SMALL_MLP, steps_on
+from tests.parity.case import Arrays, Case
 
 PROBLEM = refopt.problem("mlp", **SMALL_MLP)
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "sgd": {"base": "momentum", "lr": 0.05, "momentum": 0.8, "update_every": 1},
+    "adam": {"base": "adam", "lr": 0.02, "update_every": 3, "clip": 0.4},
+}
+
+
+def official(seed: int) -> Arrays:
+    """Runs of the code's form around two of torch's optimizers, the second with a clip that binds."""
+    out = {}
+    for label, given in BASES.items():
+        rng = np.random.default_rng(seed)
+        p = refopt.problem("mlp", widths=(4,), data=(rng.standard_normal((20, 5)), np.arange(20) % 3), l2=0.0)
+        o = refopt.optimizer("mkor", dialect="official", **given)
+        points = steps_on(p, o, 24, p.start(seed))
+        out[label] = np.stack(
+            [np.concatenate([x[k].ravel() for k in ("W1", "b1", "W2", "b2")]) for x, _ in points[1::2]]
+        )
+    return out
+
+
+CASES = [
+    Case("mkor", "official", "Mohammad-Mozaffari/mkor@3a0e3bb", official, None,
+        says="The authors' code in float64 on a tanh network around torch's SGD with momentum and Adam (24 steps, refreshes every 1 and 3,"
+        " its clipping at 100 and at 0.4), to 1e-12."),
+]  # fmt: skip
 
 
 def run(o: Any, steps: int) -> list[Any]:
@@ -86,6 +114,24 @@ def test_the_factors_stay_positive_definite(exact: bool) -> None:
         P = rank_one(P, rng.standard_normal(5), 0.9, exact=exact)
         np.testing.assert_array_equal(P, P.T)
         assert np.linalg.eigvalsh(P)[0] > 0
+
+
+@pytest.mark.claim("mkor")
+def test_the_codes_factors_stay_between_zero_and_the_identity() -> None:
+    """``summed``: 300 refreshes by vectors of sizes 0.1 to 10 keep every eigenvalue in (0, 1], so that no entry is above 1 and the code's
+    reset at 2 is never due; by hand ``P⁻¹`` is ``(ζ P + (1 - ζ) I)⁻¹ + v vᵀ``, to 1e-10.
+    """
+    o: Any = refopt.optimizer("mkor", dialect="official", shrink=0.9)
+    rng = np.random.default_rng(0)
+    P = np.eye(5)
+    for i in range(300):
+        v, before = 10.0 ** (i % 3 - 1) * rng.standard_normal(5), P
+        P = o._summed(P, v)
+        eigenvalues = np.linalg.eigvalsh(P)
+        assert eigenvalues[0] > 0.0
+        assert eigenvalues[-1] <= 1.0 + 1e-14
+        want = np.linalg.inv(0.9 * before + 0.1 * np.eye(5)) + np.outer(v, v)
+        np.testing.assert_allclose(np.linalg.inv(P), want, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.identity("mkor")
