@@ -56,7 +56,7 @@ class Windowed(Decay):
 
     def average(self, v: Array, u: Array) -> Array:
         """Return the momentum."""
-        return ema(v, u, self.momentum, 1.0 - self.momentum)
+        return ema(v, u, self.momentum, 1.0 - self.momentum) if self.momentum else u
 
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         t, flat = s["t"] + 1, joined(x)
@@ -65,9 +65,16 @@ class Windowed(Decay):
                 f"s: is no state of x, which has {flat.shape[0]} entries of {flat.dtype}: got"
                 f" {s['v'].shape[0]} of {s['v'].dtype}"
             )
-        u, new = self.direction(joined(g) + self.coupled() * flat, s, donate)
+        g, coupled, keep = joined(g), self.coupled(), self.keep(t)
+        # Of a million parameters and more a pass that changes nothing is not free.
+        u, new = self.direction(g + coupled * flat if coupled else g, s, donate)
         v = self.average(s["v"], u)
-        return parted(self.keep(t) * flat - self.rate(t) * v, x), {**s, **new, "t": t, "v": v}
+        return parted((keep * flat if keep != 1.0 else flat) - self.rate(t) * v, x), {
+            **s,
+            **new,
+            "t": t,
+            "v": v,
+        }
 
 
 def slid(g: Array, rows: Array, dots: Array, size: int) -> tuple[Array, Array]:
@@ -180,7 +187,7 @@ class EFCP(DynamicMFAC):
         return {**s, "error": namespace(s["v"]).zeros_like(s["v"])}
 
     def average(self, v, u):
-        return self.momentum * v + u
+        return self.momentum * v + u if self.momentum else u
 
     def direction(self, g, s, donate):
         xp = namespace(g)
