@@ -226,7 +226,7 @@ def growth() -> str:
 MADE: dict[str, Callable[[], str]] = {
     "elementwise": elementwise, "training_loop": training_loop, "sparse_logistic": sparse_logistic, "bilevel": bilevel,
     "target": time_to_target, "growth": growth,
-    **{name: (lambda name=name: ratios(name)) for name in ("copy", "leaves", "matrix", "figures", "bench_linear")},
+    **{name: (lambda name=name: ratios(name)) for name in ("copy", "leaves", "matrix", "figures", "bench_linear", "second_order")},
 }  # fmt: skip
 
 

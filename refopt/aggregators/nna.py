@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.aggregators.rows import takes_gradients
+from refopt.aggregators.rows import sent_by_workers, takes_gradients
 from refopt.core.arrays import Array, check_array, like, namespace, norm
 from refopt.core.errors import ArgumentError, ShapeError
 from refopt.core.hyper import check_number
@@ -17,6 +17,7 @@ FARHADKHANI = Source("farhadkhani-2023-robust",
 
 @register("nna", kind="aggregator", source=FARHADKHANI, where="Algorithm 1 (MoNNA), nearest neighbour averaging",
     convex=True, ordered=True)  # fmt: skip
+@sent_by_workers
 @takes_gradients
 def nna(J: Array, *, faulty: int | None = None, own: int = 0) -> Array:
     """Return the mean of the rows nearest to one's own: all but the f farthest.
@@ -39,7 +40,8 @@ def nna(J: Array, *, faulty: int | None = None, own: int = 0) -> Array:
 
     Notes
     -----
-    Equally far rows are taken in their order. The first row being one's own, the order of rows means something.
+    Equally far rows are taken in their order. The first row being one's own, the order of rows means something. The wrapper
+    jacobian-descent counts what the other m - 1 nodes send, in ``calls["bytes_sent"]``.
 
     Examples
     --------

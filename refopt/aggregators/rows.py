@@ -56,6 +56,12 @@ def takes_gradients(function: T) -> T:
     return function
 
 
+def sent_by_workers(function: T) -> T:
+    """Mark an aggregator whose rows, but one's own, other workers send: what runs it counts their bytes."""
+    function.sent_by_workers = True  # type: ignore[attr-defined]
+    return function
+
+
 def _heads(*names: str) -> re.Pattern[str]:
     return re.compile(rf"^({'|'.join(names)})\n-+$", re.MULTILINE)
 

@@ -16,6 +16,7 @@ from refopt.core.params import Params
 from refopt.core.registry import Source, register
 from refopt.core.rng import normal
 from refopt.curvature.base import Curvature
+from refopt.matrix.largest import largest_singular
 
 LI_2024 = Source(
     "li-2024-stochastic", "X.-L. Li", "Stochastic Hessian Fittings with Lie Groups", arxiv="2402.11858"
@@ -178,7 +179,7 @@ def towards_symmetry(Q: Array) -> Array:
     """
     xp = namespace(Q)
     R = xp.matrix_transpose(Q) - Q
-    size = float(xp.linalg.matrix_norm(R, ord=2))
+    size = largest_singular(R)
     if size == 0.0:
         return Q
     R = R / size

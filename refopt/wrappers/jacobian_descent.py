@@ -15,7 +15,7 @@ from refopt.core.errors import ArgumentTypeError
 from refopt.core.hyper import hyper
 from refopt.core.method import State
 from refopt.core.oracle import GradientsAt, Oracle
-from refopt.core.params import Params, leaves, max_abs, rebuild
+from refopt.core.params import Params, leaves, max_abs, nbytes, rebuild
 from refopt.core.registry import entry, register
 from refopt.wrappers.base import Wrapper
 
@@ -30,7 +30,8 @@ class JacobianDescent(Wrapper):
     Notes
     -----
     An aggregator that asks for ``losses`` is given the objectives, one that asks for ``rng`` the step's random
-    numbers; what a stateful one returns beside the direction goes into the state, under ``"aggregator"``.
+    numbers; what a stateful one returns beside the direction goes into the state, under ``"aggregator"``. Where the rows are other
+    workers' (nna), ``calls["bytes_sent"]`` counts them.
 
     Examples
     --------
@@ -77,7 +78,11 @@ class JacobianDescent(Wrapper):
             options["rng"] = rng
         if "state" in takes:
             options["state"] = s["aggregator"]
-        found = self._function(_matrix(oracle.jacobian(x)), **options)  # type: ignore[attr-defined]
+        J = _matrix(oracle.jacobian(x))
+        function = getattr(self._function, "func", self._function)  # type: ignore[attr-defined]
+        if getattr(function, "sent_by_workers", False):
+            oracle.counts.sent((J.shape[0] - 1) * nbytes(J[0, :]))
+        found = self._function(J, **options)  # type: ignore[attr-defined]
         d, state = found if isinstance(found, tuple) else (found, {})
         return _like(d, x), state
 

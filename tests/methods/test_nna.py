@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,36 @@ def test_attacks() -> None:
         assert train(lambda J: nna(J, faulty=1), attack) < 0.15
         if k < 2:
             assert train(lambda J: J.mean(0), attack) > 1.0
+
+
+@pytest.mark.claim("nna")
+def test_bytes_are_counted() -> None:
+    """A node of m receives m - 1 vectors of d numbers a step: 24 bytes of three float64, by name and with options, and half of
+    that in float32; linear in d, as the paper's title says. Other aggregators' rows are sent by nobody.
+    """
+    rng = np.random.default_rng(0)
+    targets = rng.standard_normal((5, 3))
+
+    def problem(dtype: str) -> Any:
+        return refopt.from_functions(
+            lambda x: float(np.sum(x)), lambda x: x, x0=np.ones(3, dtype=dtype),
+            objectives=lambda x: np.sum((x - targets) ** 2, axis=1) / 2, jacobian=lambda x: (x - targets).astype(dtype),
+        )  # fmt: skip
+
+    for aggregator in ("nna", functools.partial(nna, faulty=1)):
+        for dtype, size in (("float64", 8), ("float32", 4)):
+            r = refopt.minimize(problem(dtype), "jacobian-descent", aggregator=aggregator, lr=0.1, steps=7)
+            assert r.calls["bytes_sent"] == 7 * 4 * 3 * size
+    assert "bytes_sent" not in refopt.minimize(problem("float64"), "jacobian-descent", lr=0.1, steps=7).calls
+    r = refopt.minimize(
+        problem("float64"),
+        "jacobian-descent",
+        aggregator="nna",
+        lr=0.1,
+        steps=7,
+        max_calls={"bytes_sent": 3 * 96},
+    )
+    assert r.nit == 3
 
 
 def test_bad_input() -> None:

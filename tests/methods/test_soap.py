@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import refopt
+from refopt.optimizers.second_order.soap import eigenbasis, rotate
 
 from tests.streams import schedule, stream
 
@@ -34,6 +35,43 @@ def test_orthogonal_equivariance() -> None:
     # Eigenvectors are found to eps_machine over the smallest gap of the eigenvalues.
     assert gaps["soap"] < 1e-9
     assert gaps["adam"] > 1e-1
+
+
+@pytest.mark.claim("soap")
+def test_shampoo_is_adafactor_in_the_eigenbasis() -> None:
+    """The paper's Claim 1, of which SOAP is made: Adafactor's rank-one second moments of gradients in the eigenbasis of ``E G Gᵀ`` and
+    ``E Gᵀ G`` give Shampoo's step with power 1/2 and its scale, ``tr(L)^{1/2} L^{-1/2} G R^{-1/2}``, to 1e-10, for 12 gradients of 4 x 6.
+    """
+    rng = np.random.default_rng(0)
+    several = [rng.standard_normal((4, 6)) @ np.diag([3.0, 1.0, 1.0, 0.5, 0.3, 2.0]) for _ in range(12)]
+    L, R = (sum(G @ G.T for G in several) / 12, sum(G.T @ G for G in several) / 12)
+    bases, axes = (eigenbasis(L), eigenbasis(R)), (0, 1)
+    squares = sum(rotate(G, bases, axes) ** 2 for G in several) / 12
+    V = np.outer(squares.sum(1), squares.sum(0)) / squares.sum()
+    for G in several:
+        got = rotate(rotate(G, bases, axes) / np.sqrt(V), bases, axes, back=True)
+        want = np.sqrt(np.trace(L)) * power(L, -0.5) @ G @ power(R, -0.5)
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-11)
+
+
+def power(A: np.ndarray, p: float) -> np.ndarray:
+    w, Q = np.linalg.eigh(A)
+    return (Q * w**p) @ Q.T
+
+
+@pytest.mark.claim("soap")
+def test_memory() -> None:
+    """Beside weights and gradient ``2 m² + 2 n² + 2 m n`` numbers, as the paper counts: two factors, their bases, and Adam's moments; an axis
+    longer than max_size has neither factor nor basis.
+    """
+    for shape, max_size, want in (((5, 3), 99, 2 * 25 + 2 * 9 + 30), ((5, 3), 4, 2 * 9 + 30), ((7,), 99, 14)):
+        x = np.ones(shape)
+        o = refopt.optimizer("soap", max_size=max_size)
+        _, s = o.update(x, x, o.init(x))
+        parts = [
+            a for v in s.values() for a in (v if isinstance(v, tuple) else (v,)) if isinstance(a, np.ndarray)
+        ]
+        assert sum(a.size for a in parts) == want
 
 
 @pytest.mark.identity("soap")

@@ -79,6 +79,11 @@ def run_keras(
 
 def timm_optimizer(module: str, name: str) -> Any:
     """Return a class of ``timm.optim`` without importing timm itself, which needs torchvision."""
+    return timm_class(f"optim.{module}", name)
+
+
+def timm_class(module: str, name: str) -> Any:
+    """Return a class of one of timm's rooms of optimizers and schedulers without importing timm itself."""
     import importlib
     import importlib.util
     import pathlib
@@ -88,11 +93,11 @@ def timm_optimizer(module: str, name: str) -> Any:
     if "timm" not in sys.modules:
         root = importlib.util.find_spec("timm")
         assert root is not None and root.origin is not None
-        for package, folder in (("timm", ""), ("timm.optim", "optim")):
+        for package, folder in (("timm", ""), ("timm.optim", "optim"), ("timm.scheduler", "scheduler")):
             stub = types.ModuleType(package)
             stub.__path__ = [str(pathlib.Path(root.origin).parent / folder)]
             sys.modules[package] = stub
-    return getattr(importlib.import_module(f"timm.optim.{module}"), name)
+    return getattr(importlib.import_module(f"timm.{module}"), name)
 
 
 def run_optax(

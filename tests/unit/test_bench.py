@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
 import refopt
-from asv_bench import bilevel, growth, rows, sparse_logistic, target
+from asv_bench import bilevel, growth, rows, second_order, sparse_logistic, target
 from asv_bench.side_by_side import SPREAD, Times, compare
 from asv_bench.sides import Key
 from refopt.cli import bench, main
@@ -328,3 +329,24 @@ def test_bilevel_counts_until_the_target() -> None:
     for L, n in ((0.5, 3), (8.0, 50)):
         nested = bilevel.methods(L, n)["nested"]
         assert nested["lower_lr"] * L * (1 + n * nested["sigma"] ** 2) == pytest.approx(1.0)
+
+
+def test_second_order_compares_the_same_numbers() -> None:
+    """Both sides' products of the Hessian are one; a median is of steps behind the first, so many together."""
+    found = second_order.rows()
+    assert len(found) == 3 * len(second_order.WIDTHS) + 4
+    made: list[int] = []
+    assert second_order.measured(lambda: made.append(1), 5, 4, 0.0) >= 0.0
+    assert len(made) == 5 + 3 * 4
+    step = second_order.our_step("sgd", second_order.drawn(2, 3), lr=0.1)
+    step()
+    torch = pytest.importorskip("torch", reason="torch is not installed; make parity runs this")
+    before = torch.get_default_dtype()
+    try:
+        theirs = second_order.double_backward(8, pathlib.Path())()
+    finally:
+        torch.set_default_dtype(before)
+    p, _, _ = second_order.network(8)
+    ours = second_order.our_product("hessian", 8)()
+    for name, leaf in zip((n for pair in p.names for n in pair), theirs):
+        np.testing.assert_allclose(ours[name], leaf.numpy(), rtol=1e-10, atol=1e-12)

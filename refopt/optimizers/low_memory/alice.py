@@ -97,11 +97,11 @@ class Alice(Limited):
     def rule(self, xp):
         divisor = nonzero(xp)
 
-        def alice(x, g, m, v, basis, size, tracked, rest, lr, step, root, eps, l2, keep):
+        def alice(x, g, m, v, basis, size, tracked, rest, lr, step, root, eps, others, others_root, l2, keep):
             g = g + l2 * x
             if not basis:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis, size, tracked, rest
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, basis, size, tracked, rest
             G, (U,) = self.wide(g), basis
             low = xp.matrix_transpose(U) @ G
             tracked = ema(tracked, low @ xp.matrix_transpose(low), self.beta3, 1.0 - self.beta3)

@@ -60,11 +60,11 @@ class APOLLO(Limited):
     def rule(self, xp):
         divisor = nonzero(xp)
 
-        def apollo(x, g, m, v, basis, size, step, root, eps, l2, keep):
+        def apollo(x, g, m, v, basis, size, step, root, eps, others, others_root, l2, keep):
             g = g + l2 * x
             if not basis:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis, size
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, basis, size
             axes = projected_axes(x.shape, self.side)
             r = down(g, basis, axes)
             m, v, u = self.averaged(xp, r, m, v, root, eps)

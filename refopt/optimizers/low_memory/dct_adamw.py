@@ -86,11 +86,11 @@ class DCTAdamW(Projected):
         return {**slots, "columns": columns, "error": namespace(leaf).zeros_like(leaf) if basis else ()}
 
     def rule(self, xp):
-        def dct(x, g, m, v, columns, error, t, due, step, root, eps, l2, keep):
+        def dct(x, g, m, v, columns, error, t, due, step, root, eps, others, others_root, l2, keep):
             g = g + l2 * x
             if not columns:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, columns, error
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, columns, error
             axes = projected_axes(x.shape, self.side)
             whole = g if error is None else g + error
             C = like(cosines(x.shape[axes[0]]), x)
@@ -103,8 +103,8 @@ class DCTAdamW(Projected):
             x = self.moved(x, step * self.scale * up(u, basis, axes), keep)
             return x, m, v, columns, None if error is None else whole - up(low, basis, axes)
 
-        def without(x, g, m, v, columns, t, due, step, root, eps, l2, keep):
-            return dct(x, g, m, v, columns, None, t, due, step, root, eps, l2, keep)[:-1]
+        def without(x, g, m, v, columns, t, due, step, root, eps, others, others_root, l2, keep):
+            return dct(x, g, m, v, columns, None, t, due, step, root, eps, others, others_root, l2, keep)[:-1]
 
         return dct if self.error_feedback else without
 

@@ -75,11 +75,11 @@ class Fira(Limited, Singular):
     def rule(self, xp):
         divisor = nonzero(xp)
 
-        def fira(x, g, m, v, basis, size, t, due, step, root, eps, l2, keep):
+        def fira(x, g, m, v, basis, size, t, due, step, root, eps, others, others_root, l2, keep):
             g = g + l2 * x
             if not basis:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis, size
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, basis, size
             if due:
                 m, v, basis = self.refreshed(g, m, v, basis, t)
             axes = projected_axes(x.shape, self.side)

@@ -38,11 +38,11 @@ class GaLore(Singular):
     scale: float = hyper(0.25, "(0, inf)", "α, on projected leaves alone.")
 
     def rule(self, xp):
-        def galore(x, g, m, v, basis, t, due, step, root, eps, l2, keep):
+        def galore(x, g, m, v, basis, t, due, step, root, eps, others, others_root, l2, keep):
             g = g + l2 * x
             if not basis:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, basis
             if due:
                 m, v, basis = self.refreshed(g, m, v, basis, t)
             axes = projected_axes(x.shape, self.side)

@@ -68,12 +68,12 @@ class OnlineSubspaceDescent(Singular):
 
     def rule(self, xp):
         def online(
-            x, g, m, v, basis, basis_m, basis_v, t, due, step, root, eps, basis_rate, basis_c1, basis_root, l2, keep
+            x, g, m, v, basis, basis_m, basis_v, t, due, step, root, eps, others, others_root, basis_rate, basis_c1, basis_root, l2, keep
         ):  # fmt: skip
             g = g + l2 * x
             if not basis:
-                m, v, u = self.averaged(xp, g, m, v, root, eps)
-                return self.moved(x, step * u, keep), m, v, basis, basis_m, basis_v
+                x, m, v = self.unprojected(xp, x, g, m, v, root, eps, others, others_root, keep)
+                return x, m, v, basis, basis_m, basis_v
             if due:
                 m, v, basis = self.refreshed(g, m, v, basis, t)
             axes = projected_axes(x.shape, self.side)

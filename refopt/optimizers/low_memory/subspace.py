@@ -145,6 +145,8 @@ class Projected(Chosen):
             "step": self.rate(t) / c1,
             "root": c2**-0.5,
             "eps": self.eps if self.eps_corrected else self.eps / c2**0.5,
+            "others": self.rate(t) / correction(self.beta1, t),
+            "others_root": correction(self.beta2, t) ** -0.5,
         }
 
     def refreshed(self, g: Array, m: Array, v: Array, basis: Basis, t: float) -> tuple[Array, Array, Basis]:
@@ -170,6 +172,15 @@ class Projected(Chosen):
         m = ema(m, r, self.beta1, 1.0 - self.beta1)
         v = ema(v, r * r, self.beta2, 1.0 - self.beta2)
         return m, v, m / nonzero(xp, eps)(xp.sqrt(v) * root + eps)
+
+    def unprojected(
+        self, xp: Namespace, x: Array, g: Array, m: Array, v: Array, root: float, eps: float, others: float,
+        others_root: float, keep: float,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
+        """Return x and the moments of a leaf without a subspace: Adam's, which no refresh resets."""
+        eps = eps if self.eps_corrected else eps * (others_root / root)
+        m, v, u = self.averaged(xp, g, m, v, others_root, eps)
+        return self.moved(x, others * u, keep), m, v
 
     def moved(self, x: Array, u: Array, keep: float) -> Array:
         """Return x less `u`, with decay."""

@@ -48,7 +48,7 @@ class GGT(Windowed):
     def average(self, v, u):
         return u
 
-    def direction(self, g, s):
+    def direction(self, g, s, donate):
         xp, b1, b2 = namespace(g), self.momentum, self.beta2
         rows, dots, old = b2 * s["window"], b2 * b2 * s["dots"], b1 * s["old"]
         if rows.shape[0] == self.window:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from refopt.core.arrays import Array, eye_like, namespace
+import numpy as np
+
+from refopt.core.arrays import Array, eye_like, namespace, put
 from refopt.core.errors import DtypeError
 from refopt.core.hyper import Rate, hyper
 from refopt.core.method import State
@@ -40,13 +42,21 @@ class Windowed(Decay):
         dots = xp.zeros((0, 0), dtype=flat.dtype, device=flat.device)
         return {"t": 0, "window": rows, "dots": dots, "v": xp.zeros_like(flat)}
 
-    def direction(self, g: Array, s: State) -> tuple[Array, State]:
-        """Return the preconditioned gradient, and the new window and what else the state holds."""
+    def direction(self, g: Array, s: State, donate: bool) -> tuple[Array, State]:
+        """Return the preconditioned gradient, and the new window and what else the state holds.
+
+        Parameters
+        ----------
+        g : array
+        s : state
+        donate : bool
+            Its window may be written over.
+        """
         raise NotImplementedError
 
     def average(self, v: Array, u: Array) -> Array:
         """Return the momentum."""
-        return ema(v, u, self.momentum, 1.0 - self.momentum)
+        return ema(v, u, self.momentum, 1.0 - self.momentum) if self.momentum else u
 
     def _update(self, x: Params, g: Params, s: State, donate: bool) -> tuple[Params, State]:
         t, flat = s["t"] + 1, joined(x)
@@ -55,9 +65,16 @@ class Windowed(Decay):
                 f"s: is no state of x, which has {flat.shape[0]} entries of {flat.dtype}: got"
                 f" {s['v'].shape[0]} of {s['v'].dtype}"
             )
-        u, new = self.direction(joined(g) + self.coupled() * flat, s)
+        g, coupled, keep = joined(g), self.coupled(), self.keep(t)
+        # Of a million parameters and more a pass that changes nothing is not free.
+        u, new = self.direction(g + coupled * flat if coupled else g, s, donate)
         v = self.average(s["v"], u)
-        return parted(self.keep(t) * flat - self.rate(t) * v, x), {**s, **new, "t": t, "v": v}
+        return parted((keep * flat if keep != 1.0 else flat) - self.rate(t) * v, x), {
+            **s,
+            **new,
+            "t": t,
+            "v": v,
+        }
 
 
 def slid(g: Array, rows: Array, dots: Array, size: int) -> tuple[Array, Array]:
@@ -71,6 +88,24 @@ def slid(g: Array, rows: Array, dots: Array, size: int) -> tuple[Array, Array]:
     return rows, xp.concat([dots, last[:, None]], axis=1)
 
 
+def turned(g: Array, s: State, size: int, donate: bool) -> tuple[int, State]:
+    """Return the row of `g` in the window, and the parts of the state with it: in the oldest row's place if the window is full.
+
+    The rows are then in no order of time, and nothing but one row is written where the state is donated.
+    """
+    rows, dots, i = s["window"], s["dots"], s["oldest"]
+    if rows.shape[0] < size:
+        rows, dots = slid(g, rows, dots, size)
+        return rows.shape[0] - 1, {"window": rows, "dots": dots, "oldest": 0}
+    xp = namespace(g)
+    if not (donate and type(rows) is np.ndarray and rows.flags.writeable):
+        rows = xp.asarray(rows, copy=True)
+    rows = put(rows, (i, slice(None)), g)
+    line = rows @ g
+    dots = put(put(xp.asarray(dots, copy=True), (i, slice(None)), line), (slice(None), i), line)
+    return i, {"window": rows, "dots": dots, "oldest": (i + 1) % size}
+
+
 @register("m-fac", source=MFAC, where="section 3.2, the dynamic algorithm",
     calm_problem=("matrix-completion", {}))  # fmt: skip
 class DynamicMFAC(Windowed):
@@ -82,7 +117,8 @@ class DynamicMFAC(Windowed):
     Notes
     -----
     The paper's recursions give F⁻¹ times any vector. The vector here is a row of the window, so that with
-    ``K_ij = g_iᵀ g_j`` the same u is ``m Gᵀ (K + m λ I)⁻¹ e_last``, without a difference of large numbers.
+    ``K_ij = g_iᵀ g_j`` the same u is ``m Gᵀ (K + m λ I)⁻¹ e_i``, i being g's row, without a difference of large numbers. A full
+    window is copied in every step, unless the state is donated (``update(..., donate=True)``): one row is then written.
 
     Examples
     --------
@@ -96,15 +132,23 @@ class DynamicMFAC(Windowed):
     window: int = hyper(1024, "int [1, inf)", "m.")
     damping: float = hyper(1e-5, "(0, inf)", "λ.")
 
-    def direction(self, g, s):
-        rows, dots = slid(g, s["window"], s["dots"], self.window)
-        return self.solved(rows, dots), {"window": rows, "dots": dots}
+    def init(self, x: Params) -> State:
+        """Return the state at the start `x`; ``"oldest"`` is the row of a full window that the next gradient takes."""
+        return {**super().init(x), "oldest": 0}
 
-    def solved(self, rows: Array, dots: Array) -> Array:
-        """Return ``F⁻¹ g`` for the window's last row g."""
+    def active_slots(self) -> tuple[str, ...]:
+        """Return the names that a state must have."""
+        return (*super().active_slots(), "oldest")
+
+    def direction(self, g, s, donate):
+        i, kept = turned(g, s, self.window, donate)
+        return self.solved(kept["window"], kept["dots"], i), kept
+
+    def solved(self, rows: Array, dots: Array, i: int) -> Array:
+        """Return ``F⁻¹ g`` for the window's row g at `i`."""
         kernel = dots + self.window * self.damping * eye_like(dots)
-        last = self.window * eye_like(dots)[:, -1:]
-        return namespace(rows).linalg.solve(kernel, last)[:, 0] @ rows
+        own = self.window * eye_like(dots)[:, i : i + 1]
+        return namespace(rows).linalg.solve(kernel, own)[:, 0] @ rows
 
 
 dialect(DynamicMFAC, "official", "IST-DASLab/M-FAC optim.py", "decay is coupled", decay="coupled")
@@ -143,18 +187,18 @@ class EFCP(DynamicMFAC):
         return {**s, "error": namespace(s["v"]).zeros_like(s["v"])}
 
     def average(self, v, u):
-        return self.momentum * v + u
+        return self.momentum * v + u if self.momentum else u
 
-    def direction(self, g, s):
+    def direction(self, g, s, donate):
         xp = namespace(g)
         whole = s["error"] + g
         k = max(1, int(self.density * g.shape[0]))
         order = xp.argsort(xp.abs(whole), descending=True)
         # The entry that comes r-th in the order has r at its place.
         c = xp.where(xp.argsort(order) < k, whole, 0.0)
-        rows, dots = slid(c, s["window"], s["dots"], self.window)
-        kept = {"window": rows, "dots": dots, "error": whole - c}
-        return self.of_another(rows, dots, g) if self.precondition_dense else self.solved(rows, dots), kept
+        i, kept = turned(c, s, self.window, donate)
+        rows, dots, kept = kept["window"], kept["dots"], {**kept, "error": whole - c}
+        return self.of_another(rows, dots, g) if self.precondition_dense else self.solved(rows, dots, i), kept
 
     def of_another(self, rows: Array, dots: Array, g: Array) -> Array:
         """Return ``F⁻¹ g`` for a g that is no row of the window (Woodbury)."""

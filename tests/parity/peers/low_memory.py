@@ -191,6 +191,11 @@ CASES: list[Any] = [
         says="The authors' AdamW with its projector, all five of its sides, two ranks, gaps and scales, tall, wide, square and vector, 200 steps (std on two streams) with decay and a schedule, to 1e-12 (measured 6e-15).",
     ),
     Case(
+        "gradnormlorp", "official", "Jhhuangkay/Gradient-Weight-normalized-Low-rank-Projection-for-Efficient-LLM-Training@66c8e76",
+        _sides("gradnormlorp", ("std", "reverse-std", "left", "right", "both")), None,
+        says="The authors' LowRankWeightNormAdamW with its projector, all five of its sides, two ranks, gaps and scales, tall, wide and square projected, a vector not, 200 steps (std on two streams) with decay and a schedule, to 1e-12.",
+    ),
+    Case(
         "cosmos", "official", "lliu606/COSMOS@61de180", _cosmos, None, rtol=1e-11,
         why="five quintic steps amplify rounding in small singular directions by up to 3.4445^5 = 485",
         says="The authors' COSMOS with its bfloat16 cast and the fallback's 0.1 taken out, two ranks, tall, wide, square and vector, 200 steps on two streams with decay and a schedule, to 1e-11 (measured 5e-14).",
