@@ -194,6 +194,21 @@ def test_samples_bound_from_above() -> None:
     np.testing.assert_allclose(r.state["alpha"], np.linalg.lstsq(A, p.targets, rcond=None)[0], rtol=1e-5)
 
 
+@pytest.mark.identity("relu-scp")
+def test_scp_beside_a_generic_solver() -> None:
+    """The objective that it ends at is the one that SLSQP finds for the convex programme of the drawn neurons, to 1e-8."""
+    q = refopt.problem("two-layer-relu", width=5, l2=0.05)
+    r = refopt.minimize(q, "relu-scp", l1=0.05, steps=5000, tol=1e-9, record_every=5000)
+    assert r.status == "converged"
+    A, y = np.maximum(q.inputs @ r.state["U"].T, 0.0), q.targets
+    # Weights as positive part less negative part, so that the l1 term is smooth.
+    both = minimize(
+        lambda z: np.sum((A @ (z[:5] - z[5:]) - y) ** 2) / 16 + 0.05 * np.sum(z),
+        np.full(10, 0.1), method="SLSQP", bounds=[(0, None)] * 10, options={"ftol": 1e-15, "maxiter": 500},
+    )  # fmt: skip
+    assert float(q.value(r.x)) == pytest.approx(float(both.fun), abs=1e-8)
+
+
 def test_scp_needs_a_network() -> None:
     p = refopt.problem("quadratic", n=3)
     with pytest.raises(refopt.errors.ArgumentTypeError, match="W and a"):
