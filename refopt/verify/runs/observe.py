@@ -57,9 +57,13 @@ def observe(
     extra_tapes: Iterable[Tape] = (),
     param_groups: Any = (),
     label: str = "",
+    longest: int = 0,
     **hyperparameters: Any,
 ) -> Observations:
-    """Run the other side on every tape, under every profile that it can be given."""
+    """Run the other side on every tape, under every profile that it can be given.
+
+    The first tape under its own hyperparameters has at least `longest` steps.
+    """
     found = entry(name, STEPPING)
     check_number(steps, "int [1, 1000]", "steps")
     if dtype not in ("float64", "float32"):
@@ -97,6 +101,8 @@ def observe(
     for profile in profiles:
         full = profile is profiles[0]
         kinds = tapes(steps if full else min(steps, SHORT), seed=seed, shapes=chosen)
+        if full and steps < longest and not it.costly:
+            kinds[0] = tapes(longest, seed=seed, shapes=chosen, kinds=(kinds[0].name,))[0]
         own = [t.only(kept if full else fewer) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))

@@ -14,7 +14,7 @@ from refopt.verify.runs.other import Observations
 from refopt.verify.runs.reference import follow
 from refopt.verify.runs.rounding import Bound, bound, factorises, machine_epsilon
 from refopt.verify.search.effort import Effort
-from refopt.verify.search.glance import Glance, far, glances, sample
+from refopt.verify.search.glance import GLANCE, Glance, far, glances, sample
 from refopt.verify.variants.candidate import Candidate
 from refopt.verify.variants.text_edit import BROKEN
 
@@ -31,6 +31,10 @@ FACTORISED = 1e4
 CLOSE, STILL_CLOSE, MOST_CLOSE = 1e-8, 1e-6, 20
 
 
+# How many are kept that are right in their first steps alone, and up to where first looks may be drawn out.
+MOST_PARTIAL, LONGEST_GLANCE = 4, 15
+
+
 # A variant that is only allowed to be farther off than this, relative to its leaf, has lost itself in rounding.
 HOPELESS = 0.1
 
@@ -38,6 +42,11 @@ HOPELESS = 0.1
 def _largest(points: np.ndarray) -> float:
     finite = np.abs(points[np.isfinite(points)])
     return float(np.max(finite, initial=0.0))
+
+
+def _unchanged(c: Candidate, profile: Profile) -> tuple[Any, ...]:
+    """Return what tells a candidate's method, before it is changed, from others."""
+    return (c.method, c.dialect, profile.name, *sorted(c.settings.items()))
 
 
 class Search:
@@ -55,6 +64,10 @@ class Search:
         The smallest error in the first steps so far, and what has it.
     close : list of Candidate
         Those that come within `CLOSE` in their first steps, and that rounding does not explain.
+    partial : list of Candidate
+        Those that rounding explains in their first steps, and not later.
+    steps : int
+        Steps of a first look.
     """
 
     def __init__(self, seen: Observations, effort: Effort) -> None:
@@ -62,6 +75,9 @@ class Search:
         self.tried = 0
         self.best: tuple[float, Candidate | None] = (math.inf, None)
         self.close: list[Candidate] = []
+        self.partial: list[Candidate] = []
+        self.steps = GLANCE
+        self._departs = 0
         first = seen.runs[0].profile
         self.factorised = factorises(first.method(seen.entry.name, "paper"))
         self.near = (FACTORISED if self.factorised else 1.0) * NEAR[seen.dtype]
@@ -69,12 +85,13 @@ class Search:
         self._sample = glances(sample(seen))
         self._order = list(range(len(seen.runs)))
         self._made: dict[tuple[Any, ...], Any] = {}
+        self._plain: dict[tuple[Any, ...], np.ndarray] = {}
 
     def build(self, c: Candidate, profile: Profile) -> Any:
         """Return the candidate under a profile; what it changes is made once."""
         if profile.groups:
             return c.build(profile)
-        key = (c.method, c.dialect, profile.name, *sorted(c.settings.items()))
+        key = _unchanged(c, profile)
         if key not in self._made:
             self._made[key] = profile.method(c.method, c.dialect, **c.settings)
         return c.changed(self._made[key])
@@ -93,8 +110,17 @@ class Search:
     def _errors(self, c: Candidate, looks: list[Glance], enough: float) -> np.ndarray:
         self.effort.spent += 1
         out: list[float] = []
-        for glance in looks:
-            out.extend(glance.errors(self.build(c, glance.profile), self.seen.together, enough))
+        for place, glance in enumerate(looks):
+            made = self.build(c, glance.profile)
+            key = _unchanged(c, glance.profile)
+            if made is not self._made.get(key):
+                out.extend(glance.errors(made, self.seen.together, enough))
+            else:
+                # Most deviations do not apply to most methods: what is not changed need not run again.
+                known = (*key, place, looks is self._sample, enough)
+                if known not in self._plain:
+                    self._plain[known] = glance.errors(made, self.seen.together, enough)
+                out.extend(self._plain[known])
             if max(out) > enough:
                 break
         return np.array(out)
@@ -122,6 +148,8 @@ class Search:
             # Where nothing, or next to nothing, is known of an entry, nothing is explained either.
             if not all(f.agrees and f.error <= HOPELESS for f in found):
                 self._refuted(place)
+                departs = min((f.step for f in found if f.step is not None), default=0)
+                self._departs = max(self._departs, departs if not c.changes and not c.settings else 0)
                 return None
             out[place] = found
         return [f for place in sorted(out) for f in out[place]]
@@ -130,6 +158,17 @@ class Search:
         """Have the run that told a candidate from the other side tell the next one first."""
         self._order.remove(place)
         self._order.insert(0, place)
+
+    def look_longer(self) -> None:
+        """Have first looks reach the step at which the best dialect departs, where that is not far.
+
+        What is the reference in its first steps and not later is told from nothing else by fewer.
+        """
+        if self.steps < self._departs <= LONGEST_GLANCE:
+            self.steps = self._departs + 1
+            self._glances = glances(self.seen.runs, self.steps)
+            self._sample = glances(sample(self.seen), self.steps)
+            self._plain.clear()
 
     def same_steps(self, one: Candidate, other: Candidate) -> bool:
         """Tell whether two candidates are at the same points on every run, to the bit."""
@@ -160,6 +199,8 @@ class Search:
             # Of a singular matrix's basis the first steps tell nothing; the whole comparison knows by how much.
             whole = gap <= self.near or (self.factorised and not c.changes and not c.settings)
             found = self.examine(c) if whole else None
+            if whole and found is None and len(self.partial) < MOST_PARTIAL:
+                self.partial.append(c)
             if found is None and gap <= CLOSE and len(self.close) < MOST_CLOSE:
                 self.close.append(c)
             return found

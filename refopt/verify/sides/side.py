@@ -15,6 +15,10 @@ from refopt.core.oracle import Oracle
 
 Leaves = dict[str, np.ndarray]
 
+# What a report says of a run beside its trajectory.
+WRITES = "It writes into the gradient that it is given."
+CASTS = "Inside it casts to "
+
 
 Schedule = Callable[[int], float]
 

@@ -15,7 +15,7 @@ from refopt.verify.sides.functions import positional
 from refopt.verify.sides.groups import beside
 from refopt.verify.sides.names import parameters, places, read, write
 from refopt.verify.sides.queries import Asks
-from refopt.verify.sides.side import Leaves, Run, Schedule, Side, ancestors
+from refopt.verify.sides.side import CASTS, WRITES, Leaves, Run, Schedule, Side, ancestors
 
 
 @contextlib.contextmanager
@@ -91,6 +91,7 @@ class TorchRun(Run):
         with torch_default(self.dtype):
             self.optimizer = make(list(self.p.values()))
         self.told: set[str] = set()
+        self.overwrites = False
         self.schedule = schedule
         self.base = [group["lr"] for group in self.optimizer.param_groups] if schedule else []
 
@@ -107,14 +108,19 @@ class TorchRun(Run):
                 p.grad = torch.tensor(g[name])
         with torch_default(self.dtype), torch_uncast(self.told, self.dtype):
             self.optimizer.step()
+        self.overwrites = self.overwrites or any(
+            p.grad is not None and not np.array_equal(p.grad.numpy(), g[name], equal_nan=True)
+            for name, p in self.p.items()
+        )
         return {k: p.detach().numpy().copy() for k, p in self.p.items()}
 
     def notes(self) -> list[str]:
-        """Name the casts that were taken out."""
-        return [
-            f"Inside it casts to {word}; the cast was taken out, since it hides what is finer."
+        """Name the casts that were taken out; say so where a gradient was written into."""
+        told = [
+            f"{CASTS}{word}; the cast was taken out, since it hides what is finer."
             for word in sorted(self.told)
         ]
+        return [*told, WRITES] if self.overwrites else told
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int

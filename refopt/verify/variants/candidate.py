@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from refopt.core.errors import ArgumentError
+from refopt.core.hyper import check_number
 from refopt.core.method import Method
 from refopt.core.registry import Entry, entry, methods
 from refopt.verify.inputs.profiles import Profile
@@ -172,11 +174,20 @@ def numbers(found: Entry) -> list[Candidate]:
 
 
 def _whole(f: dataclasses.Field[Any]) -> tuple[int, ...]:
-    """Return whole numbers about a field's default: one more, one less, twice and half as many; some may be out of range."""
+    """Return whole numbers about a field's default: one more, one less, twice and half as many."""
     if not f.metadata["allowed"].startswith("int") or type(f.default) is not int or f.name == "seed":
         return ()
     near = (f.default - 1, f.default + 1, 2 * f.default, f.default // 2)
-    return tuple(v for v in near if v != f.default)
+    return tuple(v for v in dict.fromkeys(near) if v != f.default and _inside(v, f.metadata["allowed"]))
+
+
+def _inside(value: int, allowed: str) -> bool:
+    """Tell whether a number is in its range: what builds a method checks that."""
+    try:
+        check_number(value, allowed, "")
+    except ArgumentError:
+        return False
+    return True
 
 
 def faults(found: Entry) -> list[Candidate]:

@@ -143,6 +143,11 @@ def _matrices(method: Any, x: Params, new: Params, t: int) -> Params:
     return map_leaves(lambda a, b: b - rate * a if a.ndim > 1 else b, x, new)
 
 
+def _vectors(method: Any, x: Params, new: Params, t: int) -> Params:
+    rate = method.rate(t) * method.weight_decay
+    return map_leaves(lambda a, b: b if a.ndim > 1 else b - rate * a, x, new)
+
+
 def _corrected(method: Any, x: Params, new: Params, t: int) -> Params:
     beta = fields(method).get("beta1", 0.0)
     return params.axpy(-method.rate(t) / averages.correction(beta, t) * method.weight_decay, x, new)
@@ -194,6 +199,11 @@ deviation("weight-decay-of-signs", "with the decay of the parameters' signs (an 
 deviation(
     "weight-decay-of-matrices", "with the decay of matrices and kernels alone, not of vectors", stage="step"
 )(_decay_apart(_matrices))
+
+
+deviation(
+    "weight-decay-of-vectors", "with the decay of scalars and vectors alone, not of matrices", stage="step"
+)(_decay_apart(_vectors))
 
 
 deviation(
