@@ -14,6 +14,7 @@ from refopt.verify.measure.sides import apart
 from refopt.verify.report import MEASURED, Diagnosis, Finding
 from refopt.verify.runs.draws import draws
 from refopt.verify.runs.functions import with_steps
+from refopt.verify.runs.looks import FROZEN, SHORT
 from refopt.verify.runs.observe import KEEPS, observe
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.rounding import machine_epsilon
@@ -255,7 +256,11 @@ def _told(
     if note := next((n for n in seen.notes if seen.faults and n.startswith("Its probe")), ""):
         sentence += f". But {note[0].lower()}{note[1:].removesuffix('.')}"
     beside = (hidden(seen.entry.name), KEEPS, WRITES)
-    hint = "".join(f" But {n[0].lower()}{n[1:]}" for n in seen.notes if n in beside or n.startswith(CASTS))
+    hint = "".join(
+        f" But {n[0].lower()}{n[1:]}"
+        for n in seen.notes
+        if n in beside or n.startswith((CASTS, FROZEN, SHORT))
+    )
     return Diagnosis(
         names,
         seen.side.name,

@@ -17,10 +17,11 @@ from refopt.verify.inputs.hessians import verdict
 from refopt.verify.inputs.profiles import Profile, profiles_for
 from refopt.verify.inputs.tapes import SHAPES, Tape, tapes
 from refopt.verify.report import Finding, examine
+from refopt.verify.runs.looks import looks
 from refopt.verify.runs.on_problems import observe_asked
 from refopt.verify.runs.other import Observations, Observed, run_side
 from refopt.verify.runs.reference import Trajectory, as_dtype, follow
-from refopt.verify.runs.rounding import Bound
+from refopt.verify.runs.rounding import Bound, factorises
 from refopt.verify.sides.adapt import side
 from refopt.verify.sides.elsewhere import asks_elsewhere, hidden, names_questions
 from refopt.verify.sides.groups import note as group_note
@@ -115,6 +116,8 @@ def observe(
     # A single step keeps nothing.
     if steps > 1 and not curved and _keeps_gradients(it, runs[0], dtype):
         notes.append(KEEPS)
+    if steps > 1 and not curved and not param_groups:
+        notes += looks(it, profiles[0].given, factorises(base))
     if asks_elsewhere(base):
         notes.append(hidden(name))
     if it.unread:

@@ -91,6 +91,9 @@ class Side:
     grouped : callable, optional
         ``grouped(parts)`` returns the same with parameter groups (`refopt.verify.sides.groups`), where it can be
         given them; None: it is given each leaf's numbers, or has groups of its own.
+    as_is : callable, optional
+        ``as_is("bfloat16")`` returns the same with parameters and gradients in that dtype, no cast taken out. Such a
+        side's steps may be given gradients of some leaves alone: the others have none.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Side:
     unread: tuple[str, ...] = ()
     costly: bool = False
     grouped: Callable[[tuple[Any, ...]], Side] | None = None
+    as_is: Callable[[str], Side] | None = None
 
 
 def asks(method: Method) -> bool:
