@@ -86,6 +86,7 @@ class Search:
         self._order = list(range(len(seen.runs)))
         self._made: dict[tuple[Any, ...], Any] = {}
         self._plain: dict[tuple[Any, ...], np.ndarray] = {}
+        self._lost: set[int] = set()
 
     def build(self, c: Candidate, profile: Profile) -> Any:
         """Return the candidate under a profile; what it changes is made once."""
@@ -137,6 +138,11 @@ class Search:
             run = self.seen.runs[place]
             made = self.build(c, run.profile)
             ours = follow(run.drive(made), run.tape, together=self.seen.together)
+            # What takes the steps of another that was refuted is refuted, too: most that pass a first look are such.
+            same = (place, eps, *(ours.points[k].tobytes() for k in ours.points))
+            if hash(same) in self._lost:
+                self._refuted(place)
+                return None
             if far(run, ours, self.seen.dtype if eps is None else "float32"):
                 self._refuted(place)
                 return None
@@ -148,6 +154,7 @@ class Search:
             # Where nothing, or next to nothing, is known of an entry, nothing is explained either.
             if not all(f.agrees and f.error <= HOPELESS for f in found):
                 self._refuted(place)
+                self._lost.add(hash(same))
                 departs = min((f.step for f in found if f.step is not None), default=0)
                 self._departs = max(self._departs, departs if not c.changes and not c.settings else 0)
                 return None
@@ -173,10 +180,16 @@ class Search:
     def same_steps(self, one: Candidate, other: Candidate) -> bool:
         """Tell whether two candidates are at the same points on every run, to the bit."""
         for run in self.seen.runs:
-            a, b = (
-                follow(run.drive(self.build(c, run.profile)), run.tape, together=self.seen.together).points
-                for c in (one, other)
-            )
+            try:
+                a, b = (
+                    follow(
+                        run.drive(self.build(c, run.profile)), run.tape, together=self.seen.together
+                    ).points
+                    for c in (one, other)
+                )
+            except BROKEN:
+                # Not every dialect can run here.
+                return False
             if not all(np.array_equal(a[k], b[k], equal_nan=True) for k in a):
                 return False
         return True

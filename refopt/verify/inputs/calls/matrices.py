@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from refopt.core.rng import generator
-from refopt.matrix.polar_schedules import choose
-from refopt.verify.inputs.calls.case import (
-    Case,
-    Fault,
-    Kind,
-    Reference,
-    after,
-    as_array,
-    first,
-    negated,
-    rooted,
-)
+from refopt.verify.inputs.calls.case import Case, Fault, Kind, after, as_array, first, negated, rooted
 
 GENERAL = (
     "polar-newton-schulz",
@@ -121,21 +107,6 @@ OWN = {
     "svt": _noisy,
 }
 
-
-def _with_coefficients(*places: int) -> Callable[[Reference], Reference]:
-    """Put a quintic iteration's coefficients into other places."""
-
-    def change(f: Reference) -> Reference:
-        def run(a: Any, **options: Any) -> Any:
-            steps = options.get("steps", 5)
-            rows = choose(options.get("coefficients", "jordan"), steps)[0]
-            return f(a, **{**options, "coefficients": [tuple(row[i] for i in places) for row in rows]})
-
-        return run
-
-    return change
-
-
 MATRIX_FAULTS = (
     Fault("transposed", "transposed", after(lambda v: np.swapaxes(as_array(v), -1, -2))),
     *negated(),
@@ -150,14 +121,6 @@ MATRIX_FAULTS = (
     Fault("ridge-1e-10", "of the matrix plus 1e-10 I", first(lambda a: a + 1e-10 * np.eye(*a.shape))),
     Fault("ridge-1e-8", "of the matrix plus 1e-8 I", first(lambda a: a + 1e-8 * np.eye(*a.shape))),
     Fault("ridge-1e-6", "of the matrix plus 1e-6 I", first(lambda a: a + 1e-6 * np.eye(*a.shape))),
-    *(
-        Fault(f"coefficients-{name}", f"with the coefficients {words}", _with_coefficients(*places))
-        for name, words, places in (
-            ("b-and-c-exchanged", "b and c exchanged", (0, 2, 1)),
-            ("a-and-b-exchanged", "a and b exchanged", (1, 0, 2)),
-            ("backwards", "in the opposite order", (2, 1, 0)),
-        )
-    ),
     Fault("single-precision", "computed in single precision", first(lambda a: a.astype(np.float32))),
 )
 

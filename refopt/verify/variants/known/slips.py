@@ -244,6 +244,17 @@ def _(method: Any) -> Any:
     return rewritten(method, rule=rule)
 
 
+@deviation(
+    "slow-average-corrected", "with bias correction of its slow average too", stage="text", only=("ademamix",)
+)
+def _(method: Any) -> Any:
+    def corrected(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        # Of a beta3 that warms up there is no power; its present value's is what people write.
+        return {**numbers, "slow": numbers["slow"] / correction(numbers["beta3"], t)}
+
+    return with_numbers(method, corrected)
+
+
 @deviation("alpha-on-the-fast-average", "with α on the fast average", stage="text", only=("ademamix",))
 def _(method: Any) -> Any:
     def exchanged(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
