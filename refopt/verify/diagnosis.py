@@ -14,7 +14,7 @@ from refopt.verify.measure.sides import apart
 from refopt.verify.report import MEASURED, Diagnosis, Finding
 from refopt.verify.runs.draws import draws
 from refopt.verify.runs.functions import with_steps
-from refopt.verify.runs.looks import FROZEN, SHORT
+from refopt.verify.runs.looks import FROZEN, SHORT, STACK
 from refopt.verify.runs.observe import KEEPS, observe
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.rounding import machine_epsilon
@@ -259,7 +259,7 @@ def _told(
     hint = "".join(
         f" But {n[0].lower()}{n[1:]}"
         for n in seen.notes
-        if n in beside or n.startswith((CASTS, FROZEN, SHORT))
+        if n in beside or n.startswith((CASTS, FROZEN, SHORT, STACK))
     )
     return Diagnosis(
         names,

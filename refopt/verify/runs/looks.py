@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from refopt.verify.sides.side import Leaves, Side
 # What the notes begin with.
 FROZEN = "A leaf without gradient (None)"
 SHORT = "On bfloat16 parameters"
+STACK = "A stack of matrices (2, 3, 4)"
 
 # The steps of a look, and those in which a leaf has no gradient.
 STEPS, WITHOUT = 8, (3, 4)
@@ -59,6 +60,48 @@ def looks(it: Side, given: Mapping[str, Any], factorises: bool) -> list[str]:
         *(_frozen(it, given, x0, tape) if apart else ()),
         *_short(it, given, x0, tape, whole, factorises),
     ]
+
+
+def stacked(it: Side, given: Mapping[str, Any], reference: Side) -> list[str]:
+    """Return a note where a stack of matrices (experts, heads) is taken as something else than by the reference.
+
+    Parameters
+    ----------
+    it : Side
+    given : dict
+        The hyperparameters of its runs.
+    reference : Side
+        The method's own, under the same hyperparameters.
+    """
+    if it.as_is is None:
+        return []
+    theirs, ours = _taken_as(it, given), _taken_as(reference, {})
+    if not theirs or theirs == ours:
+        return []
+    return [f"{STACK} is taken as {theirs}; the reference takes it as {ours or 'nothing that it can use'}."]
+
+
+def _taken_as(it: Side, given: Mapping[str, Any]) -> str:
+    """Return what a stack of matrices is taken as; empty where it is refused."""
+    rng = generator(0, "tape", 4110)
+    tape = [rng.standard_normal((2, 3, 4)).astype(np.float32).astype(np.float64) for _ in range(3)]
+
+    def moved(part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        x0 = {"stack": np.zeros_like(part(tape[0]))}
+        return _run(it, given, x0, [{"stack": part(g)} for g in tape])[0]["stack"][-1]
+
+    try:
+        whole = moved(lambda g: g)
+        ways = {
+            "so many matrices, each by itself": np.stack([moved(lambda g, i=i: g[i]) for i in range(2)]),
+            "one matrix, its first axis by the others": moved(lambda g: g.reshape(2, 12)).reshape(2, 3, 4),
+            "one matrix, its last axis by the others": moved(lambda g: g.reshape(6, 4)).reshape(2, 3, 4),
+        }
+    except Exception:
+        return ""
+    size = float(np.max(np.abs(whole)))
+    same = (k for k, v in ways.items() if float(np.max(np.abs(v - whole))) <= 1e-3 * size)
+    return next(same, "something else")
 
 
 def _tape(names: tuple[str, ...]) -> tuple[Leaves, list[Leaves]]:

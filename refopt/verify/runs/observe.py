@@ -12,18 +12,20 @@ from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, RefoptError
 from refopt.core.groups import choose
 from refopt.core.hyper import check_number
+from refopt.core.method import Elementwise, LeafRule
 from refopt.core.registry import STEPPING, Entry, entry
 from refopt.verify.inputs.hessians import verdict
 from refopt.verify.inputs.profiles import Profile, profiles_for
 from refopt.verify.inputs.tapes import SHAPES, Tape, tapes
 from refopt.verify.report import Finding, examine
-from refopt.verify.runs.looks import looks
+from refopt.verify.runs.looks import looks, stacked
 from refopt.verify.runs.on_problems import observe_asked
 from refopt.verify.runs.other import Observations, Observed, run_side
 from refopt.verify.runs.reference import Trajectory, as_dtype, follow
 from refopt.verify.runs.rounding import Bound, factorises
 from refopt.verify.sides.adapt import side
 from refopt.verify.sides.elsewhere import asks_elsewhere, hidden, names_questions
+from refopt.verify.sides.functions import method_side
 from refopt.verify.sides.groups import note as group_note
 from refopt.verify.sides.groups import resolve
 from refopt.verify.sides.loops import owns_loop
@@ -118,6 +120,8 @@ def observe(
         notes.append(KEEPS)
     if steps > 1 and not curved and not param_groups:
         notes += looks(it, profiles[0].given, factorises(base))
+        if isinstance(base, LeafRule) and not isinstance(base, Elementwise):
+            notes += stacked(it, profiles[0].given, method_side(profiles[0].method(name, dialect)))
     if asks_elsewhere(base):
         notes.append(hidden(name))
     if it.unread:
