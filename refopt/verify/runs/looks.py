@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,7 +94,7 @@ def _taken_as(it: Side, given: Mapping[str, Any]) -> str:
     try:
         whole = moved(lambda g: g)
         ways = {
-            "so many matrices, each by itself": np.stack([moved(lambda g, i=i: g[i]) for i in range(2)]),
+            "so many matrices, each by itself": np.stack([moved(operator.itemgetter(i)) for i in range(2)]),
             "one matrix, its first axis by the others": moved(lambda g: g.reshape(2, 12)).reshape(2, 3, 4),
             "one matrix, its last axis by the others": moved(lambda g: g.reshape(6, 4)).reshape(2, 3, 4),
         }
