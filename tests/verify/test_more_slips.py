@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import refopt
 from refopt.core.registry import entry
+from refopt.verify.diagnosis import LONGEST
 from refopt.verify.runs.observe import observe
 from refopt.verify.search.effort import Effort
 from refopt.verify.search.levels import _edits
@@ -111,6 +112,32 @@ def turned(x: Any, g: Any, state: Any, lr: float = 1e-3, weight_decay: float = 0
     return x - lr * (b / a if a > 0 and b > 0 else 1.0) * u, (m, v, t)
 
 
+def plain(x: Any, g: Any, v: Any, lr: float = 0.1, trust: float = 1e-2, momentum: float = 0.9,
+          weight_decay: float = 5e-4) -> Any:  # fmt: skip
+    """LARS that leaves decay out with the ratio (jettify's, from lightning-bolts)."""
+    a, b = np.linalg.norm(x), np.linalg.norm(g)
+    if weight_decay > 0 and a > 0 and b > 0:
+        g = trust * a / (b + weight_decay * a + 1e-8) * (g + weight_decay * x)
+    v = g if v is None else momentum * v + g
+    return x - lr * v, v
+
+
+def norm_corrected(x: Any, g: Any, state: Any, lr: float = 2e-3) -> Any:
+    """AdaMax whose norm is corrected as an average is."""
+    m, u, t = state or (0 * x, 0 * x, 0)
+    m, u, t = 0.9 * m + 0.1 * g, np.maximum(0.999 * u, np.abs(g) + 1e-8), t + 1
+    return x - lr * (m / (1 - 0.9**t)) / (u / (1 - 0.999**t)), (m, u, t)
+
+
+def forgetful(x: Any, g: Any, state: Any, lr: float = 1e-3) -> Any:
+    """Adan that never keeps the last gradient (holocron's)."""
+    m, v, n, t = state or (0 * x, 0 * x, 0 * x, 0)
+    m, v, t = 0.98 * m + 0.02 * g, 0.92 * v + 0.08 * g, t + 1
+    n = 0.99 * n + 0.01 * (g + 0.92 * g) ** 2
+    u = m / (1 - 0.98**t) + 0.92 * v / (1 - 0.92**t)
+    return x - lr * u / (np.sqrt(n / (1 - 0.99**t)) + 1e-8), (m, v, n, t)
+
+
 FOUND = {
     begun_whole: ("adam", "begins-whole"),
     bracket: ("adadelta", "bracket-late-first"),
@@ -124,10 +151,19 @@ FOUND = {
     half: ("adam", "state-kept-in-float16"),
     slow_corrected: ("ademamix", "slow-average-corrected"),
     turned: ("lamb", "trust-ratio-inverted"),
+    plain: ("lars", "plain-without-ratio"),
+    forgetful: ("adan", "previous-gradient-never-kept"),
+    norm_corrected: ("adamax", "norm-corrected-too"),
 }
 
+# Two seconds and more each: methods that run leaf by leaf, and pairs.
+DEAR = (summed, squared, clipped, turned, plain)
 
-@pytest.mark.parametrize("mine", FOUND, ids=lambda f: f.__name__)
+
+@pytest.mark.parametrize(
+    "mine",
+    [pytest.param(f, marks=pytest.mark.exhaustive if f in DEAR else (), id=f.__name__) for f in FOUND],
+)
 def test_slips_are_named(mine: Any) -> None:
     """Each is explained, by the name of the slip."""
     method, name = FOUND[mine]
@@ -174,9 +210,12 @@ def late(x: Any, g: Any, t: Any, lr: float = 1e-2) -> Any:
 
 
 def test_what_comes_into_force_late() -> None:
-    """One tape is 120 steps long: a rate that falls in the 71st is no agreement."""
-    why = refopt.verify.diagnose(late, "sgd", effort=100)
-    assert "paper" not in why.explained_by, str(why)
+    """One tape is 120 steps long where `diagnose` looks: a rate that falls in the 71st is no agreement."""
+    (paper, *_) = dialects(entry("sgd"))
+    for longest, seen in ((0, True), (LONGEST, False)):
+        observed = observe(late, "sgd", steps=8, longest=longest)
+        assert len(observed.runs[0].tape) == max(8, longest)
+        assert (Search(observed, Effort(10)).explains(paper) is not None) == seen
 
 
 class Kept:

@@ -93,7 +93,7 @@ def _(method: Any) -> Any:
     "with its corrected averages stored in the averages' place, the second where the step is rectified",
     stage="step",
     only=("radam",),
-    seen=("holocron 0.1.0 RAdam (issue #1)",),
+    seen=("holocron RAdam (issue #1 of August 2019)",),
 )
 def _(method: Any) -> Any:
     inner = innermost(method)

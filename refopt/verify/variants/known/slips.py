@@ -268,6 +268,15 @@ def _(method: Any) -> Any:
     return rewritten(method, rule=rule)
 
 
+@deviation("norm-corrected-too", "with bias correction of its norm too", stage="text", only=("adamax",))
+def _(method: Any) -> Any:
+    def corrected(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        c = correction(self.beta2, t)
+        return {**numbers, "step": c * numbers["step"], "outside": c * numbers["outside"]}
+
+    return with_numbers(method, corrected)
+
+
 @deviation(
     "slow-average-corrected", "with bias correction of its slow average too", stage="text", only=("ademamix",)
 )
