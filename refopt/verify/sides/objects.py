@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ STEPS = ("update", "step", "apply_gradients", "apply")
 
 # Which of its two arguments is the gradients.
 GRADIENTS = ("g", "grad", "grads", "gradient", "gradients", "dparams", "dw")
+
+_ALONE = tuple([name] for name in GRADIENTS)
+
+# What the parameters are called by a class that keeps them.
+PARAMETERS = ("params", "parameters", "weights", "theta", "w", "x")
 
 # How parameters are handed over, in the order in which it is tried.
 FORMS: Mapping[str, Callable[[Leaves], Any]] = {
@@ -36,6 +42,33 @@ def stepper(other: Any) -> str:
             if len(arguments) == 2:
                 return name
     return ""
+
+
+def owning(other: Any) -> type | None:
+    """Return a class of parameters, whose step takes gradients alone, as one whose step takes both; None if it is none."""
+    if not isinstance(other, type):
+        return None
+    first, *_ = [n for n in positional(other.__init__) if n != "self"] or [""]
+    steps = (n for n in STEPS if callable(getattr(other, n, None)))
+    step = next(
+        (n for n in steps if [a for a in positional(getattr(other, n)) if a != "self"][:2] in _ALONE), ""
+    )
+    if first not in PARAMETERS or not step:
+        return None
+
+    class Owned:
+        __signature__ = inspect.Signature(list(inspect.signature(other).parameters.values())[1:])
+
+        def __init__(self, **hyper: Any) -> None:
+            self.hyper, self.made = hyper, None
+
+        def update(self, params: Any, grads: Any) -> Any:
+            if self.made is None:
+                self.made = other(params, **self.hyper)
+            getattr(self.made, step)(grads)
+            return getattr(self.made, first, params)
+
+    return Owned
 
 
 class ObjectRun(Run):
