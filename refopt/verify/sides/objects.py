@@ -48,7 +48,7 @@ def owning(other: Any) -> type | None:
     """Return a class of parameters, whose step takes gradients alone, as one whose step takes both; None if it is none."""
     if not isinstance(other, type):
         return None
-    first, *_ = [n for n in positional(other.__init__) if n != "self"] or [""]
+    first, *_ = positional(other) or [""]
     steps = (n for n in STEPS if callable(getattr(other, n, None)))
     step = next(
         (n for n in steps if [a for a in positional(getattr(other, n)) if a != "self"][:2] in _ALONE), ""
