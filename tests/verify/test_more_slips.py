@@ -13,7 +13,7 @@ from refopt.verify.runs.observe import observe
 from refopt.verify.search.effort import Effort
 from refopt.verify.search.levels import _edits
 from refopt.verify.search.trajectories import Search
-from refopt.verify.variants.candidate import dialects, numbers
+from refopt.verify.variants.candidate import dialects, faults, numbers
 
 
 def _moments(x: Any, g: Any, state: Any, first: Any = None) -> Any:
@@ -253,6 +253,17 @@ def test_a_first_look_reaches_the_departure() -> None:
     search.look_longer()
     assert search.steps == 8
     assert search.glance(paper) > search.near
+
+
+def test_what_departs_late_is_told_from_one_leaf() -> None:
+    """What does nothing to the leaf that refuted the reference is refuted there; what mends it is not, and in single precision neither."""
+    (paper, *_) = dialects(entry("sgd"))
+    search = Search(observe(late, "sgd", steps=8, longest=80), Effort(50))
+    assert search.explains(paper) is None and search._witness is not None
+    assert search._witness[2] >= 71 and search._at_the_witness(paper) in search._there
+    halved = next(c for c in faults(entry("sgd")) if c.names == ("gradient-halved",))
+    assert search._at_the_witness(paper.with_(halved)) is None
+    assert search.examine(paper, 1.0) is not None
 
 
 def test_edits_of_what_is_done_now_and_then() -> None:

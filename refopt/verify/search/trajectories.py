@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.method import LeafRule
 from refopt.verify.inputs.profiles import Profile
 from refopt.verify.report import Finding
 from refopt.verify.runs.observe import hold
@@ -87,6 +88,9 @@ class Search:
         self._made: dict[tuple[Any, ...], Any] = {}
         self._plain: dict[tuple[Any, ...], np.ndarray] = {}
         self._lost: set[int] = set()
+        # Where a variant departed late: the run, the leaf, the steps, and what refuted variants did there.
+        self._witness: tuple[int, str, int] | None = None
+        self._there: set[int] = set()
 
     def build(self, c: Candidate, profile: Profile) -> Any:
         """Return the candidate under a profile; what it changes is made once."""
@@ -134,6 +138,9 @@ class Search:
     def examine(self, c: Candidate, eps: float | None = None) -> list[Finding] | None:
         """Return the findings of the whole comparison, or None as soon as one differs."""
         out: dict[int, list[Finding]] = {}
+        # Held to single precision's rounding it may be right all the same.
+        if eps is None and (steps := self._at_the_witness(c)) is not None and steps in self._there:
+            return None
         for place in list(self._order):
             run = self.seen.runs[place]
             made = self.build(c, run.profile)
@@ -155,11 +162,37 @@ class Search:
             if not all(f.agrees and f.error <= HOPELESS for f in found):
                 self._refuted(place)
                 self._lost.add(hash(same))
+                if eps is None:
+                    self._testify(c, place, found)
                 departs = min((f.step for f in found if f.step is not None), default=0)
                 self._departs = max(self._departs, departs if not c.changes and not c.settings else 0)
                 return None
             out[place] = found
         return [f for place in sorted(out) for f in out[place]]
+
+    def _at_the_witness(self, c: Candidate) -> int | None:
+        """Return what tells a candidate's steps where one departed late; None where a leaf is not by itself."""
+        if self._witness is None:
+            return None
+        place, leaf, steps = self._witness
+        run = self.seen.runs[place]
+        made = self.build(c, run.profile)
+        if not isinstance(made, LeafRule) or type(made).carry is not LeafRule.carry:
+            return None
+        tape = run.tape.only([leaf]).first(steps)
+        return hash(follow(run.drive(made), tape, together=self.seen.together).points[leaf].tobytes())
+
+    def _testify(self, c: Candidate, place: int, found: list[Finding]) -> None:
+        """Keep what a refuted candidate did on the leaf that refuted it, if that took long."""
+        late = next((f for f in found if f.step is not None), None)
+        if self._witness is None and late is not None and late.step is not None and late.step > self.steps:
+            self._witness = (place, late.leaf, late.step)
+        if self._witness is None or self._witness[0] != place:
+            return
+        _, leaf, steps = self._witness
+        if any(f.leaf == leaf and f.step is not None and f.step <= steps for f in found):
+            there = self._at_the_witness(c)
+            self._there |= set() if there is None else {there}
 
     def _refuted(self, place: int) -> None:
         """Have the run that told a candidate from the other side tell the next one first."""
