@@ -47,7 +47,7 @@ for _limit in (1.0, 0.5, 5.0):
 @deviation("step-clipped", "with every entry of the step at most the rate", stage="step")
 def _(method: Any) -> Any:
     inner = innermost(method)
-    if not hasattr(inner, "rate"):
+    if not hasattr(inner, "rate") or "lr" not in fields(inner):
         return None
     strength = fields(inner).get("weight_decay") or 0.0
     # The decay stands beside the step that is clipped.
