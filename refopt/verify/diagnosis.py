@@ -14,24 +14,28 @@ from refopt.verify.measure.sides import apart
 from refopt.verify.report import MEASURED, Diagnosis, Finding
 from refopt.verify.runs.draws import draws
 from refopt.verify.runs.functions import with_steps
-from refopt.verify.runs.observe import observe
+from refopt.verify.runs.looks import FROZEN, SHORT, STACK
+from refopt.verify.runs.observe import KEEPS, observe
 from refopt.verify.runs.other import Observations
 from refopt.verify.runs.rounding import machine_epsilon
 from refopt.verify.search.draws import diagnose_draws
 from refopt.verify.search.effort import Effort, default_effort
 from refopt.verify.search.functions import diagnose_function
-from refopt.verify.search.glance import GLANCE
 from refopt.verify.search.levels import levels
 from refopt.verify.search.parts import Parted, finite_part, parted
 from refopt.verify.search.recognition import recognise
 from refopt.verify.search.trajectories import Search
 from refopt.verify.sides.elsewhere import hidden
 from refopt.verify.sides.groups import check_listed
+from refopt.verify.sides.side import CASTS, WRITES
 from refopt.verify.variants.candidate import Candidate, dialects
 from refopt.verify.variants.text_edit import BROKEN
 
 # The first levels, in which every part has a name.
 NAMED = 9
+
+# One tape is longer, for what comes into force late: a rate that falls below its cap, a bound, a warm-up.
+LONGEST = 120
 
 # Between these is what single precision does to a trajectory; what is nearer has another cause.
 SINGLE = (1e-10, 1e-5)
@@ -125,6 +129,7 @@ def diagnose(
         seed=seed,
         param_groups=param_groups,
         label=label,
+        longest=LONGEST if steps is None else 0,
         **hyperparameters,
     )
     found = observed.entry
@@ -250,9 +255,14 @@ def _told(
         sentence += f". But it is not finite on {', '.join(lost)} gradients, where the reference is"
     if seen.faults:
         names = (*(n for n in names if n != "paper"), *seen.faults)
-        note = next(n for n in seen.notes if n.startswith("Its probe"))
+    if note := next((n for n in seen.notes if seen.faults and n.startswith("Its probe")), ""):
         sentence += f". But {note[0].lower()}{note[1:].removesuffix('.')}"
-    hint = "".join(f" But {n}" for n in seen.notes if n == hidden(seen.entry.name))
+    beside = (hidden(seen.entry.name), KEEPS, WRITES)
+    hint = "".join(
+        f" But {n[0].lower()}{n[1:]}"
+        for n in seen.notes
+        if n in beside or n.startswith((CASTS, FROZEN, SHORT, STACK))
+    )
     return Diagnosis(
         names,
         seen.side.name,
@@ -317,7 +327,7 @@ def _unexplained(seen: Observations, search: Search, parts: Parted | None) -> Di
     sentence = (
         f"Nothing that was tried ({search.tried} variants of {seen.entry.name}, alone and in pairs) explains"
         f" {seen.side.name}; the nearest is {seen.entry.name}{close}, off by {gap:.2g} (relative) within"
-        f" {GLANCE} steps.{search.effort.note()}"
+        f" {search.steps} steps.{search.effort.note()}"
     )
     if parts is not None:
         sentence += (

@@ -213,18 +213,18 @@ def test_edited_methods_leave_the_class_alone() -> None:
 
 
 def test_adam_with_absolute_gradients() -> None:
-    """Coupled decay and |g| in the second average: a dialect and an edit."""
+    """Coupled decay and |g| in the first average: a dialect and an edit."""
 
     def mine(x: Any, g: Any, s: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
              eps: float = 1e-8, weight_decay: float = 0.0) -> Any:  # fmt: skip
         m, v, t = s or (0 * x, 0 * x, 0)
         t, g = t + 1, g + weight_decay * x
-        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * abs(g)
+        m, v = beta1 * m + (1 - beta1) * abs(g), beta2 * v + (1 - beta2) * g * g
         return x - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), (m, v, t)
 
     why = refopt.verify.diagnose(mine, "adam", steps=16)
-    assert why.explained_by == ("torch", "v = ema(v, g * g, beta2, k2) -> v = ema(v, abs(g), beta2, k2)")
-    assert "`v = ema(v, abs(g), beta2, k2)` where Adam.rule has `v = ema(v, g * g, beta2, k2)`" in str(why)
+    assert why.explained_by == ("torch", "m = ema(m, g, beta1, k1) -> m = ema(m, abs(g), beta1, k1)")
+    assert "`m = ema(m, abs(g), beta1, k1)` where Adam.rule has `m = ema(m, g, beta1, k1)`" in str(why)
 
 
 def test_two_edits() -> None:

@@ -81,3 +81,23 @@ def test_what_cannot_be_handed_over_says_why() -> None:
 
     with pytest.raises(ArgumentTypeError, match="as dict: KeyError"):
         compare(Wants, "sgd")
+
+
+class Owner:
+    """Keeps the parameters that it is made of; its step takes gradients alone."""
+
+    def __init__(self, params, lr=0.01, momentum=0.9):
+        self.params, self.lr, self.momentum = params, lr, momentum
+        self.v = [0 * p for p in params]
+
+    def step(self, grads):
+        for i, g in enumerate(grads):
+            self.v[i] = self.momentum * self.v[i] + self.lr * g
+            self.params[i] = self.params[i] - self.v[i]
+
+
+def test_a_class_that_keeps_its_parameters():
+    """It is made of the run's start, and given gradients; its numbers are the reference's."""
+    report = compare(Owner, "momentum", steps=20)
+    assert report.agrees, str(report)
+    assert any(f.profile == "low betas, large eps" for f in report.findings)

@@ -12,17 +12,20 @@ from refopt.core.build import optimizer
 from refopt.core.errors import ArgumentError, ArgumentTypeError, CapabilityError, RefoptError
 from refopt.core.groups import choose
 from refopt.core.hyper import check_number
+from refopt.core.method import Elementwise, LeafRule
 from refopt.core.registry import STEPPING, Entry, entry
 from refopt.verify.inputs.hessians import verdict
 from refopt.verify.inputs.profiles import Profile, profiles_for
 from refopt.verify.inputs.tapes import SHAPES, Tape, tapes
 from refopt.verify.report import Finding, examine
+from refopt.verify.runs.looks import looks, stacked
 from refopt.verify.runs.on_problems import observe_asked
 from refopt.verify.runs.other import Observations, Observed, run_side
 from refopt.verify.runs.reference import Trajectory, as_dtype, follow
-from refopt.verify.runs.rounding import Bound
+from refopt.verify.runs.rounding import Bound, factorises
 from refopt.verify.sides.adapt import side
 from refopt.verify.sides.elsewhere import asks_elsewhere, hidden, names_questions
+from refopt.verify.sides.functions import method_side
 from refopt.verify.sides.groups import note as group_note
 from refopt.verify.sides.groups import resolve
 from refopt.verify.sides.loops import owns_loop
@@ -57,9 +60,13 @@ def observe(
     extra_tapes: Iterable[Tape] = (),
     param_groups: Any = (),
     label: str = "",
+    longest: int = 0,
     **hyperparameters: Any,
 ) -> Observations:
-    """Run the other side on every tape, under every profile that it can be given."""
+    """Run the other side on every tape, under every profile that it can be given.
+
+    The first tape under its own hyperparameters has at least `longest` steps.
+    """
     found = entry(name, STEPPING)
     check_number(steps, "int [1, 1000]", "steps")
     if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
@@ -97,6 +104,8 @@ def observe(
     for profile in profiles:
         full = profile is profiles[0]
         kinds = tapes(steps if full else min(steps, SHORT), seed=seed, shapes=chosen)
+        if full and steps < longest and not it.costly:
+            kinds[0] = tapes(longest, seed=seed, shapes=chosen, kinds=(kinds[0].name,))[0]
         own = [t.only(kept if full else fewer) for t in kinds if full or t.name in SHORT_KINDS]
         for tape in [*own, *(extra_tapes if full else ())]:
             runs.append(run_side(it, tape, profile, dtype, curved))
@@ -109,6 +118,10 @@ def observe(
     # A single step keeps nothing.
     if steps > 1 and not curved and _keeps_gradients(it, runs[0], dtype):
         notes.append(KEEPS)
+    if steps > 1 and not curved and not param_groups:
+        notes += looks(it, profiles[0].given, factorises(base))
+        if isinstance(base, LeafRule) and not isinstance(base, Elementwise):
+            notes += stacked(it, profiles[0].given, method_side(profiles[0].method(name, dialect)))
     if asks_elsewhere(base):
         notes.append(hidden(name))
     if it.unread:

@@ -79,7 +79,8 @@ def fits(
             free = _free(root, method, told)
             for names in itertools.combinations(free, size):
                 for parts in itertools.product(*(free[n] for n in names)):
-                    yield _fitted(root, parts, rate, run, build, together)
+                    with contextlib.suppress(*BROKEN):
+                        yield _fitted(root, parts, rate, run, build, together)
             if size == 1 and rate is not None:
                 for c in others:
                     with contextlib.suppress(*BROKEN):

@@ -52,21 +52,23 @@ def diagnose_function(
     if all(isinstance(answer, Exception) for answer in theirs):
         return _failing(label, name, theirs[0])
 
-    def tried(change: Sequence[Fault]) -> float:
+    order = list(range(len(cases)))
+
+    def tried(change: Sequence[Fault], enough: float) -> float:
         own = reference
         try:
             for fault in change:
                 own = fault.change(own)
         except BROKEN:  # two changes that do not go together
             return math.inf
-        return _excess(own, kind, cases, theirs)
+        return _excess(own, kind, cases, theirs, order, enough)
 
     spent = Effort(kind.effort if effort is None else effort, patience)
     best: tuple[float, tuple[Fault, ...]] = (math.inf, ())
     changes = _changes(name, kind, lambda: [own_answer(reference, kind, c, c.args) for c in cases])
     for change in spent.rest(changes):
         spent.spent += 1
-        excess = tried(change)
+        excess = tried(change, max(best[0], 1.0))
         if excess <= 1.0:
             names = tuple(f.name for f in change) or ("paper",)
             words = " and ".join(f.what for f in change) or "as the reference has it"
@@ -164,10 +166,21 @@ def _with(codes: Any) -> Callable[[Reference], Reference]:
     return change
 
 
-def _excess(reference: Reference, kind: Kind, cases: Sequence[Case], theirs: Sequence[Any]) -> float:
-    """Return the largest ratio of a difference to what is allowed."""
+def _excess(
+    reference: Reference,
+    kind: Kind,
+    cases: Sequence[Case],
+    theirs: Sequence[Any],
+    order: list[int],
+    enough: float,
+) -> float:
+    """Return the largest ratio of a difference to what is allowed; of what is farther off than `enough`, the first.
+
+    The case that told one variant from the other side tells the next one first: `order` is changed.
+    """
     worst = 0.0
-    for case, answer in zip(cases, theirs):
+    for place in list(order):
+        case, answer = cases[place], theirs[place]
         try:
             error, allowed, problem = compared(reference, kind, case, answer)
         except BROKEN:
@@ -175,6 +188,8 @@ def _excess(reference: Reference, kind: Kind, cases: Sequence[Case], theirs: Seq
         if problem:
             return math.inf
         worst = max(worst, error / (allowed or 1e-16) if error else 0.0)
-        if error > HOPELESS + case.slack:
+        if error > HOPELESS + case.slack or worst > enough:
+            order.remove(place)
+            order.insert(0, place)
             break
     return worst

@@ -110,12 +110,12 @@ def sample(seen: Observations) -> list[Observed]:
     return out
 
 
-def glances(runs: Iterable[Observed]) -> list[Glance]:
+def glances(runs: Iterable[Observed], steps: int = GLANCE) -> list[Glance]:
     """Return what is seen at a first look, profile by profile."""
     groups: dict[tuple[int, int], list[Observed]] = {}
     for run in runs:
-        groups.setdefault((id(run.profile), min(GLANCE, len(run.tape))), []).append(run)
-    return [_glance(tuple(runs), steps) for (_, steps), runs in groups.items()]
+        groups.setdefault((id(run.profile), min(steps, len(run.tape))), []).append(run)
+    return [_glance(tuple(held), first) for (_, first), held in groups.items()]
 
 
 def _glance(runs: tuple[Observed, ...], steps: int) -> Glance:

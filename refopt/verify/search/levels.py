@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from refopt.verify.inputs.problems import Course
+from refopt.verify.inputs.tapes import Tape
 from refopt.verify.runs.reference import follow
 from refopt.verify.search.filters import filters
 from refopt.verify.search.fitting import fits, rate_factor
-from refopt.verify.search.glance import GLANCE
+from refopt.verify.search.glance import GLANCE, SAMPLE_LEAVES
 from refopt.verify.search.trajectories import Search
 from refopt.verify.variants.candidate import Candidate, faults, numbers, of_one_release, relatives, switches
 from refopt.verify.variants.deviation import Deviation, altered, fields, innermost, refit
@@ -23,6 +25,9 @@ from refopt.verify.variants.text_edit import BROKEN, edit_deviations
 
 # Dialects with a switch set otherwise, on which all edits are tried, as on the dialects.
 MORE_ROOTS = 4
+
+# Steps after which a method has done once what it does from time to time.
+ONCE = 25
 
 # Parts that are put on a dialect one after another, on how many dialects, by how much of a power of ten
 # each must bring the first steps nearer on the average, and among how many the second is looked for.
@@ -34,6 +39,7 @@ def levels(
 ) -> Iterable[Iterable[Candidate]]:
     """Yield the candidates from the simplest on, level by level."""
     yield base
+    search.look_longer()
     yield switches(found)
     values = numbers(found)
     # A number that the other side tells is less likely to be another one.
@@ -50,6 +56,8 @@ def levels(
     singles = [*switches(found), *deviations, *values, *carried]
     own = [c for c in base if c.names != ("paper",)]
     yield _combined(own, singles)
+    # What is right in its first steps lacks something that shows later.
+    yield search.effort.share(0.05, _combined(list(search.partial), singles))
     roots = _by_nearness(search, base) or base[:1]
     run, together = search.seen.runs[0], search.seen.together
     yield search.effort.share(
@@ -92,19 +100,28 @@ def _in_turn(sources: list[Iterator[Candidate | None]]) -> Iterator[Candidate | 
 
 def _edits(search: Search, base: list[Candidate]) -> list[list[Candidate]]:
     """Return one candidate for every small edit of what the reference runs through, those of one size together."""
-    firsts = {r.profile.name: r for r in reversed(search.seen.runs)}.values()
+    firsts = [*{r.profile.name: r for r in search.seen.runs[::-1]}.values()][::-1]
 
     def run() -> None:
         for c, first in itertools.product(base, firsts):
             with contextlib.suppress(*BROKEN):
-                method = first.drive(search.build(c, first.profile))
+                profile = first.profile
+                method = first.drive(search.build(c, profile))
                 follow(method, first.tape.first(GLANCE), together=search.seen.together)
+                if profile is firsts[0].profile and not isinstance(first.tape, Course):
+                    # What is done every tenth step is text, too.
+                    follow(method, _part(first.tape), together=search.seen.together)
 
     names = fields(innermost(search.build(base[0], search.seen.runs[0].profile)))
     numbers_ = (k for k, v in names.items() if isinstance(v, (int, float)) and not isinstance(v, bool))
     found = edit_deviations(run, tuple(numbers_))
     name = search.seen.entry.name
     return [[Candidate((d.name,), (d.what,), name, changes=(d,)) for d in size] for size in found]
+
+
+def _part(tape: Tape) -> Tape:
+    """Return some leaves of a tape, for as many steps as it takes until everything has been done once."""
+    return tape.only([k for k in SAMPLE_LEAVES if k in tape.x0] or list(tape.x0)[:1]).first(ONCE)
 
 
 def _rates(search: Search, base: list[Candidate]) -> Iterable[Candidate]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refopt.core.method import LeafRule
 from refopt.verify.inputs.profiles import Profile
 from refopt.verify.report import Finding
 from refopt.verify.runs.observe import hold
@@ -14,7 +15,7 @@ from refopt.verify.runs.other import Observations
 from refopt.verify.runs.reference import follow
 from refopt.verify.runs.rounding import Bound, bound, factorises, machine_epsilon
 from refopt.verify.search.effort import Effort
-from refopt.verify.search.glance import Glance, far, glances, sample
+from refopt.verify.search.glance import GLANCE, Glance, far, glances, sample
 from refopt.verify.variants.candidate import Candidate
 from refopt.verify.variants.text_edit import BROKEN
 
@@ -31,6 +32,10 @@ FACTORISED = 1e4
 CLOSE, STILL_CLOSE, MOST_CLOSE = 1e-8, 1e-6, 20
 
 
+# How many are kept that are right in their first steps alone, and up to where first looks may be drawn out.
+MOST_PARTIAL, LONGEST_GLANCE = 4, 15
+
+
 # A variant that is only allowed to be farther off than this, relative to its leaf, has lost itself in rounding.
 HOPELESS = 0.1
 
@@ -38,6 +43,11 @@ HOPELESS = 0.1
 def _largest(points: np.ndarray) -> float:
     finite = np.abs(points[np.isfinite(points)])
     return float(np.max(finite, initial=0.0))
+
+
+def _unchanged(c: Candidate, profile: Profile) -> tuple[Any, ...]:
+    """Return what tells a candidate's method, before it is changed, from others."""
+    return (c.method, c.dialect, profile.name, *sorted(c.settings.items()))
 
 
 class Search:
@@ -55,6 +65,10 @@ class Search:
         The smallest error in the first steps so far, and what has it.
     close : list of Candidate
         Those that come within `CLOSE` in their first steps, and that rounding does not explain.
+    partial : list of Candidate
+        Those that rounding explains in their first steps, and not later.
+    steps : int
+        Steps of a first look.
     """
 
     def __init__(self, seen: Observations, effort: Effort) -> None:
@@ -62,6 +76,9 @@ class Search:
         self.tried = 0
         self.best: tuple[float, Candidate | None] = (math.inf, None)
         self.close: list[Candidate] = []
+        self.partial: list[Candidate] = []
+        self.steps = GLANCE
+        self._departs = 0
         first = seen.runs[0].profile
         self.factorised = factorises(first.method(seen.entry.name, "paper"))
         self.near = (FACTORISED if self.factorised else 1.0) * NEAR[seen.dtype]
@@ -69,12 +86,17 @@ class Search:
         self._sample = glances(sample(seen))
         self._order = list(range(len(seen.runs)))
         self._made: dict[tuple[Any, ...], Any] = {}
+        self._plain: dict[tuple[Any, ...], np.ndarray] = {}
+        self._lost: set[int] = set()
+        # Where a variant departed late: the run, the leaf, the steps, and what refuted variants did there.
+        self._witness: tuple[int, str, int] | None = None
+        self._there: set[int] = set()
 
     def build(self, c: Candidate, profile: Profile) -> Any:
         """Return the candidate under a profile; what it changes is made once."""
         if profile.groups:
             return c.build(profile)
-        key = (c.method, c.dialect, profile.name, *sorted(c.settings.items()))
+        key = _unchanged(c, profile)
         if key not in self._made:
             self._made[key] = profile.method(c.method, c.dialect, **c.settings)
         return c.changed(self._made[key])
@@ -93,8 +115,17 @@ class Search:
     def _errors(self, c: Candidate, looks: list[Glance], enough: float) -> np.ndarray:
         self.effort.spent += 1
         out: list[float] = []
-        for glance in looks:
-            out.extend(glance.errors(self.build(c, glance.profile), self.seen.together, enough))
+        for place, glance in enumerate(looks):
+            made = self.build(c, glance.profile)
+            key = _unchanged(c, glance.profile)
+            if made is not self._made.get(key):
+                out.extend(glance.errors(made, self.seen.together, enough))
+            else:
+                # Most deviations do not apply to most methods: what is not changed need not run again.
+                known = (*key, place, looks is self._sample, enough)
+                if known not in self._plain:
+                    self._plain[known] = glance.errors(made, self.seen.together, enough)
+                out.extend(self._plain[known])
             if max(out) > enough:
                 break
         return np.array(out)
@@ -107,10 +138,18 @@ class Search:
     def examine(self, c: Candidate, eps: float | None = None) -> list[Finding] | None:
         """Return the findings of the whole comparison, or None as soon as one differs."""
         out: dict[int, list[Finding]] = {}
+        # Held to single precision's rounding it may be right all the same.
+        if eps is None and (steps := self._at_the_witness(c)) is not None and steps in self._there:
+            return None
         for place in list(self._order):
             run = self.seen.runs[place]
             made = self.build(c, run.profile)
             ours = follow(run.drive(made), run.tape, together=self.seen.together)
+            # What takes the steps of another that was refuted is refuted, too: most that pass a first look are such.
+            same = (place, eps, *(ours.points[k].tobytes() for k in ours.points))
+            if hash(same) in self._lost:
+                self._refuted(place)
+                return None
             if far(run, ours, self.seen.dtype if eps is None else "float32"):
                 self._refuted(place)
                 return None
@@ -122,22 +161,68 @@ class Search:
             # Where nothing, or next to nothing, is known of an entry, nothing is explained either.
             if not all(f.agrees and f.error <= HOPELESS for f in found):
                 self._refuted(place)
+                self._lost.add(hash(same))
+                if eps is None:
+                    self._testify(c, place, found)
+                departs = min((f.step for f in found if f.step is not None), default=0)
+                self._departs = max(self._departs, departs if not c.changes and not c.settings else 0)
                 return None
             out[place] = found
         return [f for place in sorted(out) for f in out[place]]
+
+    def _at_the_witness(self, c: Candidate) -> int | None:
+        """Return what tells a candidate's steps where one departed late; None where a leaf is not by itself."""
+        if self._witness is None:
+            return None
+        place, leaf, steps = self._witness
+        run = self.seen.runs[place]
+        made = self.build(c, run.profile)
+        if not isinstance(made, LeafRule) or type(made).carry is not LeafRule.carry:
+            return None
+        tape = run.tape.only([leaf]).first(steps)
+        return hash(follow(run.drive(made), tape, together=self.seen.together).points[leaf].tobytes())
+
+    def _testify(self, c: Candidate, place: int, found: list[Finding]) -> None:
+        """Keep what a refuted candidate did on the leaf that refuted it, if that took long."""
+        late = next((f for f in found if f.step is not None), None)
+        if self._witness is None and late is not None and late.step is not None and late.step > self.steps:
+            self._witness = (place, late.leaf, late.step)
+        if self._witness is None or self._witness[0] != place:
+            return
+        _, leaf, steps = self._witness
+        if any(f.leaf == leaf and f.step is not None and f.step <= steps for f in found):
+            there = self._at_the_witness(c)
+            self._there |= set() if there is None else {there}
 
     def _refuted(self, place: int) -> None:
         """Have the run that told a candidate from the other side tell the next one first."""
         self._order.remove(place)
         self._order.insert(0, place)
 
+    def look_longer(self) -> None:
+        """Have first looks reach the step at which the best dialect departs, where that is not far.
+
+        What is the reference in its first steps and not later is told from nothing else by fewer.
+        """
+        if self.steps < self._departs <= LONGEST_GLANCE:
+            self.steps = self._departs + 1
+            self._glances = glances(self.seen.runs, self.steps)
+            self._sample = glances(sample(self.seen), self.steps)
+            self._plain.clear()
+
     def same_steps(self, one: Candidate, other: Candidate) -> bool:
         """Tell whether two candidates are at the same points on every run, to the bit."""
         for run in self.seen.runs:
-            a, b = (
-                follow(run.drive(self.build(c, run.profile)), run.tape, together=self.seen.together).points
-                for c in (one, other)
-            )
+            try:
+                a, b = (
+                    follow(
+                        run.drive(self.build(c, run.profile)), run.tape, together=self.seen.together
+                    ).points
+                    for c in (one, other)
+                )
+            except BROKEN:
+                # Not every dialect can run here.
+                return False
             if not all(np.array_equal(a[k], b[k], equal_nan=True) for k in a):
                 return False
         return True
@@ -160,6 +245,8 @@ class Search:
             # Of a singular matrix's basis the first steps tell nothing; the whole comparison knows by how much.
             whole = gap <= self.near or (self.factorised and not c.changes and not c.settings)
             found = self.examine(c) if whole else None
+            if whole and found is None and len(self.partial) < MOST_PARTIAL:
+                self.partial.append(c)
             if found is None and gap <= CLOSE and len(self.close) < MOST_CLOSE:
                 self.close.append(c)
             return found

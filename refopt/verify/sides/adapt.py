@@ -11,7 +11,7 @@ from refopt.verify.sides.functions import asking_function, function_side, label_
 from refopt.verify.sides.keras import keras_side
 from refopt.verify.sides.loops import loop_side, owns_loop
 from refopt.verify.sides.modules import module_side
-from refopt.verify.sides.objects import object_side, stepper
+from refopt.verify.sides.objects import object_side, owning, stepper
 from refopt.verify.sides.optax import GradFnRun, optax_side
 from refopt.verify.sides.program import program_side
 from refopt.verify.sides.side import Side, ancestors, unwrap
@@ -20,7 +20,8 @@ from refopt.verify.sides.torch import ClosureRun, torch_side
 WANTED = (
     "a torch.optim class or instance (or a function of the parameters that makes one), an optax"
     " transformation or the function that makes it, a Keras optimizer, a refopt method, a function"
-    " (x, g, state) -> (x, state), a class or instance with update(params, grads) on dicts, lists or arrays, a function minimize(f, x0, grad) with a loop of its own,"
+    " (x, g, state) -> (x, state), a class or instance with update(params, grads), or a class of the parameters with"
+    " update(grads), on dicts, lists or arrays, a function minimize(f, x0, grad) with a loop of its own,"
     " a pair (init, update) of functions init(x) and update(x, g, state),"
     " or the command line of a program (a list of str)"
 )
@@ -56,6 +57,8 @@ def side(other: Any, cls: type) -> Side:
         return function_side(inner.init, inner.update, kept, cls, label)
     if stepper(inner):
         return object_side(inner, kept, cls, label)
+    if (owned := owning(inner)) is not None:
+        return object_side(owned, kept, cls, label)
     if callable(inner):
         return _callable_side(inner, kept, cls, label)
     raise ArgumentTypeError(

@@ -15,7 +15,7 @@ from refopt.core.oracle import Oracle
 from refopt.core.params import leaves
 from refopt.verify.sides.names import parameters, places, read, unread, write
 from refopt.verify.sides.queries import SERVED, Asks, product
-from refopt.verify.sides.side import Leaves, Run, Schedule, Side
+from refopt.verify.sides.side import WRITES, Leaves, Run, Schedule, Side
 
 
 def positional(fn: Any) -> list[str]:
@@ -64,7 +64,7 @@ class FunctionRun(Run):
 
     def notes(self) -> list[str]:
         """Say so where the gradient was written into."""
-        return ["It writes into the gradient that it is given."] if self.overwrites else []
+        return [WRITES] if self.overwrites else []
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int

@@ -13,6 +13,7 @@ from typing import Any
 ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "lr": ("learning_rate", "learning_rate_init", "step_size", "stepsize", "eta", "alpha"),
+        "beta": ("momentum", "mu", "beta1"),
         "beta1": ("b1", "beta_1", "rho1"),
         "beta2": ("b2", "beta_2", "rho2", "alpha", "rho", "decay", "decay_rate", "gamma", "beta"),
         "beta3": ("b3", "beta_3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,13 +12,18 @@ import numpy as np
 from refopt.core.errors import ArgumentTypeError
 from refopt.verify.sides.functions import positional
 from refopt.verify.sides.names import parameters, places, read, unread, write
-from refopt.verify.sides.side import Leaves, Run, Schedule, Side
+from refopt.verify.sides.side import WRITES, Leaves, Run, Schedule, Side
 
 # What the method that makes a step is called.
 STEPS = ("update", "step", "apply_gradients", "apply")
 
 # Which of its two arguments is the gradients.
 GRADIENTS = ("g", "grad", "grads", "gradient", "gradients", "dparams", "dw")
+
+_ALONE = tuple([name] for name in GRADIENTS)
+
+# What the parameters are called by a class that keeps them.
+PARAMETERS = ("params", "parameters", "weights", "theta", "w", "x")
 
 # How parameters are handed over, in the order in which it is tried.
 FORMS: Mapping[str, Callable[[Leaves], Any]] = {
@@ -38,6 +44,33 @@ def stepper(other: Any) -> str:
     return ""
 
 
+def owning(other: Any) -> type | None:
+    """Return a class of parameters, whose step takes gradients alone, as one whose step takes both; None if it is none."""
+    if not isinstance(other, type):
+        return None
+    first, *_ = positional(other) or [""]
+    steps = (n for n in STEPS if callable(getattr(other, n, None)))
+    step = next(
+        (n for n in steps if [a for a in positional(getattr(other, n)) if a != "self"][:2] in _ALONE), ""
+    )
+    if first not in PARAMETERS or not step:
+        return None
+
+    class Owned:
+        __signature__ = inspect.Signature(list(inspect.signature(other).parameters.values())[1:])
+
+        def __init__(self, **hyper: Any) -> None:
+            self.hyper, self.made = hyper, None
+
+        def update(self, params: Any, grads: Any) -> Any:
+            if self.made is None:
+                self.made = other(params, **self.hyper)
+            getattr(self.made, step)(grads)
+            return getattr(self.made, first, params)
+
+    return Owned
+
+
 class ObjectRun(Run):
     """One instance, fed with gradients."""
 
@@ -48,6 +81,7 @@ class ObjectRun(Run):
         self.x = {k: v.copy() for k, v in x0.items()}
         self.dtype = next(iter(x0.values())).dtype
         self.schedule: Schedule | None = None
+        self.overwrites = False
 
     def step(self, g: Leaves, t: int) -> Leaves:
         """Make one step; the new point is what it returns, or else what it has written into."""
@@ -55,8 +89,17 @@ class ObjectRun(Run):
             self.base = getattr(self, "base", getattr(self.made, self.rate))
             setattr(self.made, self.rate, self.base * self.schedule(t))
         hand = FORMS[self.form]
-        point, gradients = hand(self.x), hand({k: v.copy() for k, v in g.items()})
+        given = {k: v.copy() for k, v in g.items()}
+        if self.reuse:
+            self.memory = getattr(self, "memory", given)
+            for k, v in given.items():
+                self.memory[k][...] = v
+            given = self.memory
+        point, gradients = hand(self.x), hand(given)
         answer = self.call(gradients, point) if self.backwards else self.call(point, gradients)
+        self.overwrites = self.overwrites or any(
+            not np.array_equal(given[k], v, equal_nan=True) for k, v in g.items()
+        )
         self.x = self._read(point if answer is None else answer)
         return {k: np.array(v) for k, v in self.x.items()}
 
@@ -72,6 +115,10 @@ class ObjectRun(Run):
             if v.shape != self.x[k].shape:
                 raise ArgumentTypeError(f"other: wanted {k!r} of shape {self.x[k].shape} back, got {v.shape}")
         return named
+
+    def notes(self) -> list[str]:
+        """Say so where a gradient was written into."""
+        return [WRITES] if self.overwrites else []
 
     def state(self) -> dict[str, Leaves]:
         """Return the attributes that are dicts of arrays like x."""

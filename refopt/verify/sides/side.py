@@ -15,6 +15,10 @@ from refopt.core.oracle import Oracle
 
 Leaves = dict[str, np.ndarray]
 
+# What a report says of a run beside its trajectory.
+WRITES = "It writes into the gradient that it is given."
+CASTS = "Inside it casts to "
+
 
 Schedule = Callable[[int], float]
 
@@ -87,6 +91,9 @@ class Side:
     grouped : callable, optional
         ``grouped(parts)`` returns the same with parameter groups (`refopt.verify.sides.groups`), where it can be
         given them; None: it is given each leaf's numbers, or has groups of its own.
+    as_is : callable, optional
+        ``as_is("bfloat16")`` returns the same with parameters and gradients in that dtype, no cast taken out. Such a
+        side's steps may be given gradients of some leaves alone: the others have none.
     """
 
     name: str
@@ -98,6 +105,7 @@ class Side:
     unread: tuple[str, ...] = ()
     costly: bool = False
     grouped: Callable[[tuple[Any, ...]], Side] | None = None
+    as_is: Callable[[str], Side] | None = None
 
 
 def asks(method: Method) -> bool:

@@ -15,7 +15,7 @@ from refopt.verify.sides.functions import positional
 from refopt.verify.sides.groups import beside
 from refopt.verify.sides.names import parameters, places, read, write
 from refopt.verify.sides.queries import Asks
-from refopt.verify.sides.side import Leaves, Run, Schedule, Side, ancestors
+from refopt.verify.sides.side import CASTS, WRITES, Leaves, Run, Schedule, Side, ancestors
 
 
 @contextlib.contextmanager
@@ -81,40 +81,65 @@ def torch_uncast(told: set[str], dtype: np.dtype[Any]) -> Iterator[None]:
 
 
 class TorchRun(Run):
-    """A torch optimizer, its gradients written into ``.grad``."""
+    """A torch optimizer, its gradients written into ``.grad``; a leaf of which none is given has None there.
+
+    Attributes
+    ----------
+    short : str
+        The parameters' dtype, ``"bfloat16"`` or ``"float16"``, with casts left as they are; empty: the run's.
+    """
+
+    short = ""
 
     def __init__(self, make: Callable[[list[Any]], Any], x0: Leaves, schedule: Schedule | None) -> None:
         import torch
 
         self.dtype = next(iter(x0.values())).dtype
-        self.p = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in x0.items()}
+        self.p = {k: torch.nn.Parameter(self._tensor(v)) for k, v in x0.items()}
         with torch_default(self.dtype):
             self.optimizer = make(list(self.p.values()))
         self.told: set[str] = set()
+        self.overwrites = False
         self.schedule = schedule
         self.base = [group["lr"] for group in self.optimizer.param_groups] if schedule else []
 
-    def step(self, g: Leaves, t: int) -> Leaves:
-        """Write the gradient and step."""
+    def _tensor(self, a: np.ndarray) -> Any:
         import torch
 
+        return torch.tensor(a, dtype=getattr(torch, self.short)) if self.short else torch.tensor(a)
+
+    def _points(self) -> Leaves:
+        read = {k: p.detach() for k, p in self.p.items()}
+        return {k: (p.float() if self.short else p).numpy().copy() for k, p in read.items()}
+
+    def step(self, g: Leaves, t: int) -> Leaves:
+        """Write the gradient and step."""
         for group, lr in zip(self.optimizer.param_groups, self.base):
             group["lr"] = lr * self.schedule(t)  # type: ignore[misc]
         for name, p in self.p.items():
-            if self.reuse and p.grad is not None:
-                p.grad.copy_(torch.tensor(g[name]))
+            if name not in g:
+                p.grad = None
+            elif self.reuse and p.grad is not None:
+                p.grad.copy_(self._tensor(g[name]))
             else:
-                p.grad = torch.tensor(g[name])
-        with torch_default(self.dtype), torch_uncast(self.told, self.dtype):
+                p.grad = self._tensor(g[name])
+        uncast = contextlib.nullcontext() if self.short else torch_uncast(self.told, self.dtype)
+        with torch_default(self.dtype), uncast:
             self.optimizer.step()
-        return {k: p.detach().numpy().copy() for k, p in self.p.items()}
+        self.overwrites = self.overwrites or any(self._written(name, g[name]) for name in g)
+        return self._points()
+
+    def _written(self, name: str, g: np.ndarray) -> bool:
+        now = self.p[name].grad
+        return now is not None and not (now == self._tensor(g)).logical_or(now.isnan()).all()
 
     def notes(self) -> list[str]:
-        """Name the casts that were taken out."""
-        return [
-            f"Inside it casts to {word}; the cast was taken out, since it hides what is finer."
+        """Name the casts that were taken out; say so where a gradient was written into."""
+        told = [
+            f"{CASTS}{word}; the cast was taken out, since it hides what is finer."
             for word in sorted(self.told)
         ]
+        return [*told, WRITES] if self.overwrites else told
 
     def curved_step(
         self, g: Leaves, hessian: Leaves, t: int
@@ -164,7 +189,10 @@ class TorchRun(Run):
         for name, p in self.p.items():
             for key, value in self.optimizer.state.get(p, {}).items():
                 if torch.is_tensor(value) and value.shape == p.shape and value.is_floating_point():
-                    out.setdefault(str(key), {})[name] = value.detach().numpy().copy()
+                    shown = value.detach()
+                    # NumPy has no bfloat16.
+                    shown = shown.float() if shown.dtype in (torch.bfloat16, torch.float16) else shown
+                    out.setdefault(str(key), {})[name] = shown.numpy().copy()
         return out
 
 
@@ -228,7 +256,13 @@ def torch_side(
 
         return run(lambda p: factory(groups(p), **given), x0, schedule)
 
+    def as_is(dtype: str) -> Side:
+        return torch_side(
+            other, kept, cls, label, run=type("ShortRun", (run,), {"short": dtype}), parts=parts
+        )
+
     return Side(
+        as_is=None if run.short else as_is,
         grouped=grouped if isinstance(factory, type) else None,
         name=label,
         begin=begin,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from refopt.core.errors import ArgumentError
+from refopt.core.hyper import check_number
 from refopt.core.method import Method
 from refopt.core.registry import Entry, entry, methods
 from refopt.verify.inputs.profiles import Profile
@@ -19,6 +21,7 @@ COMMON: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
         "lr": (1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2, 0.03, 0.1, 1.0),
         "eps": (0.0, 1e-16, 1e-15, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2),
+        "beta": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999),
         "beta1": (0.0, 0.5, 0.8, 0.9, 0.95, 0.965, 0.98, 0.99),
         "beta2": (0.25, 0.9, 0.92, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999),
         "beta3": (0.9, 0.99, 0.999, 0.9999),
@@ -172,11 +175,20 @@ def numbers(found: Entry) -> list[Candidate]:
 
 
 def _whole(f: dataclasses.Field[Any]) -> tuple[int, ...]:
-    """Return whole numbers about a field's default: one more, one less, twice and half as many; some may be out of range."""
+    """Return whole numbers about a field's default: one more, one less, twice and half as many."""
     if not f.metadata["allowed"].startswith("int") or type(f.default) is not int or f.name == "seed":
         return ()
     near = (f.default - 1, f.default + 1, 2 * f.default, f.default // 2)
-    return tuple(v for v in near if v != f.default)
+    return tuple(v for v in dict.fromkeys(near) if v != f.default and _inside(v, f.metadata["allowed"]))
+
+
+def _inside(value: int, allowed: str) -> bool:
+    """Tell whether a number is in its range: what builds a method checks that."""
+    try:
+        check_number(value, allowed, "")
+    except ArgumentError:
+        return False
+    return True
 
 
 def faults(found: Entry) -> list[Candidate]:

@@ -255,6 +255,9 @@ class _Place:
             yield ast.BinOp(node, ast.Sub(), ast.Constant(1)), 1
             yield ast.BinOp(node, ast.Add(), ast.Constant(1)), 1
             yield complement(node), 1
+            # A norm whose root is missing, or taken twice.
+            yield ast.BinOp(node, ast.Mult(), node), 1
+            yield ast.BinOp(node, ast.Pow(), ast.Constant(0.5)), 1
         else:
             yield ast.BinOp(node, ast.Mult(), node), 1
             yield ast.Call(ast.Name("abs", ast.Load()), [node], []), 1

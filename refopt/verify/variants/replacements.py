@@ -21,7 +21,9 @@ OPPOSITE: Mapping[type, type] = {
 }  # fmt: skip
 
 
-_CALLS = {"maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max"}
+_CALLS = {
+    "maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max", "mean": "sum", "sum": "mean",
+}  # fmt: skip
 
 
 def complement(node: ast.expr) -> ast.expr:
@@ -65,7 +67,7 @@ def _t(node: ast.expr) -> ast.expr:
 
 
 def of_call(node: ast.Call) -> Iterator[tuple[ast.AST, int]]:
-    """Yield each argument alone, a minimum for a maximum, neighbouring arguments exchanged."""
+    """Yield each argument alone, a minimum for a maximum, a sum for a mean, neighbouring arguments exchanged."""
     for argument in node.args:
         if not isinstance(argument, ast.Starred):
             yield argument, 0

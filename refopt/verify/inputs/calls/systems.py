@@ -95,6 +95,8 @@ SOLVER_FAULTS = (
           _stopping(lambda a, b, x0, x, rtol: _norm(b - a @ x) ** 2 <= rtol)),
     Fault("stop-squared-against-rtol-squared-start", "stopping at rtol of the start's squared residual norm",
           _stopping(lambda a, b, x0, x, rtol: _norm(b - a @ x) ** 2 <= rtol * _norm(b - a @ x0) ** 2)),
+    Fault("stop-squared-against-norm", "stopping where the squared residual norm is at most rtol times the right side's norm",
+          _stopping(lambda a, b, x0, x, rtol: _norm(b - a @ x) ** 2 <= rtol * _norm(b))),
     Fault("stop-largest-entry", "stopping by the residual's largest entry",
           _stopping(lambda a, b, x0, x, rtol: np.max(np.abs(b - a @ x)) <= rtol * np.max(np.abs(b)))),
     Fault("stop-root-mean-square", "stopping at rtol as an absolute bound of the root mean square residual",

@@ -18,6 +18,8 @@ from refopt.verify.variants.deviation import (
     deviation,
     fields,
     innermost,
+    refit,
+    with_numbers,
     with_shared,
 )
 from refopt.verify.variants.known.averages_and_roots import count_averages
@@ -245,3 +247,23 @@ def _(method: Any) -> Any:
 def _(method: Any) -> Any:
     have = fields(method)
     return altered(method, dampening=have["momentum"]) if "dampening" in have and "momentum" in have else None
+
+
+@deviation(
+    "previous-gradient-never-kept",
+    "with nothing kept as the last gradient, so that its change is always the whole gradient",
+    stage="step",
+    seen=("holocron 0.2.2.dev0 Adan (main at cbe2ac60)",),
+)
+def _(method: Any) -> Any:
+    inner = innermost(method)
+    if "previous" not in getattr(inner, "slots", ()):
+        return None
+    # Where a first gradient has no change, here it has.
+    whole = with_numbers(inner, lambda self, t, n: {**n, "moving": 1.0} if "moving" in n else n)
+
+    class Changed(Around):
+        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
+            return self.method.update(x, grad, {**s, "previous": params.zeros_like(x)})
+
+    return Changed(refit(method, whole or inner))

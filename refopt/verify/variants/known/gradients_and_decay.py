@@ -1,4 +1,4 @@
-"""Faults around a step: gradients, decay, counters, buffers and leaves."""
+"""Faults of what a step is given: its gradient, its decay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from refopt.core import params
 from refopt.core.arrays import namespace
-from refopt.core.params import Params, leaves, map_leaves, rebuild
+from refopt.core.params import Params, map_leaves
 from refopt.optimizers.common import averages
 from refopt.verify.variants.deviation import Around, altered, around, deviation, fields, innermost, refit
 
@@ -143,6 +143,11 @@ def _matrices(method: Any, x: Params, new: Params, t: int) -> Params:
     return map_leaves(lambda a, b: b - rate * a if a.ndim > 1 else b, x, new)
 
 
+def _vectors(method: Any, x: Params, new: Params, t: int) -> Params:
+    rate = method.rate(t) * method.weight_decay
+    return map_leaves(lambda a, b: b if a.ndim > 1 else b - rate * a, x, new)
+
+
 def _corrected(method: Any, x: Params, new: Params, t: int) -> Params:
     beta = fields(method).get("beta1", 0.0)
     return params.axpy(-method.rate(t) / averages.correction(beta, t) * method.weight_decay, x, new)
@@ -197,6 +202,11 @@ deviation(
 
 
 deviation(
+    "weight-decay-of-vectors", "with the decay of scalars and vectors alone, not of matrices", stage="step"
+)(_decay_apart(_vectors))
+
+
+deviation(
     "weight-decay-times-corrected-rate", "with the decay times the rate over the first bias correction", stage="step"
 )(_decay_apart(_corrected))  # fmt: skip
 
@@ -238,156 +248,3 @@ def _(method: Any) -> Any:
     if not strength:
         return None
     return around(lambda m, x, g, s: m.update(x, params.axpy(strength, x, g), s))(method)
-
-
-# --- the step --------------------------------------------------------------------------------------
-
-
-@deviation("first-step-without-rate", "with the first step not multiplied by the rate", stage="step")
-def _(method: Any) -> Any:
-    inner = innermost(method)
-    if not isinstance(fields(inner).get("lr"), float):
-        return None
-
-    class Changed(Around):
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            plain = altered(inner, lr=1.0, schedule=None) if s["t"] == 0 else None
-            return refit(self.method, plain or inner).update(x, grad, s)
-
-    return Changed(method)
-
-
-@deviation("first-step-skipped", "without moving in the first step", stage="step")
-class FirstSkipped(Around):
-    """Take in the first gradient, but stay."""
-
-    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-        """Stay at x in step 1."""
-        new, after = self.method.update(x, grad, s)
-        return (x if s.get("t", 0) == 0 else new), after
-
-
-@deviation("step-doubled", "with the step made twice", stage="step")
-class Doubled(Around):
-    """Move twice as far."""
-
-    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-        """Double the move."""
-        new, after = self.method.update(x, grad, s)
-        return params.axpy(2.0, params.subtract(new, x), x), after
-
-
-@deviation("first-leaf-only", "with the first leaf alone updated", stage="step")
-class FirstLeaf(Around):
-    """Leave every other leaf where it is."""
-
-    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-        """Move the first leaf."""
-        new, after = self.method.update(x, grad, s)
-        named, old = leaves(new), leaves(x)
-        first = next(iter(named))
-        return rebuild(x, {k: named[k] if k == first else old[k] for k in named}), after
-
-
-@deviation(
-    "first-gradient-for-all", "with the first leaf's gradient for every leaf of its shape", stage="step",
-    seen=("pennylane 0.19.1 AdagradOptimizer (every argument takes grad[0])",),
-)  # fmt: skip
-class FirstGradient(Around):
-    """Give every leaf of the first one's shape its gradient."""
-
-    def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-        """Replace the gradients."""
-        named = leaves(grad)
-        first = next(iter(named.values()))
-        shared = {k: first if v.shape == first.shape else v for k, v in named.items()}
-        return self.method.update(x, rebuild(grad, shared), s)
-
-
-# --- the counter -----------------------------------------------------------------------------------
-
-
-def _scheduled_apart(method: Any) -> tuple[Any, list[int]]:
-    """Return `method` with its schedule read at a number of our own, whatever its state's counter says."""
-    inner, now = innermost(method), [1]
-    schedule = fields(inner).get("schedule")
-    if schedule is not None:
-        inner = altered(inner, schedule=lambda t: schedule(now[0]))
-    return refit(method, inner), now
-
-
-def _counted(number: Callable[[int], int]) -> Callable[[Any], Any]:
-    """Let the rule see ``number(t)`` in place of t = 1, 2, …; the schedule still sees t."""
-
-    def change(method: Any) -> Any:
-        if not hasattr(innermost(method), "rate"):
-            return None
-        method, now = _scheduled_apart(method)
-
-        class Changed(Around):
-            def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-                now[0] = s["t"] + 1
-                new, after = self.method.update(x, grad, {**s, "t": number(now[0]) - 1})
-                return new, {**after, "t": now[0]}
-
-        return Changed(method)
-
-    return change
-
-
-deviation("counter-one-ahead", "with the step counted from 2", stage="counter")(_counted(lambda t: t + 1))
-
-
-deviation("counter-one-behind", "with the step counted from 0", stage="counter")(_counted(lambda t: t - 1))
-
-
-deviation("counter-frozen", "with the step counter never advanced (always 1)", stage="counter")(
-    _counted(lambda t: 1)
-)
-
-
-deviation(
-    "counter-twice", "with the step counted twice a call (2, 4, 6, …)", stage="counter",
-)(_counted(lambda t: 2 * t))  # fmt: skip
-
-
-deviation("counter-twice-odd", "with the step counted twice a call (1, 3, 5, …)", stage="counter")(
-    _counted(lambda t: 2 * t - 1)
-)
-
-
-@deviation("counter-per-leaf", "with one step counter that every leaf advances", stage="counter")
-def _(method: Any) -> Any:
-    if not hasattr(innermost(method), "rate"):
-        return None
-    method, now = _scheduled_apart(method)
-
-    class Changed(Around):
-        def init(self, x: Params) -> Any:
-            named = leaves(x)
-            return {"t": 0, "leaves": {k: self.method.init({k: v}) for k, v in named.items()}}
-
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            named, given = leaves(x), leaves(grad)
-            now[0] = s["t"] + 1
-            new, states = {}, {}
-            for place, k in enumerate(named):
-                own = {**s["leaves"][k], "t": s["t"] * len(named) + place}
-                moved, states[k] = self.method.update({k: named[k]}, {k: given[k]}, own)
-                new[k] = moved[k]
-            return rebuild(x, new), {"t": now[0], "leaves": states}
-
-    return Changed(method)
-
-
-@deviation("state-forgotten", "with a fresh state at every step", stage="counter")
-def _(method: Any) -> Any:
-    method, now = _scheduled_apart(method)
-
-    class Changed(Around):
-        def update(self, x: Params, grad: Params, s: Any) -> tuple[Params, Any]:
-            now[0] = s["t"] + 1
-            new, after = self.method.update(x, grad, self.method.init(x))
-            return new, {**after, "t": now[0]}
-
-    return Changed(method)

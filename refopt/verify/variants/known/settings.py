@@ -99,7 +99,7 @@ def _exchanged(a: str, b: str) -> Callable[[Any], Any]:
     return change
 
 
-for a, b in (("nu1", "nu2"), ("beta2", "beta3"), ("beta1", "beta3")):
+for a, b in (("nu1", "nu2"), ("beta2", "beta3"), ("beta1", "beta3"), ("grow", "shrink")):
     deviation(f"{a}-and-{b}-swapped", f"with {a} and {b} exchanged", stage="settings")(_exchanged(a, b))
 
 

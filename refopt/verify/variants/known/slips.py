@@ -128,6 +128,30 @@ def _(method: Any) -> Any:
 
 
 @deviation(
+    "plain-without-ratio",
+    "with the gradient alone, without decay, where a norm is zero or there is no decay",
+    stage="text",
+    only=("lars",),
+    seen=("torch-optimizer 0.3.0 LARS, which has it from lightning-bolts",),
+)
+def _(method: Any) -> Any:
+    decayed = fields(method)["weight_decay"] > 0.0
+
+    def rule(self: Any, xp: Any) -> Any:
+        def lars(w, g, v, rate, mu, fresh, inside, out):  # type: ignore[no-untyped-def]
+            if decayed:
+                u = g + self.weight_decay * w
+                has = (leaf_norm(w) > 0.0) & (leaf_norm(g) > 0.0)
+                g = xp.where(has, self._local(w, g, u, rate) * u, g)
+            v = mu * v + fresh * inside * g
+            return w - out * (inside * g + mu * v if self.nesterov else v), v
+
+        return lars
+
+    return rewritten(method, rule=rule)
+
+
+@deviation(
     "ratio-before-the-decay",
     "with the ratio to the direction before decay is added to it",
     stage="text",
@@ -242,6 +266,26 @@ def _(method: Any) -> Any:
         return adopt
 
     return rewritten(method, rule=rule)
+
+
+@deviation("norm-corrected-too", "with bias correction of its norm too", stage="text", only=("adamax",))
+def _(method: Any) -> Any:
+    def corrected(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        c = correction(self.beta2, t)
+        return {**numbers, "step": c * numbers["step"], "outside": c * numbers["outside"]}
+
+    return with_numbers(method, corrected)
+
+
+@deviation(
+    "slow-average-corrected", "with bias correction of its slow average too", stage="text", only=("ademamix",)
+)
+def _(method: Any) -> Any:
+    def corrected(self: Any, t: int, numbers: dict[str, float]) -> dict[str, float]:
+        # Of a beta3 that warms up there is no power; its present value's is what people write.
+        return {**numbers, "slow": numbers["slow"] / correction(numbers["beta3"], t)}
+
+    return with_numbers(method, corrected)
 
 
 @deviation("alpha-on-the-fast-average", "with α on the fast average", stage="text", only=("ademamix",))
