@@ -56,6 +56,13 @@ class TorchOptimizer(torch.optim.Optimizer):
         own = {"_method": self._method, "_seed": self._seed, "_masters": self._masters}
         return {**super().__getstate__(), **own}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state; what its groups do not name, as older ones do not, is as this optimizer was made."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key in (*_numbers(self._method), "maximize"):
+                group.setdefault(key, self.defaults[key])
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; what belongs to a master keeps its own dtype, where torch would give it the parameter's."""
         super().load_state_dict(state_dict)
@@ -137,8 +144,6 @@ class TorchOptimizer(torch.optim.Optimizer):
         for key, value in given.items():
             if key not in fields:
                 continue  # a scheduler's own notes, such as initial_lr
-            if torch.is_tensor(value):
-                value = value.item()
             settings[key] = value
         base = getattr(self._method, "base", None)
         if isinstance(base, Method):
@@ -171,9 +176,12 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     def _put(self, p: Any, name: str, s: State) -> None:
         """Keep the state of one leaf as torch's optimizers do, by parameter."""
-        self.state[p].update(
-            ("step", v) if k == "t" else (k, v[name] if isinstance(v, dict) else v) for k, v in s.items()
-        )
+        held = self.state[p]
+        for k, v in s.items():
+            if k == "t":
+                held["step"] = torch.tensor(v)
+            else:
+                held[k] = v[name] if isinstance(v, dict) else v
 
     def _together(
         self, method: Method, group: dict[str, Any], number: int, active: list[tuple[str, Any]]
@@ -182,7 +190,8 @@ class TorchOptimizer(torch.optim.Optimizer):
         x = {n: self._point(p) for n, p in _named(group)}
         s = self._state(method, number, x)
         g = {n: _gradient(p, group["maximize"], x[n]) for n, p in active}
-        moved, self.state["groups"][str(number)] = method.update(x, {n: g.get(n) for n in x}, s)
+        moved, s = method.update(x, {n: g.get(n) for n in x}, s)
+        self._keep(number, x, s)
         for n, p in active:
             self._move(p, moved[n])
 
@@ -202,7 +211,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         for (_, _, number), problem, (x, s) in zip(asking, problems, found):
             for n, p in problem.params.items():
                 self._move(p, x[n])
-            self.state["groups"][str(number)] = s
+            self._keep(number, problem.start, s)
 
     def _asked(self, method: Method, number: int, problem: _Closure) -> tuple[dict[str, Any], State]:
         """Return a group's new point and state, and leave the parameters as they were."""
@@ -215,10 +224,11 @@ class TorchOptimizer(torch.optim.Optimizer):
             problem.put(problem.start)
 
     def _state(self, method: Method, number: int, x: dict[str, Any]) -> State:
-        groups = self.state.setdefault("groups", {})
-        if str(number) not in groups:
-            groups[str(number)] = method.init(x)
-        return groups[str(number)]
+        held = self.state.get("groups", {}).get(str(number))
+        return method.init(x) if held is None else _by_name(held, list(x))
+
+    def _keep(self, number: int, x: Mapping[str, Any], s: State) -> None:
+        self.state.setdefault("groups", {})[str(number)] = _by_position(s, list(x))
 
 
 class _Closure:
@@ -294,7 +304,7 @@ def _untupled(given: Mapping[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError):
             raise ArgumentTypeError(f"betas: wanted two numbers, got {betas!r}") from None
         out.update(beta1=first, beta2=second)
-    return {k: v.item() if torch.is_tensor(v) and v.ndim == 0 else v for k, v in out.items()}
+    return {k: v.item() if torch.is_tensor(v) and v.numel() == 1 else v for k, v in out.items()}
 
 
 def _leaf_by_leaf(method: Method) -> bool:
@@ -311,6 +321,21 @@ def _wraps_gradients(method: Method) -> bool:
     base = getattr(method, "base", None)
     own = type(method).update is not Method.update
     return own and isinstance(base, Method) and (isinstance(base, GradientMethod) or _wraps_gradients(base))
+
+
+def _by_position(tree: Any, names: list[str]) -> Any:
+    """Return a state with its leaves by position, as torch's own are: names may differ where it is loaded."""
+    if not isinstance(tree, dict):
+        return tree
+    leafwise = tree and all(k in names for k in tree)
+    return {names.index(k) if leafwise else k: _by_position(v, names) for k, v in tree.items()}
+
+
+def _by_name(tree: Any, names: list[str]) -> Any:
+    """Return the state that `_by_position` was given, with the names of now."""
+    if not isinstance(tree, dict):
+        return tree
+    return {names[k] if isinstance(k, int) else k: _by_name(v, names) for k, v in tree.items()}
 
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
