@@ -20,6 +20,8 @@ IGNORED = ("foreach", "fused")
 REFUSED = ("capturable",)
 # Torch's schedulers want a rate in every group; Rprop's is the first step, as in torch.
 RATES = {"rprop": "initial"}
+# Of a state: the count, called as torch calls it, and the state array that has its name.
+HELD = {"t": "step", "step": "last_step"}
 # In which small steps are rounded away.
 SHORT = (torch.float16, torch.bfloat16)
 # What a closure can answer.
@@ -197,11 +199,15 @@ class TorchOptimizer(torch.optim.Optimizer):
         slots = method.active_slots()
         for t, leaves in by_count.items():
             first = self.state[leaves[0][1]]
-            s: dict[str, Any] = {k: v for k, v in first.items() if k not in ("step", "master", *slots)}
+            arrays = [HELD.get(slot, slot) for slot in slots]
+            s: dict[str, Any] = {k: v for k, v in first.items() if k not in ("step", "master", *arrays)}
             x = {n: points[n] for n, _ in leaves}
             s |= {
                 "t": t,
-                **{slot: {n: _like(self.state[p][slot], x[n]) for n, p in leaves} for slot in slots},
+                **{
+                    slot: {n: _like(self.state[p][held], x[n]) for n, p in leaves}
+                    for slot, held in zip(slots, arrays)
+                },
             }
             x, new = self._updated(
                 method, x, {n: self._gradient(p, group["maximize"], x[n]) for n, p in leaves}, s
@@ -214,10 +220,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         """Keep the state of one leaf as torch's optimizers do, by parameter."""
         held = self.state[p]
         for k, v in s.items():
-            if k == "t":
-                held["step"] = torch.tensor(v)
-            else:
-                held[k] = v[name] if isinstance(v, dict) else v
+            held[HELD.get(k, k)] = torch.tensor(v) if k == "t" else v[name] if isinstance(v, dict) else v
 
     def _together(
         self, method: Method, group: dict[str, Any], number: int, active: list[tuple[str, Any]]

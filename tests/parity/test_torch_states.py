@@ -137,6 +137,27 @@ def doubles():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("name", ["rprop", "adasmooth"])
+def test_a_state_array_called_step_is_no_count_of_steps(name) -> None:
+    params = pair()
+    o = refopt.as_torch(name, params)
+    method = refopt.optimizer(name)
+    x = {f"p{i}": p.detach().clone() for i, p in enumerate(params)}
+    s = method.init(x)
+    assert "step" in s
+    for _ in range(4):
+        x, s = method.update(x, {k: 2.0 * (i + 1) * v for i, (k, v) in enumerate(x.items())}, s)
+    assert all(torch.equal(a, b) for a, b in zip(stepped(o, params, 4), x.values()))
+
+
+def test_no_state_array_takes_a_name_of_the_shell_s_own() -> None:
+    from refopt.core.method import LeafRule
+
+    for m in refopt.methods("optimizer"):
+        if issubclass(m.obj, LeafRule):
+            assert not {"t", "master", "last_step"} & set(m.obj.slots), m.name
+
+
 def test_what_no_graph_goes_through_is_told() -> None:
     with pytest.raises(refopt.errors.CapabilityError, match="muon"):
         refopt.as_torch("muon", pair(), differentiable=True)
