@@ -206,8 +206,11 @@ def linear_system(
             raise ShapeError(f"A: wanted a square operator of shape {(n, n)}, got {tuple(shape)}")
         operator = Operator(_checked(A.matvec if hasattr(A, "matvec") else A, b))
         dtype = getattr(A, "dtype", None)
+        # A complex operator has a complex solution; its precision is the right side's, as a real one's is.
         if not isinstance(dtype, np.dtype) or dtype.kind != "c":
             dtype = b.dtype
+        elif isinstance(b, np.ndarray):
+            dtype = np.result_type(dtype, b.dtype)
     else:
         raise ArgumentTypeError(
             f"A: wanted an array, a SciPy sparse matrix or a function v -> A v, got {type(A).__qualname__}"
