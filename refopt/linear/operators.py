@@ -17,6 +17,7 @@ from refopt.core.arrays import (
     check_array,
     check_square,
     check_symmetric,
+    detached,
     is_array,
     namespace,
     safe_root,
@@ -55,7 +56,7 @@ def inner(x: Array, y: Array) -> Array:
 
 def real_part(value: Array) -> float:
     """Return the real part of a zero-dimensional array as a Python float."""
-    return complex(value).real
+    return complex(detached(value)).real
 
 
 def vector_norm(x: Array) -> float:
@@ -71,7 +72,7 @@ def vector_norm(x: Array) -> float:
 def unit_of(b: Array) -> float:
     """Return the power of two in which a right side's squares keep to its dtype: 1 unless b is extreme."""
     xp = namespace(b)
-    top = float(xp.max(xp.abs(b)))
+    top = float(xp.max(xp.abs(detached(b))))
     reach = math.frexp(float(xp.finfo(b.dtype).max))[1] // 4
     power = math.frexp(top)[1] if top > 0.0 else 0
     return 1.0 if abs(power) <= reach else 2.0 ** (power - 1)

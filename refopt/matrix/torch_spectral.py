@@ -1,0 +1,38 @@
+"""Functions of a Hermitian torch matrix whose gradient is finite where eigenvalues are equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from refopt.matrix.common import from_eigen, schur_map
+
+
+class Spectral(torch.autograd.Function):
+    """``Q f(L) Q*`` of H = Q L Q*; a gradient G goes back as ``Q (K ∘ (Q* G Q)) Q*`` (Daleckii and Krein).
+
+    Torch's own derivative of eigenvectors divides by the differences of eigenvalues. That of this gradient, for second
+    derivatives, is torch's own.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(H: Any, values: Any, vectors: Any, function: Any, kernel: Any) -> Any:
+        """Return the function of `H`, from its eigenpairs."""
+        return from_eigen(vectors, function(values))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep what the derivative needs."""
+        H, values, vectors, _, ctx.kernel = inputs
+        ctx.save_for_backward(H, values, vectors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> tuple[Any, ...]:
+        """Return the gradient by `H`."""
+        H, values, vectors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            values, vectors = torch.linalg.eigh(H)
+        return schur_map(vectors, ctx.kernel(values), gradient), None, None, None, None
