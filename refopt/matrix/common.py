@@ -230,7 +230,7 @@ def spectral(
         import torch
 
         if torch.is_grad_enabled():
-            from refopt.matrix.torch_spectral import Spectral
+            from refopt.core.torch_spectral import Spectral
 
             return Spectral.apply(hermitian_part(A), values.detach(), vectors.detach(), function, kernel)
     return from_eigen(vectors, function(values))

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from refopt.matrix.common import from_eigen, schur_map
-
 
 class Spectral(torch.autograd.Function):
     """``Q f(L) Q*`` of H = Q L Q*; a gradient G goes back as ``Q (K ∘ (Q* G Q)) Q*`` (Daleckii and Krein).
@@ -21,7 +19,7 @@ class Spectral(torch.autograd.Function):
     @staticmethod
     def forward(H: Any, values: Any, vectors: Any, function: Any, kernel: Any) -> Any:
         """Return the function of `H`, from its eigenpairs."""
-        return from_eigen(vectors, function(values))
+        return (vectors * function(values)[..., None, :]) @ vectors.mH
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -35,4 +33,5 @@ class Spectral(torch.autograd.Function):
         H, values, vectors = ctx.saved_tensors
         if torch.is_grad_enabled():
             values, vectors = torch.linalg.eigh(H)
-        return schur_map(vectors, ctx.kernel(values), gradient), None, None, None, None
+        inside = ctx.kernel(values) * (vectors.mH @ gradient @ vectors)
+        return vectors @ inside @ vectors.mH, None, None, None, None
