@@ -180,6 +180,8 @@ def linear_system(
     n = b.shape[0]
     if n == 0:
         raise ShapeError("b: is empty, wanted shape (n,) with n >= 1")
+    if _torch_sparse(A):
+        A = _product(A, b)
     if scipy.sparse.issparse(A):
         if not isinstance(b, np.ndarray):
             raise ArgumentTypeError(f"b: a SciPy sparse matrix needs a NumPy right side, got {type(b)}")
@@ -226,6 +228,21 @@ def linear_system(
     if namespace(x0) is not xp:
         raise ArgumentTypeError(f"x0: wanted an array of the library of b, got {type(x0)}")
     return operator, b, xp.asarray(_as_dtype(x0, b.dtype, "x0"), copy=True)
+
+
+def _torch_sparse(A: Any) -> bool:
+    return array_api_compat.is_torch_array(A) and str(A.layout) != "torch.strided"
+
+
+def _product(A: Any, b: Array) -> Callable[[Array], Array]:
+    """Return a sparse torch matrix as a function: torch has no symmetry check and few reductions for it."""
+    n = b.shape[0]
+    if tuple(A.shape) != (n, n):
+        raise ShapeError(f"A, b: shapes {tuple(A.shape)} and {(n,)} do not fit")
+    if namespace(b) is not namespace(A):
+        raise ArgumentTypeError(f"A, b: wanted arrays of one library, got {type(A)} and {type(b)}")
+    matrix = A.to(b.dtype)
+    return lambda v: matrix @ v
 
 
 def _from_integers(value: Any) -> Any:

@@ -67,3 +67,19 @@ def test_gradients_are_finite_and_nothing_warns(name) -> None:
     value.backward()
     for v in (a, b, C):
         assert bool(torch.isfinite(v.grad).all()) and float(v.grad.abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("layout", ["csr", "coo"])
+def test_sparse_torch_matrices_are_solved(layout) -> None:
+    """As operators: beside the dense matrix; what reads entries, and shapes that do not fit, are told."""
+    A = 3.0 * torch.eye(6, dtype=torch.float64) - torch.diag(torch.ones(5, dtype=torch.float64), 1)
+    A = (A + A.T) / 2
+    b = torch.arange(6.0, dtype=torch.float64)
+    sparse = A.to_sparse_csr() if layout == "csr" else A.to_sparse()
+    r = refopt.get("cg")(sparse, b, rtol=1e-12)
+    assert r.success
+    torch.testing.assert_close(r.x, torch.linalg.solve(A, b), rtol=1e-10, atol=1e-12)
+    with pytest.raises(refopt.errors.ShapeError, match="do not fit"):
+        refopt.get("cg")(sparse, b[:5])
+    with pytest.raises(refopt.errors.ArgumentTypeError, match="jacobi"):
+        refopt.get("pcg")(sparse, b, preconditioner="jacobi")
