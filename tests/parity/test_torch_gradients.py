@@ -69,6 +69,7 @@ def test_gradients_are_finite_and_nothing_warns(name) -> None:
         assert bool(torch.isfinite(v.grad).all()) and float(v.grad.abs().max()) > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
 @pytest.mark.parametrize("layout", ["csr", "coo"])
 def test_sparse_torch_matrices_are_solved(layout) -> None:
     """As operators: beside the dense matrix; what reads entries, and shapes that do not fit, are told."""
