@@ -236,6 +236,20 @@ class Run:
         where = f"step {k + 1} {what}; x is the last point with a finite objective (step {k})"
         return self._result(x, s, k, "diverged", where)
 
+    def _advice(self, x: Params, k: int) -> str:
+        """Return what a user would want to know of a run that went as asked."""
+        m, said = self.method, ""
+        lr, decay = getattr(m, "lr", None), getattr(m, "weight_decay", 0.0)
+        if getattr(m, "decay", "") == "independent" and isinstance(lr, (int, float)) and decay > lr:
+            said = (
+                f" Each step also shrank x by {decay:g} of itself: this form does not multiply weight_decay by lr, as"
+                " dialect='torch' does."
+            )
+        short = [n for n, v in leaves(x).items() if "float16" in str(v.dtype)]
+        if k and any(bool((v == leaves(self.x0)[n]).all()) for n, v in leaves(x).items() if n in short):
+            said += " Some of x has not moved: its steps are lost in rounding; run in float32."
+        return said
+
     def _result(self, x: Params, s: State, k: int, status: str, detail: str = "") -> Result:
         name = self.method.registered_name or type(self.method).__name__
         sentence = {
@@ -257,7 +271,7 @@ class Run:
             recorded_calls=dict(self.history.calls),
             success=status != "diverged",
             status=status,
-            message=sentence + ".",
+            message=sentence + "." + self._advice(x, k),
             state=s,
         )
 

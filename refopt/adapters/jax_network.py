@@ -17,6 +17,11 @@ from refopt.core.params import Params, leaves, map_leaves
 
 def into(x: Params) -> Any:
     """Return x in JAX, and raise where JAX would round it."""
+    if not all(hasattr(v, "dtype") for v in leaves(x).values()):
+        raise ArgumentTypeError(
+            "x: wanted the flat dict of a run, such as problem.x0; problem.flat(tree) makes it of a tree, and problem.tree(x)"
+            " gives the tree of a result"
+        )
     if not jax.config.jax_enable_x64 and any(v.dtype == np.float64 for v in leaves(x).values()):
         raise ArgumentError(
             "x: is float64, but JAX would round it to float32; call"

@@ -128,7 +128,9 @@ def as_torch(name: str, params: Any = None, **options: Any) -> Any:
     options
         Hyperparameters, ``dialect``, ``maximize``, ``seed`` of the method's random numbers, and ``master_weights``: True
         keeps for each float16 or bfloat16 parameter its weights and the method's state in float32, in
-        ``state[p]["master"]`` and in ``state_dict``, and the parameter is the master, rounded, after every step.
+        ``state[p]["master"]`` and in ``state_dict``, and the parameter is the master, rounded, after every step; and
+        ``differentiable``: True keeps the graph of a step, from the new parameters to the old and their gradients, for methods
+        of one rule for every leaf. ``foreach`` and ``fused`` say how torch computes, and are passed over.
 
     Returns
     -------

@@ -297,8 +297,8 @@ def check_symmetric(value: Any, name: str, **kwargs: Any) -> Array:
     other = xp.matrix_transpose(value)
     if xp.isdtype(value.dtype, "complex floating"):
         other = xp.conj(other)
-    scale = float(xp.max(xp.abs(value)))
-    gap = float(xp.max(xp.abs(value - other)))
+    scale = float(xp.max(xp.abs(detached(value))))
+    gap = float(xp.max(xp.abs(detached(value - other))))
     if gap > 64 * float(xp.finfo(value.dtype).eps) * scale:
         raise ArgumentError(
             f"{name}: wanted a symmetric matrix, got one that differs from its transpose by"

@@ -7,7 +7,7 @@ from typing import Any
 
 from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
 from refopt.core.groups import ParameterGroups, changed
-from refopt.core.hyper import check_known
+from refopt.core.hyper import advice, check_known
 from refopt.core.method import Method
 from refopt.core.registry import STEPPING, Entry, entry, methods
 
@@ -69,7 +69,7 @@ def optimizer(name: str, *, dialect: str = "paper", groups: Any = None, **hyperp
                 # What a wrapper does not know it hands on in its turn.
                 if key not in theirs and "base" not in theirs and key != "groups":
                     raise HyperparameterError(
-                        f"{name}, around {base}, has no hyperparameter {key!r}.{nearest(key, own | theirs)} {name} has:"
+                        f"{name}, around {base}, has no hyperparameter {key!r}.{advice(key, own | theirs)} {name} has:"
                         f" {', '.join(sorted(own))}; {base}: {', '.join(sorted(theirs))}"
                     )
             base = optimizer(base, **passed_on)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from refopt.core.errors import ArgumentError, ArgumentTypeError, HyperparameterError, nearest
@@ -140,11 +140,34 @@ def check_hyperparameters(method: Any) -> None:
             raise ArgumentError(f"{label}: wanted one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
+# What torch, optax and Keras call a thing, by refopt's word for it.
+ELSEWHERE = {
+    "learning_rate": "lr", "step_size": "lr", "eta": "lr", "wd": "weight_decay", "b1": "beta1", "b2": "beta2", "b3": "beta3",
+    "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps", "alpha": "beta2", "decay": "beta2", "mu": "momentum",
+}  # fmt: skip
+# What is no hyperparameter of a method here.
+OTHERWISE = {
+    **dict.fromkeys(("max_grad_norm", "clip_norm", "clipnorm", "global_clipnorm", "grad_clip"),
+        "The wrapper 'clip-norm' clips: base=, threshold="),
+    "betas": "They are beta1 and beta2",
+    "maximize": "Negate the objective",
+    "amsgrad": "It is a method, 'amsgrad'",
+    "nesterov": "It is a method, 'nesterov'",
+}  # fmt: skip
+
+
+def advice(name: str, known: Collection[str]) -> str:
+    """Return what is meant by a name that the method does not have."""
+    if name in OTHERWISE:
+        return f" {OTHERWISE[name]}."
+    return f" Here it is {ELSEWHERE[name]!r}." if ELSEWHERE.get(name) in known else nearest(name, known)
+
+
 def check_known(cls: type, given: dict[str, Any], owner: str) -> None:
     """Raise `HyperparameterError` for a keyword that the dataclass `cls` does not have."""
     known = [f.name for f in dataclasses.fields(cls) if f.init]
     for name in given:
         if name not in known:
             raise HyperparameterError(
-                f"{owner} has no hyperparameter {name!r}.{nearest(name, known)} It has: {', '.join(known)}"
+                f"{owner} has no hyperparameter {name!r}.{advice(name, known)} It has: {', '.join(known)}"
             )

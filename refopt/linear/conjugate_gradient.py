@@ -293,6 +293,8 @@ def cg(
 
     Notes
     -----
+    The answer carries no graph of torch's or JAX's. By hand: a gradient g of x is ``A^{-1} g`` of b, one more solve, and with it ``-(A^{-1} g) x^H`` of A.
+
     One product with A, two inner products and three updates a pass. For b = 0 the answer is 0
     whatever the start, as in SciPy.
 

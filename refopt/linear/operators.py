@@ -17,6 +17,7 @@ from refopt.core.arrays import (
     check_array,
     check_square,
     check_symmetric,
+    detached,
     is_array,
     namespace,
     safe_root,
@@ -55,7 +56,7 @@ def inner(x: Array, y: Array) -> Array:
 
 def real_part(value: Array) -> float:
     """Return the real part of a zero-dimensional array as a Python float."""
-    return complex(value).real
+    return complex(detached(value)).real
 
 
 def vector_norm(x: Array) -> float:
@@ -71,7 +72,7 @@ def vector_norm(x: Array) -> float:
 def unit_of(b: Array) -> float:
     """Return the power of two in which a right side's squares keep to its dtype: 1 unless b is extreme."""
     xp = namespace(b)
-    top = float(xp.max(xp.abs(b)))
+    top = float(xp.max(xp.abs(detached(b))))
     reach = math.frexp(float(xp.finfo(b.dtype).max))[1] // 4
     power = math.frexp(top)[1] if top > 0.0 else 0
     return 1.0 if abs(power) <= reach else 2.0 ** (power - 1)
@@ -179,6 +180,8 @@ def linear_system(
     n = b.shape[0]
     if n == 0:
         raise ShapeError("b: is empty, wanted shape (n,) with n >= 1")
+    if _torch_sparse(A):
+        A = _product(A, b)
     if scipy.sparse.issparse(A):
         if not isinstance(b, np.ndarray):
             raise ArgumentTypeError(f"b: a SciPy sparse matrix needs a NumPy right side, got {type(b)}")
@@ -206,8 +209,11 @@ def linear_system(
             raise ShapeError(f"A: wanted a square operator of shape {(n, n)}, got {tuple(shape)}")
         operator = Operator(_checked(A.matvec if hasattr(A, "matvec") else A, b))
         dtype = getattr(A, "dtype", None)
+        # A complex operator has a complex solution; its precision is the right side's, as a real one's is.
         if not isinstance(dtype, np.dtype) or dtype.kind != "c":
             dtype = b.dtype
+        elif isinstance(b, np.ndarray):
+            dtype = np.result_type(dtype, b.dtype)
     else:
         raise ArgumentTypeError(
             f"A: wanted an array, a SciPy sparse matrix or a function v -> A v, got {type(A).__qualname__}"
@@ -222,6 +228,21 @@ def linear_system(
     if namespace(x0) is not xp:
         raise ArgumentTypeError(f"x0: wanted an array of the library of b, got {type(x0)}")
     return operator, b, xp.asarray(_as_dtype(x0, b.dtype, "x0"), copy=True)
+
+
+def _torch_sparse(A: Any) -> bool:
+    return array_api_compat.is_torch_array(A) and str(A.layout) != "torch.strided"
+
+
+def _product(A: Any, b: Array) -> Callable[[Array], Array]:
+    """Return a sparse torch matrix as a function: torch has no symmetry check and few reductions for it."""
+    n = b.shape[0]
+    if tuple(A.shape) != (n, n):
+        raise ShapeError(f"A, b: shapes {tuple(A.shape)} and {(n,)} do not fit")
+    if namespace(b) is not namespace(A):
+        raise ArgumentTypeError(f"A, b: wanted arrays of one library, got {type(A)} and {type(b)}")
+    matrix = A.to(b.dtype)
+    return lambda v: matrix @ v
 
 
 def _from_integers(value: Any) -> Any:

@@ -220,6 +220,28 @@ def from_eigen(vectors: Array, values: Array) -> Array:
     return (vectors * values[..., None, :]) @ adjoint(vectors)
 
 
+def spectral(
+    A: Array,
+    eigenpairs: tuple[Array, Array],
+    function: Callable[[Array], Array],
+    kernel: Callable[[Array], Array],
+) -> Array:
+    """Return ``Q f(L) Q*`` of the Hermitian `A` with the given eigenpairs.
+
+    `kernel` gives f's divided differences; where torch records a graph, the gradient is made of them, so that equal eigenvalues
+    do it no harm.
+    """
+    values, vectors = eigenpairs
+    if getattr(A, "requires_grad", False):
+        import torch
+
+        if torch.is_grad_enabled():
+            from refopt.core.torch_spectral import Spectral
+
+            return Spectral.apply(hermitian_part(A), values.detach(), vectors.detach(), function, kernel)
+    return from_eigen(vectors, function(values))
+
+
 def schur_map(vectors: Array, kernel: Array, E: Array) -> Array:
     """Return ``Q (K ∘ (Q* E Q)) Q*``: every derivative in an eigenbasis has this form."""
     return vectors @ (kernel * (adjoint(vectors) @ E @ vectors)) @ adjoint(vectors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.core.arrays import CHECKING, Array, eye_like, like, namespace
+from refopt.core.arrays import CHECKING, Array, detached, eye_like, like, namespace
 from refopt.core.errors import ArgumentError, ConvergenceError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -233,7 +233,7 @@ def newton_root(D: Array, p: int, tol: float, max_steps: int) -> Array:
         M, H = xp.where(better, next_M, M), xp.where(better, next_H, H)
         error = xp.where(better, next_error, error)
         active = better & (error > tol)
-    if CHECKING.on and not (worst := float(xp.max(error))) < 0.1:
+    if CHECKING.on and not (worst := float(xp.max(detached(error)))) < 0.1:
         raise ConvergenceError(
             f"A: the coupled Newton iteration for p = {p} stopped with max |M - I| = {worst:.3g}; wanted a"
             " smaller condition number (a ridge), or method='eigh'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refopt.core.arrays import Array, eye_like, namespace
+from refopt.core.arrays import Array, detached, eye_like, namespace
 from refopt.core.errors import ConvergenceError
 from refopt.core.registry import Dialect, Source, register
 from refopt.matrix.common import (
@@ -79,7 +79,7 @@ def coupled_iteration(
     most = MOST_STEPS if steps is None else steps
     for k in range(most):
         product = hermitian_product(Z, Y) if k else Y
-        gap = float(xp.max(xp.abs(product - eye))) if steps is None else 1.0
+        gap = float(xp.max(xp.abs(detached(product - eye)))) if steps is None else 1.0
         T = (3 * eye - product) / 2
         # Quadratic: the step that is taken now brings it to rounding.
         last = gap <= epsilon(Y) ** 0.5 or (steps is not None and k == most - 1)

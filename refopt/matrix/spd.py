@@ -12,9 +12,9 @@ from refopt.matrix.common import (
     check_like,
     check_number,
     eigh,
-    from_eigen,
     hermitian_part,
     schur_map,
+    spectral,
 )
 from refopt.matrix.divided_differences import exp_kernel, log_kernel, power_kernel
 from refopt.matrix.square_root import psd_eigh
@@ -71,7 +71,7 @@ def spd_log(A: Array) -> Array:
      [0. 1.]]
     """
     values, vectors = psd_eigh(A, strict=True)
-    return from_eigen(vectors, namespace(values).log(values))
+    return spectral(A, (values, vectors), namespace(values).log, log_kernel)
 
 
 def spd_log_jvp(A: Array, tangent: Array) -> Array:
@@ -138,7 +138,7 @@ def spd_exp(X: Array) -> Array:
      [0.       2.718282]]
     """
     values, vectors = _symmetric_eigh(X)
-    return from_eigen(vectors, namespace(values).exp(values))
+    return spectral(X, (values, vectors), namespace(values).exp, exp_kernel)
 
 
 def spd_exp_jvp(X: Array, tangent: Array) -> Array:
@@ -197,7 +197,7 @@ def spd_power(A: Array, theta: float = 0.5) -> Array:
     """
     theta = check_number(theta, "theta")
     values, vectors = psd_eigh(A, strict=theta < 0)
-    return from_eigen(vectors, values**theta)
+    return spectral(A, (values, vectors), lambda v: v**theta, lambda v: power_kernel(v, theta))
 
 
 def spd_power_jvp(A: Array, tangent: Array, theta: float = 0.5) -> Array:

@@ -16,6 +16,7 @@ from refopt.matrix.common import (
     over_stack,
     pairs,
     schur_map,
+    spectral,
 )
 from refopt.matrix.lyapunov import SONG_2022, SONG_2022_INVERSE
 
@@ -90,8 +91,13 @@ def sqrtm_eigh(A: Array) -> Array:
 
 
 def _root(A: Array) -> Array:
-    values, vectors = psd_eigh(A)
-    return from_eigen(vectors, namespace(values).sqrt(values))
+    return spectral(A, psd_eigh(A), namespace(A).sqrt, root_kernel)
+
+
+def root_kernel(values: Array) -> Array:
+    """Return the divided differences of the root, ``1 / (sqrt l_i + sqrt l_j)``: infinite where both are zero."""
+    left, right = pairs(namespace(values).sqrt(values))
+    return 1 / (left + right)
 
 
 def sqrtm_eigh_jvp(A: Array, tangent: Array, *, at_zero: str = "raise") -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.core.arrays import like, to_numpy
+from refopt.core.arrays import detached, like, to_numpy
 from refopt.core.errors import ConvergenceError
 from refopt.core.registry import register
 from refopt.core.result import TransportResult
@@ -100,7 +100,8 @@ def exact_ot(a: Any, b: Any, C: Any) -> TransportResult:
     Notes
     -----
     Equal masses in equal number are an assignment, by SciPy's ``linear_sum_assignment``, O(n^3); others a linear program of
-    n m unknowns by HiGHS, meant for up to some hundred points a side. Both run in float64 on the host.
+    n m unknowns by HiGHS, meant for up to some hundred points a side. Both run in float64 on the host. Of torch tensors that ask for
+    gradients ``value`` has the linear program's: by C the plan, by a and b the potentials, which hold up to a constant.
 
     Examples
     --------
@@ -121,6 +122,10 @@ def exact_ot(a: Any, b: Any, C: Any) -> TransportResult:
         plan, f, g = total * plan, unit * f, unit * g
     found = like(plan, problem.C)
     value = problem.xp.sum(found * problem.C)
+    for masses, slopes in ((problem.a, f), (problem.b, g)):
+        still = detached(masses)
+        if still is not masses:  # a graph: the value's derivatives by the masses are the potentials
+            value = value + problem.xp.sum(like(slopes, masses) * (masses - still))
     dual = like(ha @ f + hb @ g, problem.C)
     potentials = like(f, problem.C), like(g, problem.C)
     # Above what HiGHS leaves (1e-7) and what rounds in float32.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from refopt.core.arrays import Array, namespace
+from refopt.core.arrays import Array, detached, namespace
 
 MEMORY = 10  # pairs of steps and gradients
 TRIALS = 40  # of one line search
@@ -49,16 +49,16 @@ def minimise(
     rounding = 4 * float(xp.finfo(z.dtype).eps)
     best, least, idle = value, math.inf, 0
     steps = 0
-    while steps < maxiter and (size := float(xp.sum(xp.abs(gradient)))) > tol:
+    while steps < maxiter and (size := float(xp.sum(xp.abs(detached(gradient))))) > tol:
         idle = 0 if value < best - rounding * abs(best) or size < 0.9 * least else idle + 1
         best, least = min(value, best), min(size, least)
         if idle > IDLE:
             return z, steps, True
         direction = -_inverse_product(gradient, pairs)
-        slope = float(xp.sum(direction * gradient))
+        slope = float(xp.sum(detached(direction * gradient)))
         if not slope < 0 and pairs:
             pairs, direction = [], -gradient
-            slope = float(xp.sum(direction * gradient))
+            slope = float(xp.sum(detached(direction * gradient)))
         if not slope < 0:
             return z, steps, True
         first = 1.0 if pairs else 1.0 / max(size, 1.0)
@@ -70,7 +70,7 @@ def minimise(
             return z, steps, True
         new, value, new_gradient = found
         s, y = new - z, new_gradient - gradient
-        curvature = float(xp.sum(s * y))
+        curvature = float(xp.sum(detached(s * y)))
         if curvature > 0:
             pairs = [*pairs, (s, y, curvature)][-MEMORY:]
         z, gradient, steps = new, new_gradient, steps + 1
@@ -82,13 +82,13 @@ def _inverse_product(gradient: Array, pairs: list[tuple[Array, Array, float]]) -
     xp = namespace(gradient)
     q, weights = gradient, []
     for s, y, curvature in reversed(pairs):
-        weights.append(float(xp.sum(s * q)) / curvature)
+        weights.append(float(xp.sum(detached(s * q))) / curvature)
         q = q - weights[-1] * y
     if pairs:
         _, y, curvature = pairs[-1]
-        q = q * (curvature / float(xp.sum(y * y)))
+        q = q * (curvature / float(xp.sum(detached(y * y))))
     for (s, y, curvature), weight in zip(pairs, reversed(weights)):
-        q = q + (weight - float(xp.sum(y * q)) / curvature) * s
+        q = q + (weight - float(xp.sum(detached(y * q))) / curvature) * s
     return q
 
 
@@ -107,7 +107,7 @@ def _search(
     for _ in range(TRIALS):
         new = z + step * direction
         new_value, gradient = function(new)
-        new_slope = float(xp.sum(direction * gradient))
+        new_slope = float(xp.sum(detached(direction * gradient)))
         if 0.9 * slope <= new_slope <= 0 or (0 < new_slope <= -0.5 * slope and new_value <= value):
             return new, new_value, gradient
         if new_slope > 0:

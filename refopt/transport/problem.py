@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refopt.core.arrays import Array, Namespace, check_array, like, namespace
+from refopt.core.arrays import Array, Namespace, check_array, detached, like, namespace
 from refopt.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from refopt.core.hyper import check_number
 from refopt.core.result import TransportResult
@@ -176,7 +176,7 @@ class Transport:
     @property
     def mass(self) -> float:
         """The largest total mass of the batch."""
-        return float(self.xp.max(self.xp.sum(self.a, axis=-1)))
+        return float(self.xp.max(self.xp.sum(detached(self.a), axis=-1)))
 
 
 def transport_problem(
@@ -308,7 +308,7 @@ def report(
     error = xp.sum(xp.abs(xp.sum(plan, axis=-1) - problem.a), axis=-1)
     error = error + xp.sum(xp.abs(xp.sum(plan, axis=-2) - problem.b), axis=-1)
     cost = xp.sum(plan * problem.C, axis=(-2, -1))
-    worst = float(xp.max(error))
+    worst = float(xp.max(detached(error)))
     if status is None:
         status = "converged" if worst <= tol * problem.mass else "iterations"
     if message is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refopt.core.arrays import Array, Namespace
+from refopt.core.arrays import Array, Namespace, detached
 from refopt.core.errors import ArgumentError
 from refopt.transport import compiled
 from refopt.transport.compiled import scaled
@@ -68,13 +68,13 @@ class Scaling:
         """Return u', v', the row error of (u, v), and the smallest and largest scaling."""
         xp, a, b = self.problem.xp, self.problem.a, self.problem.b
         rows = xp.matmul(self.K, v[..., :, None])[..., 0]
-        error = float(xp.max(xp.sum(xp.abs(u * rows - a), axis=-1)))
+        error = float(xp.max(xp.sum(xp.abs(detached(u * rows - a)), axis=-1)))
         u = divide(xp, a, rows)
         columns = xp.matmul(xp.matrix_transpose(self.K), u[..., :, None])[..., 0]
         v = divide(xp, b, columns)
         low, high = math.inf, 0.0
         for mass, scale in ((a, u), (b, v)):
-            used = xp.where(mass > 0, scale, xp.ones_like(scale))
+            used = xp.where(mass > 0, detached(scale), xp.ones_like(scale))
             low, high = min(low, float(xp.min(used))), max(high, float(xp.max(used)))
         return u, v, error, low, high
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from refopt.core.arrays import Array, like, namespace
+from refopt.core.arrays import Array, detached, like, namespace
 from refopt.core.errors import ArgumentError
 from refopt.core.hyper import check_number
 from refopt.core.registry import Dialect, Source, register
@@ -99,7 +99,8 @@ def semi_dual_objective(
     xp = namespace(C)
     s = alpha[:, None] - C
     used = xp.where(b > 0, b, xp.ones_like(b))
-    y = project_simplex(largest_only(s, k) / (reg * used))
+    # Divided first: minus infinity over b has no derivative.
+    y = project_simplex(largest_only(s / (reg * used), k))
     phi = xp.sum(y * s, axis=0) - reg * b / 2 * xp.sum(y * y, axis=0)
     return xp.sum(alpha * a) - xp.sum(b * phi), y * b
 
@@ -133,7 +134,7 @@ def _solve(
 
     def descent(z: Array) -> tuple[float, Array]:
         value, _, gradient = evaluate(z)
-        return -float(value), -gradient
+        return -float(detached(value)), -gradient
 
     start = xp.zeros_like(xp.concat([a, b])) if form == "dual" else xp.zeros_like(a)
     # The gradient is what the marginals lack.
@@ -151,7 +152,7 @@ def _solve(
     found = report(problem, plan, (z[:n], beta), iterations, tol, values=(primal, value))
     if stuck and not found.success:
         said = (
-            f"marginal error {float(found.marginal_error):.3g} after {iterations} passes (wanted {tol * problem.mass:.3g}): no"
+            f"marginal error {float(detached(found.marginal_error)):.3g} after {iterations} passes (wanted {tol * problem.mass:.3g}): no"
             " step along the direction of descent gains, by rounding or at a kink; a larger tol or reg helps, more passes do not"
         )
         return dataclasses.replace(found, message=said)

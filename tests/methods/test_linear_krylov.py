@@ -318,3 +318,15 @@ def test_a_recursive_residual_that_has_parted_from_the_true_one_is_told() -> Non
     np.testing.assert_allclose(r.true_residual, np.linalg.norm(b - A @ r.x), rtol=1e-12)
     fine = cg(A, b, rtol=1e-6, maxiter=100_000)
     assert fine.success and fine.true_residual <= 2e-6 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(("single", "double"), [("f4", "f8"), ("c8", "c16")])
+def test_an_operator_in_single_precision_is_solved_in_the_right_side_s(single, double) -> None:
+    """As a matrix is; an imaginary part of the operator stays."""
+    entries = np.array([[3.0, 1.0], [1.0, 2.0]]).astype(single)
+    if single == "c8":
+        entries[0, 1], entries[1, 0] = 1j, -1j
+    operator = scipy.sparse.linalg.aslinearoperator(entries)
+    r = cg(operator, np.array([1.0, 2.0]), rtol=1e-12)
+    assert r.x.dtype == double
+    np.testing.assert_allclose(entries @ r.x, [1.0, 2.0], rtol=1e-11)

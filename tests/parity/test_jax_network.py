@@ -141,3 +141,11 @@ def test_what_is_refused() -> None:
         refopt.from_jax(lambda t: 0.0, {"a": {"b": np.ones(1)}, "a.b": np.ones(1)})
     with pytest.raises(ShapeError, match="tree: wanted the form of x0"):
         both("mse")[1].flat({"other": np.ones(2)})
+
+
+def test_a_tree_as_a_start_is_told_how_it_is_flattened() -> None:
+    p = refopt.from_jax(lambda q: jax.numpy.sum(q["a"]["b"] ** 2), {"a": {"b": jax.numpy.ones(2)}})
+    with pytest.raises(refopt.errors.ArgumentTypeError, match=r"problem\.flat\(tree\)"):
+        refopt.minimize(p, "sgd", x0={"a": {"b": jax.numpy.ones(2)}}, steps=1)
+    r = refopt.minimize(p, "sgd", x0=p.flat({"a": {"b": jax.numpy.full(2, 2.0)}}), lr=0.25, steps=1)
+    np.testing.assert_array_equal(p.tree(r.x)["a"]["b"], [1.0, 1.0])

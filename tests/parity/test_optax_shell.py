@@ -100,7 +100,7 @@ def test_master_weights(name, dtype, jit) -> None:
         p, s = step(p, s, {"w": slope["w"].astype(p["w"].dtype)})
         q, r = steps(plain, q, r, slope)
         assert p["w"].dtype == getattr(jnp, dtype)
-        np.testing.assert_array_equal(s["master"]["w"], q["w"])
+        np.testing.assert_array_equal(s["master"].tree["w"], q["w"])
         np.testing.assert_array_equal(
             p["w"].astype(jnp.float32), q["w"].astype(p["w"].dtype).astype(jnp.float32)
         )
@@ -112,3 +112,54 @@ def test_bfloat16_without_masters_is_refused() -> None:
         refopt.as_optax("sgd").init({"w": jnp.ones(3, jnp.bfloat16)})
     with pytest.raises(refopt.errors.ArgumentTypeError, match="master_weights: wanted True or False"):
         refopt.as_optax("sgd", master_weights=1)
+
+
+def test_hyperparameters_may_be_injected() -> None:
+    """A rate that optax changes in the state, under jit, beside optax's own."""
+    found = []
+    for make in (lambda lr: refopt.as_optax("momentum", dialect="optax", lr=lr, momentum=0.9),
+                 lambda lr: optax.sgd(lr, momentum=0.9)):  # fmt: skip
+        tx = optax.inject_hyperparams(make)(lr=0.1)
+        p, s = tree(), tx.init(tree())
+        step = jax.jit(lambda p, s, tx=tx: tx.update(jax.grad(loss)(p), s, p))
+        for k in range(4):
+            s.hyperparams["lr"] = jnp.asarray(0.1 / (k + 1))
+            u, s = step(p, s)
+            p = optax.apply_updates(p, u)
+        found.append(p)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), *found)
+
+
+def test_a_number_that_an_array_replaces_decides_what_the_state_holds() -> None:
+    make = lambda momentum: refopt.as_optax("rmsprop", dialect="optax", lr=0.1, momentum=momentum)  # noqa: E731
+    tx, plain = optax.inject_hyperparams(make)(momentum=0.5), make(0.5)
+    s, r = jax.jit(tx.init)(tree()), plain.init(tree())
+    for _ in range(3):
+        u, s = jax.jit(tx.update)(jax.grad(loss)(tree()), s, tree())
+        v, r = plain.update(jax.grad(loss)(tree()), r, tree())
+    jax.tree.map(np.testing.assert_array_equal, u, v)
+
+
+def test_state_arrays_are_trees_like_the_parameters() -> None:
+    """So that ``optax.tree.map_params`` and sharding rules find them."""
+    tx = refopt.as_optax("adam", lr=0.1)
+    s = tx.init(tree())
+    assert jax.tree.structure(s["m"].tree) == jax.tree.structure(tree())
+    marked = optax.tree.map_params(tx, lambda leaf: leaf + 1.0, s)
+    jax.tree.map(np.testing.assert_array_equal, marked["v"].tree, jax.tree.map(lambda a: a * 0 + 1.0, tree()))
+    assert int(marked["t"].bits[0]) == 0
+
+
+def test_further_arguments_are_passed_over_and_what_draws_has_a_seed() -> None:
+    """Without noise noisy SGD is SGD; with it the seed decides."""
+
+    def first(**kw):
+        tx = refopt.as_optax("noisy-sgd", lr=0.5, **kw)
+        return tx.update(jnp.ones(3), tx.init(jnp.ones(3)), jnp.ones(3), value=1.0, extra=None)[0]
+
+    np.testing.assert_array_equal(first(variance=0.0), -0.5 * np.ones(3))
+    np.testing.assert_array_equal(first(seed=1), first(seed=1))
+    assert not np.array_equal(first(seed=1), first(seed=2))
+    for name in ("n-pg-igt", "svrg"):
+        with pytest.raises(refopt.errors.CapabilityError, match=name):
+            refopt.as_optax(name, lr=0.1)

@@ -130,3 +130,14 @@ def test_method_of_the_wrong_type() -> None:
     with pytest.raises(errors.ArgumentTypeError, match="schedule"):
         refopt.optimizer("sam", base=refopt.optimizer("sgd"), schedule=lambda t: 1.0)
     assert refopt.optimizer("sam", lr=0.1, schedule=lambda t: 0.5).base.rate(1) == 0.05
+
+
+@pytest.mark.parametrize(("method", "name", "said"), [
+    ("adam", "learning_rate", "Here it is 'lr'"), ("adam", "b1", "Here it is 'beta1'"), ("rmsprop", "alpha", "Here it is 'beta2'"),
+    ("adam", "betas", "beta1 and beta2"), ("adam", "max_grad_norm", "wrapper 'clip-norm'"), ("momentum", "nesterov", "'nesterov'"),
+    ("adam", "lrr", "Did you mean 'lr'"), ("rprop", "learning_rate", "It has: "),
+])  # fmt: skip
+def test_names_of_other_libraries_are_known(method, name, said) -> None:
+    with pytest.raises(refopt.errors.HyperparameterError, match=name) as info:
+        refopt.optimizer(method, **{name: 0.5})
+    assert said in str(info.value)

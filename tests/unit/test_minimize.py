@@ -243,3 +243,20 @@ def test_what_the_caller_holds_is_not_touched() -> None:
         r = refopt.minimize(refopt.from_functions(value, lambda x: 2 * x, x0=x0), "sgd", x0, steps=steps)
         assert not np.shares_memory(r.x, x0)
         np.testing.assert_array_equal(x0, [3.0, -2.0])
+
+
+def test_a_decay_that_the_rate_does_not_scale_is_told() -> None:
+    """AdamW's paper takes λ itself off x at every step; torch λ times the rate."""
+    p = refopt.problem("quadratic", n=3)
+    assert "weight_decay by lr" in refopt.minimize(p, "adamw", lr=1e-3, weight_decay=0.01, steps=2).message
+    for kw in ({"dialect": "torch", "lr": 1e-3}, {"lr": 0.1, "weight_decay": 0.01}, {"weight_decay": 0.0}):
+        assert "weight_decay" not in refopt.minimize(p, "adamw", steps=2, **kw).message
+
+
+def test_steps_that_rounding_loses_are_told() -> None:
+    def run(dtype):
+        half = refopt.from_functions(lambda x: float(x @ x), lambda x: 2 * x, x0=np.full(2, 2.0, dtype))
+        return refopt.minimize(half, "sgd", lr=1e-5, steps=3)
+
+    assert "has not moved" in run("f2").message
+    assert "has not moved" not in run("f4").message

@@ -98,4 +98,4 @@ dialect(LAMB, "keras", "Keras 3 Lamb", "decay first, outside the ratio", decay_i
 dialect(LAMB, "kozistr", "pytorch_optimizer 4.1 Lamb", weight_decay=0.0, bias_correction="rate",
     largest_size=10.0, decay_in_ratio=False, eps_in_ratio=True)  # fmt: skip
 dialect(LAMB, "timm", "timm 1.0 Lamb with max_grad_norm=None", "as it comes, it clips the gradients of all leaves together to"
-    " norm 1 first (clip_norm=1.0 of minimize)", always_adapt=False)  # fmt: skip
+    " norm 1 first (the wrapper clip-norm, threshold=1.0)", always_adapt=False)  # fmt: skip
