@@ -89,8 +89,8 @@ def hold(method: Any, x: Params, s: Mapping[str, Any]) -> None:
 def _form(x: Any) -> Any:
     """Return what tells arrays, or dicts of them, of one form from those of another."""
     if isinstance(x, dict):
-        return tuple([(k, v.shape, v.dtype) for k, v in x.items()])
-    return x.shape, x.dtype
+        return tuple([(k, type(v), v.shape, v.dtype) for k, v in x.items()])
+    return type(x), x.shape, x.dtype  # the type first: dtypes of two libraries are not compared then
 
 
 def _forms(value: Any) -> Any:

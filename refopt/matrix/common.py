@@ -24,6 +24,7 @@ from refopt.core.arrays import (
     namespace,
 )
 from refopt.core.errors import ArgumentError, ArgumentTypeError, ConvergenceError, DtypeError, ShapeError
+from refopt.core.torch_spectral import spectral_function
 
 WORKERS = 2
 # The epsilon above which a dtype has too few digits to add up squares in: float16's is 1e-3.
@@ -236,9 +237,9 @@ def spectral(
         import torch
 
         if torch.is_grad_enabled():
-            from refopt.core.torch_spectral import Spectral
-
-            return Spectral.apply(hermitian_part(A), values.detach(), vectors.detach(), function, kernel)
+            return spectral_function().apply(
+                hermitian_part(A), values.detach(), vectors.detach(), function, kernel
+            )
     return from_eigen(vectors, function(values))
 
 

@@ -117,9 +117,12 @@ class LoRARITE(GradientMethod):
         pairs = self.paired(x)
         s: dict[str, Any] = {"t": 0, "m": {}, "v": {}, "basis": {}, "rho": {}}
         for pair in pairs:
-            for name, leaf in zip(pair, self.views(x, pair)):
-                s["m"][name], s["v"][name] = 0.0 * leaf, square_zeros(leaf, leaf.shape[1])
-                s["basis"][name], s["rho"][name] = 0.0 * leaf, 0.0
+            views = self.views(x, pair)
+            # Of a factor with fewer rows than columns the basis has so many columns, and the other one's averages.
+            ranks = [min(leaf.shape) for leaf in views]
+            for name, leaf, own, other in zip(pair, views, ranks, reversed(ranks)):
+                s["m"][name], s["v"][name] = 0.0 * leaf[:, :other], square_zeros(leaf, other)
+                s["basis"][name], s["rho"][name] = 0.0 * leaf[:, :own], 0.0
         rest = self.rest(x, pairs)
         return {**s, "others": self.others.init(pick(x, rest))} if rest else s
 
