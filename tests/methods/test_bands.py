@@ -36,8 +36,15 @@ def hermitian(kind: str, offsets: tuple[int, ...] = (1, 37, FAR)) -> scipy.spars
     return scipy.sparse.csr_array(scipy.sparse.diags_array(diagonals, offsets=places)).astype(kind)
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "complex128"])
-@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "parallel"),
+    [
+        # Every one compiles; `make exhaustive` has the other parallel ones.
+        pytest.param(kind, parallel, marks=[pytest.mark.exhaustive] if parallel and kind != "float64" else [])
+        for parallel in (False, True)
+        for kind in ("float32", "float64", "complex64", "complex128")
+    ],
+)
 def test_product(kind: str, parallel: bool) -> None:
     """The rows' sums have the bits of the CSR loop, as their order is the same; p^H q agrees to rounding."""
     A = hermitian(kind)

@@ -88,7 +88,14 @@ def test_faults_are_told_and_named(name: str, fault: str) -> None:
         assert why.explained_by == (faults[fault],), str(why)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n != "levenberg-marquardt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.exhaustive] if n == "vrgd" else [])
+        for n in CASES
+        if n != "levenberg-marquardt"
+    ],
+)
 def test_a_right_port_is_recognised(name: str) -> None:
     """Nothing is said of a port that does what the paper says."""
     port, given, _ = CASES[name]

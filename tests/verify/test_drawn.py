@@ -48,7 +48,9 @@ def test_random_scaling(fault: str) -> None:
     assert "a statistical answer, from 400 runs" in str(why) and "missed once in 10000 diagnoses" in str(why)
 
 
-@pytest.mark.parametrize("fault", GRAVITY)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.exhaustive] if f == "wide start" else []) for f in GRAVITY]
+)
 def test_gravity(fault: str) -> None:
     """The start's spread is told, as a number where it is one."""
     why = refopt.verify.diagnose(gravity(fault), "gravity")

@@ -212,6 +212,7 @@ def test_edited_methods_leave_the_class_alone() -> None:
     assert method.update(x, g, method.init(x))[0].tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.exhaustive
 def test_adam_with_absolute_gradients() -> None:
     """Coupled decay and |g| in the first average: a dialect and an edit."""
 

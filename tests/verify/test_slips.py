@@ -148,7 +148,14 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("mine", FOUND, ids=lambda f: f.__name__)
+# Of three of LARS's and LAMB's ratio that take long; `make exhaustive` has them.
+DEAR = (ratio_first, capped, on_the_velocity)
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [pytest.param(f, marks=[pytest.mark.exhaustive] if f in DEAR else [], id=f.__name__) for f in FOUND],
+)
 def test_slips_are_named(mine: Any) -> None:
     """Each is explained, by the name of the slip."""
     method, name = FOUND[mine]

@@ -322,7 +322,14 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("mine", FOUND, ids=lambda f: f.__name__)
+# What takes longest; `make exhaustive` has them.
+DEAR = (stuck_lamb, clipped_adam)
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [pytest.param(f, marks=[pytest.mark.exhaustive] if f in DEAR else [], id=f.__name__) for f in FOUND],
+)
 def test_kinds_of_faults(mine: Any) -> None:
     """Each is caught, and called by its name."""
     method, wanted = FOUND[mine]
