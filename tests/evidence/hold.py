@@ -1,8 +1,9 @@
 """Does the evidence of a name hold its rule? ``refopt evidence NAME``, or ``python -m tests.evidence.hold NAME``.
 
 Every smallest edit of the method's own text is put in place in turn (a sign turned, a term left out, a name
-for another: `refopt.verify` makes them), and the name's own evidence is run, and what the house holds over all
-methods, until something fails. What survives is printed: an edit that a user could see needs a test, the others
+for another: `refopt.verify` makes them), and the name's own evidence is run, the other tests of its files, and
+what the house holds over all methods, until something fails. Text that is inherited from another name is that
+name's to hold. What survives is printed: an edit that a user could see needs a test, the others
 say that nobody can tell.
 
 With ``--record`` what came of it is kept in `held.json`, which a name's page on the site shows.
@@ -33,6 +34,7 @@ from tests.evidence import held
 ROOT = Path(__file__).parents[2]
 # An edit may leave a loop without an end: a test is stopped after so many times what it took without one.
 TIMES, AT_LEAST = 30.0, 60.0
+MARKS = ("claim", "identity", "parity")
 
 
 class EndlessError(BaseException):
@@ -46,13 +48,14 @@ def _passes(item: pytest.Item) -> bool:
 
 def _is_own(edit: Edit, method: Entry) -> bool:
     """Tell whether an edit is of the method's own text: of its class, of one that it inherits from in the
-    rooms, or of a function of its file.
+    rooms and that has no name of its own, or of a function of its file.
     """
     code, first = edit.text.function.__code__, edit.text.function.__qualname__.split(".")[0]
     classes = {
         (inspect.getsourcefile(c), c.__qualname__)
         for c in getattr(method.obj, "__mro__", ())
         if c.__module__.startswith(tuple(f"refopt.{room}." for room in ROOMS))
+        and c.__dict__.get("registered_name", method.name) == method.name
     }
     if (code.co_filename, first) in classes:
         return True
@@ -63,12 +66,21 @@ def _is_own(edit: Edit, method: Entry) -> bool:
 class Hold:
     """The pytest plugin that runs the collected evidence under every edit."""
 
-    def __init__(self, method: Entry) -> None:
-        self.method = method
+    def __init__(self, method: Entry, nodes: list[str]) -> None:
+        self.method, self.nodes = method, nodes
         self.edits = self.endless = 0
         self.took: dict[pytest.Item, float] = {}
         self.broken: list[str] = []
         self.survivors: list[Edit] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Take the evidence first, and of its files what is nobody's evidence: errors, edges, states."""
+
+        def is_evidence(item: pytest.Item) -> bool:
+            return any(f"{item.nodeid}[".startswith(f"{n}[") for n in self.nodes)
+
+        others = [i for i in items if not any(map(i.get_closest_marker, MARKS)) and not is_evidence(i)]
+        items[:] = [i for i in items if is_evidence(i)] + others
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -163,7 +175,8 @@ def hold(name: str) -> Hold:
     """
     method = entry(name)
     nodes = sorted({e.test for e in method.evidence}) + _house_rules(name)
-    plugin = Hold(method)
+    plugin = Hold(method, nodes)
+    files = sorted({n.split("::")[0] for n in nodes if n.startswith("tests/methods/")})
     options = [
         "-q",
         "-p",
@@ -175,7 +188,13 @@ def hold(name: str) -> Hold:
         f"--rootdir={ROOT}",
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        code = pytest.main([*options, *(str(ROOT / n) for n in nodes)], plugins=[plugin])
+        code = pytest.main(
+            [
+                *options,
+                *(str(ROOT / n) for n in [*files, *(n for n in nodes if n.split("::")[0] not in files)]),
+            ],
+            plugins=[plugin],
+        )
     if code != pytest.ExitCode.OK and not plugin.broken:
         # Nothing ran: no edit survived, since none was tried.
         plugin.broken.append(f"pytest ended with {code!r}")
