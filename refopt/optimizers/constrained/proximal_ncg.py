@@ -39,7 +39,9 @@ class Trial:
 
 
 @register("proximal-ncg", source=TSALLIS, also=(HAGER,), where="Algorithm 3", needs=("value", "penalty", "grad", "prox"),
-    known_rate=KnownRate("0.99 / L", lambda L, mu: {"lr": None}))  # fmt: skip
+    known_rate=KnownRate("0.99 / L", lambda L, mu: {"lr": None}),
+    # On batches of an ill-conditioned sum its conjugate directions carry rounding on.
+    calm_problem=("logistic", {"l2": 1.0, "l1": 0.02}))  # fmt: skip
 class ProximalNCG(Method):
     """Hager and Zhang's conjugate gradients for f + h: x less its proximal gradient step is the gradient.
 
