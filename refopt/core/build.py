@@ -7,6 +7,7 @@ from typing import Any
 
 from refopt.core.errors import ArgumentTypeError, HyperparameterError, UnknownNameError, nearest
 from refopt.core.groups import ParameterGroups, changed
+from refopt.core.guard import explained
 from refopt.core.hyper import advice, check_known
 from refopt.core.method import Method
 from refopt.core.registry import STEPPING, Entry, entry, methods
@@ -88,7 +89,7 @@ def _built(cls: Any, found: Entry, dialect: str, given: dict[str, Any], by_user:
     """Return the method; what treats its remaining leaves follows a rate or schedule that the user gave."""
     if "others" in cls.__dataclass_fields__ and by_user.keys() & {"lr", "schedule"}:
         return changed(cls(**found.dialects[dialect].settings), by_user)
-    return cls(**given)
+    return explained(cls, found.name, given, (), given)
 
 
 def _settings(found: Entry, dialect: str, given: dict[str, Any]) -> dict[str, Any]:

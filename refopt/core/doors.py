@@ -28,7 +28,7 @@ from refopt.core.errors import (
     traced,
 )
 from refopt.core.forms import form_of
-from refopt.core.guard import theirs
+from refopt.core.guard import UNSUPPORTED, theirs
 from refopt.core.params import Params, check_like, check_start, is_params
 
 _DOORS: set[Any] = set()
@@ -158,6 +158,8 @@ def _explain(door: str, method: Any, error: Exception, given: dict[str, Any]) ->
             return  # some leaves stand still
         check_like(grad, x, "grad", finite_values=True)
     _check_state(method, x, given["s"])
+    if UNSUPPORTED.search(str(error)):
+        raise DtypeError(f"x: linear algebra inside the step does not take its dtype ({error})") from error
     if isinstance(error, np.linalg.LinAlgError):
         raise ConvergenceError(
             f"{_name(method)}: a factorization inside the step could not be made ({error})"
@@ -168,7 +170,7 @@ def _check_state(method: Any, x: Params, s: Any) -> None:
     """Raise unless `s` looks like what a start at x gives."""
     first = method.init(x)
     t = s.get("t") if isinstance(s, dict) else None
-    if type(t) is not int or t < 0 or not s.keys() >= first.keys():
+    if type(t) is not int or not 0 <= t < 2**63 or not s.keys() >= first.keys():
         got = f"a dict with {', '.join(map(repr, s))}" if isinstance(s, dict) else f"a {type(s).__name__}"
         raise ArgumentTypeError(
             f"s: wanted a state of {_name(method)} ({', '.join(sorted(first))}), from init or the last update; got {got}"

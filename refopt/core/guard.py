@@ -45,7 +45,7 @@ RAW = (
 _LIBRARIES = (str(Path(__file__).parent.parent), sys.base_prefix, "<")
 SEEDS = "int [0, 18446744073709551615]"
 # What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
-_UNSUPPORTED = re.compile(
+UNSUPPORTED = re.compile(
     r"unsupported in linalg|not implemented for|not supported|not available|does not support dtype",
     re.IGNORECASE,
 )
@@ -131,7 +131,7 @@ def explained(
         if isinstance(error, RefoptError) or traced(error):
             raise
         known = given() if callable(given) else given
-        if _UNSUPPORTED.search(str(error)):
+        if UNSUPPORTED.search(str(error)):
             dtypes = sorted({str(a.dtype) for a in known.values() if is_array(a)})
             raise DtypeError(
                 f"{name}: its linear algebra does not take {', '.join(dtypes) or 'this dtype'}; convert to float32"

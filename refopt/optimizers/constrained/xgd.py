@@ -8,7 +8,7 @@ import numpy as np
 
 from refopt.core import params
 from refopt.core.arrays import Array, like, namespace
-from refopt.core.errors import ArgumentError, ShapeError
+from refopt.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from refopt.core.hyper import Rate, check_number, hyper
 from refopt.core.method import Method, State
 from refopt.core.oracle import Oracle
@@ -56,6 +56,8 @@ class XGD(Method):
             return
         if self.seen_from is not None:
             raise ArgumentError("weights: give them, or seen_from, not both")
+        if not isinstance(self.weights, (tuple, list)):
+            raise ArgumentTypeError(f"weights: wanted a tuple of numbers, got {self.weights!r}")
         for i, w in enumerate(self.weights):
             check_number(w, "[0, 1]", f"weights[{i}]")
         if abs(sum(self.weights) - 1.0) > 1e-12:
