@@ -54,8 +54,13 @@ def guarded(door: str, function: Callable[..., Any]) -> Callable[..., Any]:
             told = isinstance(error, RefoptError) and not isinstance(
                 error, (NonFiniteError, ConvergenceError)
             )
-            if not (told or traced(error) or _within(sys._getframe(1)) or theirs(error)):
-                _explain(door, self, error, inspect.signature(function).bind(self, *args, **more).arguments)
+            if told or traced(error) or _within(sys._getframe(1)) or theirs(error):
+                raise
+            try:
+                given = inspect.signature(function).bind(self, *args, **more).arguments
+            except TypeError as wrong:
+                raise ArgumentTypeError(f"{_name(self)}: {door}: {wrong}") from None
+            _explain(door, self, error, given)
             raise
 
     door_itself: Any = call
@@ -176,35 +181,23 @@ def _check_state(method: Any, x: Params, s: Any) -> None:
             f"s: wanted a state of {_name(method)} ({', '.join(sorted(first))}), from init or the last update; got {got}"
             + (f", t = {t!r}" if t is not None else "")
         )
-    _compared(first, s, "s")
+    # Of the whole state more entries do no harm.
+    for key, value in first.items():
+        _held(_forms(value), s[key], f"s[{key!r}]")
+        _looked_at(value, s[key], f"s[{key!r}]")
 
 
-def _compared(first: Any, now: Any, label: str) -> None:
-    """Raise where an entry of a state is of another kind than at the start, or not finite."""
-    if isinstance(first, dict):
-        # Of the whole state more entries do no harm.
-        if not isinstance(now, dict) or (
-            now.keys() != first.keys() and (label != "s" or first.keys() - now.keys())
-        ):
-            raise ArgumentTypeError(f"{label}: wanted {_kind(first)} as from init, got {_kind(now)}")
+def _looked_at(first: Any, now: Any, label: str) -> None:
+    """Raise where what has the forms of a start's entry is of another library, no number, or not finite."""
+    if isinstance(first, dict) and isinstance(now, dict):
         for key, value in first.items():
-            _compared(value, now[key], f"{label}[{key!r}]")
-        return
-    if isinstance(first, (tuple, list)):
-        if not isinstance(now, (tuple, list)) or len(now) < len(first):
-            raise ArgumentTypeError(f"{label}: wanted {len(first)} entries as from init, got {_kind(now)}")
-        for k, value in enumerate(first):
-            _compared(value, now[k], f"{label}[{k}]")
-        return
-    if is_array(first):
-        if not is_array(now):
+            _looked_at(value, now.get(key), f"{label}[{key!r}]")
+    elif isinstance(first, (tuple, list)) and isinstance(now, (tuple, list)):
+        for k, (value, other) in enumerate(zip(first, now)):
+            _looked_at(value, other, f"{label}[{k}]")
+    elif is_array(first):
+        if not is_array(now) or namespace(now) is not namespace(first):
             raise ArgumentTypeError(f"{label}: wanted an array as from init, got {_kind(now)}")
-        if namespace(now) is not namespace(first) or now.dtype != first.dtype:
-            raise DtypeError(f"{label}: wanted {first.dtype} as from init, got {now.dtype}")
-        if tuple(now.shape) != tuple(first.shape):
-            raise ShapeError(
-                f"{label}: wanted shape {tuple(first.shape)} as from init, got {tuple(now.shape)}"
-            )
         if is_floating(now) and not all_finite(now):
             raise NonFiniteError(f"{label}: contains NaN or infinity")
     elif isinstance(first, (int, float)) and not isinstance(now, (int, float, np.number)):

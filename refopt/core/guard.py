@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,8 +40,8 @@ RAW = (
     AssertionError,
     RuntimeError,
 )
-# refopt's own files, Python's, and code that was made as text.
-_LIBRARIES = (str(Path(__file__).parent.parent), sys.base_prefix, "<")
+# Python's own files, and code that was made as text.
+_LIBRARIES = (sys.base_prefix, "<")
 SEEDS = "int [0, 18446744073709551615]"
 # What NumPy, torch and SciPy say of a dtype for which a routine of linear algebra was not compiled.
 UNSUPPORTED = re.compile(
@@ -154,9 +153,16 @@ def theirs(error: BaseException) -> bool:
     """Tell whether an error came out of a function of the user's: a file that is neither refopt's nor a library's."""
     trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
     while trace is not None:
-        path = trace.tb_frame.f_code.co_filename
+        frame, path = trace.tb_frame, trace.tb_frame.f_code.co_filename
+        # refopt's by the module's name: where its files lie depends on how it was installed.
+        own = str(frame.f_globals.get("__name__", "")).partition(".")[0] == "refopt"
         # A path that is not absolute is of a compiled library's source.
-        if os.path.isabs(path) and not path.startswith(_LIBRARIES) and "site-packages" not in path:
+        if (
+            not own
+            and os.path.isabs(path)
+            and not path.startswith(_LIBRARIES)
+            and "site-packages" not in path
+        ):
             return True
         trace = trace.tb_next
     return False

@@ -24,6 +24,18 @@ from refopt.core.registry import entry
 DENSE_UP_TO = 3000
 
 
+def _looked_at(product: Callable[..., Params]) -> Callable[..., Params]:
+    """Hold what a product is of to x, and the damping to its range."""
+
+    @functools.wraps(product)
+    def call(self: Curvature, v: Params, *damping: Any, **named: Any) -> Params:
+        for value in (*damping, *named.values()):
+            check_number(value, "[0, inf)", "damping")
+        return product(self, check_like(v, self.x, "v", finite_values=True), *damping, **named)
+
+    return call
+
+
 class Curvature:
     """The curvature of a problem at a point, as a symmetric matrix C of order n.
 
@@ -132,6 +144,7 @@ seed : int, range [0, 2**63), default 0
             return self.form.outside(self.inverse_product(v, damping))
         return self.inverse_product(check_like(v, self.x, "v"), damping)
 
+    @_looked_at
     def inverse_product(self, v: Params, damping: float) -> Params:
         """Return ``(C + damping I)^{-1} v`` for v like x.
 
@@ -150,8 +163,7 @@ seed : int, range [0, 2**63), default 0
         ArgumentError
             As `solve`.
         """
-        check_number(damping, "[0, inf)", "damping")
-        flat = params.flatten(check_like(v, self.x, "v", finite_values=True))
+        flat = params.flatten(v)
         if self.n <= DENSE_UP_TO:
             return params.unflatten(self._factored(float(damping))(flat), self.x)
         found, left = scipy.sparse.linalg.minres(
@@ -271,18 +283,6 @@ seed : int, range [0, 2**63), default 0
             raise ArgumentTypeError(f"v: wanted floating-point numbers, got {v.dtype}")
         columns = [params.flatten(apply(params.unflatten(c, self.x))) for c in v.reshape(self.n, -1).T]
         return np.stack(columns, axis=-1).reshape(v.shape)
-
-
-def _looked_at(product: Callable[..., Params]) -> Callable[..., Params]:
-    """Hold what a product is of to x, and the damping to its range."""
-
-    @functools.wraps(product)
-    def call(self: Curvature, v: Params, *damping: Any, **named: Any) -> Params:
-        for value in (*damping, *named.values()):
-            check_number(value, "[0, inf)", "damping")
-        return product(self, check_like(v, self.x, "v", finite_values=True), *damping, **named)
-
-    return call
 
 
 def _indices(batch: Any) -> np.ndarray:

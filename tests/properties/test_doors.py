@@ -77,3 +77,23 @@ def test_numbers_that_no_float_holds() -> None:
             if f.init and isinstance(f.metadata.get("allowed"), str):
                 with pytest.raises(RefoptError, match=f.name):
                     refopt.optimizer(method.name, **{f.name: 10**400})
+
+
+def test_a_call_with_too_few_arguments() -> None:
+    """Not Python's bare TypeError, but one that names the method."""
+    o = refopt.optimizer("adam")
+    with pytest.raises(RefoptError, match="adam: update: missing a required argument: 's'"):
+        o.update(X, X)
+
+
+def test_whose_error_it_is() -> None:
+    """What the zoo cannot make is told, wherever its files lie; what a user's function raises comes out as it is."""
+    with pytest.raises(RefoptError, match="two-layer-relu: start: cannot be computed from seed = 0"):
+        refopt.problem("two-layer-relu", width=10**30).start(0)
+
+    def rate(t: int) -> float:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as info:
+        refopt.optimizer("adam", lr=rate).update(X, X, refopt.optimizer("adam").init(X))
+    assert not isinstance(info.value, RefoptError)
