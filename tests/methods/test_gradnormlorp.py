@@ -14,14 +14,19 @@ BETAS = {"beta1": 0.8, "beta2": 0.7}
 SHAPES = {"tall": (5, 3), "wide": (3, 5), "square": (4, 4), "vector": (4,)}
 
 
-def adam(m: np.ndarray, v: np.ndarray, g: np.ndarray, t: int, eps: float) -> tuple[np.ndarray, ...]:
-    """The moments, and Adam's step of unit rate, with ε beside the uncorrected root."""
+def adam(
+    m: np.ndarray, v: np.ndarray, g: np.ndarray, t: int, eps: float, corrected: bool
+) -> tuple[np.ndarray, ...]:
+    """The moments, and Adam's step of unit rate, with ε beside the root, `corrected` or not."""
     m, v = 0.8 * m + 0.2 * g, 0.7 * v + 0.3 * g * g
+    if corrected:
+        return m, v, m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.7**t)) + eps)
     return m, v, np.sqrt(1 - 0.7**t) / (1 - 0.8**t) * m / (np.sqrt(v) + eps)
 
 
 def written_out(
-    x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: bool, at_refresh: str, before: bool, coupled: bool
+    x: np.ndarray, gradients: list[np.ndarray], *, rank: int, kept: bool, at_refresh: str, before: bool, coupled: bool,
+    corrected: bool,
 ) -> list[np.ndarray]:  # fmt: skip
     """One leaf, row by row: a vector is one row without a subspace. Decay of the old D and c `before` the step, or of the new."""
     lr, period, scale, eps, wd, out = 0.03, 9, 0.5, 1e-3, 0.1, []
@@ -52,8 +57,8 @@ def written_out(
                     turn = old @ P.T
                     m, v = (m @ turn, v @ turn**2) if right else (turn.T @ m, turn.T**2 @ v)
             R = R @ P.T if right else P @ R
-        m, v, step = adam(m, v, R, t - first + 1, eps)
-        mc, vc, step_c = adam(mc, vc, slopes, t, eps)
+        m, v, step = adam(m, v, R, t - first + 1, eps, corrected)
+        mc, vc, step_c = adam(mc, vc, slopes, t, eps, corrected)
         if x.ndim == 2:
             step = scale * (step @ P if right else P.T @ step)
         rate = lr * schedule(t)
@@ -69,12 +74,12 @@ def written_out(
 @pytest.mark.identity("gradnormlorp")
 @pytest.mark.parametrize("magnitude", ["reset", "kept"])
 @pytest.mark.parametrize(
-    ("at_refresh", "before", "coupled"),
-    [("keep", False, False), ("reset", True, False), ("project", False, True)],
+    ("at_refresh", "before", "coupled", "corrected"),
+    [("keep", False, False, False), ("reset", True, False, True), ("project", False, True, False)],
 )
-def test_written_out(magnitude: str, at_refresh: str, before: bool, coupled: bool) -> None:
+def test_written_out(magnitude: str, at_refresh: str, before: bool, coupled: bool, corrected: bool) -> None:
     """40 steps of tall, wide and square matrices over five subspaces and of a vector equal the authors' class written out row by row,
-    to 1e-10; with magnitudes that are reset and kept, moments that are kept, reset and projected, and decay of all three kinds.
+    to 1e-10; with magnitudes that are reset and kept, moments that are kept, reset and projected, decay of all three kinds, and ε beside both roots.
     """
     x, gradients = stream(0, "random", steps=40, shapes=SHAPES)
     options: dict[str, Any] = {
@@ -82,11 +87,13 @@ def test_written_out(magnitude: str, at_refresh: str, before: bool, coupled: boo
         "at_refresh": at_refresh,
         "before": before,
         "coupled": coupled,
+        "corrected": corrected,
     }
     want = {k: written_out(x[k], [g[k] for g in gradients], rank=2, **options) for k in SHAPES}
     o = refopt.optimizer(
         "gradnormlorp", lr=0.03, eps=1e-3, rank=2, update_every=9, scale=0.5, weight_decay=0.1, magnitude=magnitude,
-        at_refresh=at_refresh, decay_after=not before, decay="coupled" if coupled else "decoupled", schedule=schedule, **BETAS,
+        at_refresh=at_refresh, decay_after=not before, decay="coupled" if coupled else "decoupled", schedule=schedule,
+        eps_corrected=corrected, **BETAS,
     )  # fmt: skip
     s = o.init(x)
     for t, g in enumerate(gradients):

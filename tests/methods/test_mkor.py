@@ -202,6 +202,7 @@ def test_the_switch_is_where_the_loss_has_flattened(tau: float) -> None:
     ]
     first = 6 + next(i for i, fall in enumerate(falls) if fall <= tau)
     assert [s["switched"] for _, s in points] == [0] * (first - 1) + [first] * (41 - first)
+    assert [s["t"] for _, s in points] == list(range(1, 41))
     assert 7 < first < 35
     before, after = points[: first - 1], points[first - 1 :]
     same(before, run(refopt.optimizer("mkor", **HYBRID), first - 1))

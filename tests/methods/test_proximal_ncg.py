@@ -392,3 +392,34 @@ def test_on_batches(how: str) -> None:
         y, u = o.step(y, u, batch)
         np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
     assert batch.counts.calls["grad"] == whole.counts.calls["grad"] + 4
+
+
+@pytest.mark.parametrize("how", SEARCHES)
+def test_nothing_is_shared(how: str) -> None:
+    """A problem that writes every gradient into one buffer gives the same bits, and neither x nor state is what came in."""
+    p, buffer = lasso(30.0), np.empty(40)
+
+    def grad(x: np.ndarray) -> np.ndarray:
+        buffer[:] = p.grad(x)
+        return buffer
+
+    reused = refopt.from_functions(p.value, grad, x0=p.x0, prox=p.prox, penalty=p.penalty)
+    runs = [refopt.minimize(q, "proximal-ncg", lr=RHO, line_search=how, steps=8).x for q in (p, reused)]
+    np.testing.assert_array_equal(*runs)
+    o, x = refopt.optimizer("proximal-ncg", lr=0.0, line_search=how), p.x0
+    s = o.init(x)
+    new, after = o.step(x, s, Oracle(p))
+    assert not any(np.shares_memory(a, x) for a in (s["x"], new, after["x"]))
+    _, after = (o := refopt.optimizer("proximal-ncg", lr=RHO, line_search=how)).step(x, s, Oracle(reused))
+    assert not any(np.shares_memory(v, buffer) for v in after.values() if isinstance(v, np.ndarray))
+
+
+def test_stationarity_at_the_schedule_s_step() -> None:
+    """ρ of the step to come; no rate, no step: 0."""
+    p = lasso(30.0)
+    o = refopt.optimizer("proximal-ncg", lr=RHO, schedule=lambda t: 1.0 / t)
+    (x, s), *_ = steps_on(p, o, 1, p.x0)
+    rho = RHO / 2
+    G = (s["x"] - p.prox(s["x"] - rho * p.grad(s["x"]), rho)) / rho
+    assert o.stationarity(x, s, Oracle(p)) == pytest.approx(float(np.max(np.abs(G))), rel=1e-12)
+    assert refopt.optimizer("proximal-ncg", lr=0.0).stationarity(x, s, Oracle(p)) == 0.0
