@@ -75,7 +75,12 @@ def written_out(
 @pytest.mark.parametrize("magnitude", ["reset", "kept"])
 @pytest.mark.parametrize(
     ("at_refresh", "before", "coupled", "corrected"),
-    [("keep", False, False, False), ("reset", True, False, True), ("project", False, True, False)],
+    [
+        ("keep", False, False, False),
+        ("reset", True, False, False),
+        ("reset", False, False, True),
+        ("project", False, True, False),
+    ],
 )
 def test_written_out(magnitude: str, at_refresh: str, before: bool, coupled: bool, corrected: bool) -> None:
     """40 steps of tall, wide and square matrices over five subspaces and of a vector equal the authors' class written out row by row,

@@ -410,16 +410,32 @@ def test_nothing_is_shared(how: str) -> None:
     s = o.init(x)
     new, after = o.step(x, s, Oracle(p))
     assert not any(np.shares_memory(a, x) for a in (s["x"], new, after["x"]))
+    assert not np.shares_memory(o.step(x, s, Oracle(reused))[1]["g"], buffer)
     _, after = (o := refopt.optimizer("proximal-ncg", lr=RHO, line_search=how)).step(x, s, Oracle(reused))
     assert not any(np.shares_memory(v, buffer) for v in after.values() if isinstance(v, np.ndarray))
 
 
 def test_stationarity_at_the_schedule_s_step() -> None:
-    """ρ of the step to come; no rate, no step: 0."""
+    """ρ of the step to come, 0.1 at t = 2: the proximal point of 0.1 is 0, so G is 1, where ρ = 0.2 would say 0.7; without a rate 0."""
+    p = refopt.from_functions(
+        lambda x: np.sum(x), np.ones_like, penalty=lambda x: 0.3 * np.sum(np.abs(x)),
+        prox=lambda x, step: soft(x, 0.3 * step), x0=np.full(1, 0.1),
+    )  # fmt: skip
+    o = refopt.optimizer("proximal-ncg", lr=0.2, schedule=lambda t: 1.0 / t)
+    s = {**o.init(p.x0), "t": 1, "g": np.ones(1)}
+    assert o.stationarity(p.x0, s, Oracle(p)) == pytest.approx(1.0, rel=1e-12)
+    assert refopt.optimizer("proximal-ncg", lr=0.0).stationarity(p.x0, s, Oracle(p)) == 0.0
+
+
+@pytest.mark.parametrize("how", SEARCHES)
+def test_a_rate_of_zero_waits(how: str) -> None:
+    """Where the schedule is 0 at first, x stays, and the steps behind it are those of a run without it."""
     p = lasso(30.0)
-    o = refopt.optimizer("proximal-ncg", lr=RHO, schedule=lambda t: 1.0 / t)
-    (x, s), *_ = steps_on(p, o, 1, p.x0)
-    rho = RHO / 2
-    G = (s["x"] - p.prox(s["x"] - rho * p.grad(s["x"]), rho)) / rho
-    assert o.stationarity(x, s, Oracle(p)) == pytest.approx(float(np.max(np.abs(G))), rel=1e-12)
-    assert refopt.optimizer("proximal-ncg", lr=0.0).stationarity(x, s, Oracle(p)) == 0.0
+    plain, late = (
+        refopt.optimizer("proximal-ncg", lr=RHO, line_search=how, schedule=schedule)
+        for schedule in (None, lambda t: float(t > 1))
+    )
+    waited = steps_on(p, late, 6, p.x0)
+    np.testing.assert_array_equal(waited[0][0], p.x0)
+    for (x, _), (y, _) in zip(steps_on(p, plain, 5, p.x0), waited[1:], strict=True):
+        np.testing.assert_array_equal(x, y)
